@@ -1,0 +1,1 @@
+"""The Ray applications: they measure and serve; the operator decides."""

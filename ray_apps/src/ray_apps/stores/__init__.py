@@ -1,0 +1,1 @@
+"""Where bytes live, and the two hand-over points: snapshots and versions."""

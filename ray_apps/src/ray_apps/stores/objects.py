@@ -1,0 +1,104 @@
+"""Files behind a storage URI: `file://` and `s3://` through one small interface.
+
+Credentials, region and endpoint of `s3://` come from the usual `AWS_*` variables (`AWS_ENDPOINT_URL` included).
+"""
+
+import os
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlparse
+
+from pyarrow import fs
+
+SCHEMES = ("file", "s3")
+
+
+class StorageError(Exception):
+    """The store cannot be used as asked; the message names the URI and the mend."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Store:
+    """A folder of a file system, local or S3."""
+
+    uri: str
+    files: fs.FileSystem
+    root: str
+
+    @property
+    def local(self) -> bool:
+        """Whether paths below the root can be opened and mapped as local files."""
+        return self.uri.startswith("file://")
+
+    def path(self, name: str) -> str:
+        """Full path of `name` within the file system."""
+        return f"{self.root}/{name}"
+
+    def read(self, name: str) -> bytes:
+        """All bytes of a file.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+        """
+        with self.files.open_input_stream(self.path(name), compression=None) as stream:
+            return stream.read()
+
+    def write(self, name: str, data: bytes) -> None:
+        """Put a file in place, whole or not at all; an older one is replaced."""
+        target = self.path(name)
+        if not self.local:
+            with self.files.open_output_stream(target, compression=None) as stream:
+                stream.write(data)
+            return
+        final = Path(target)
+        final.parent.mkdir(parents=True, exist_ok=True)
+        partial = final.with_name(f".{final.name}.{uuid.uuid4().hex}.partial")
+        try:
+            with partial.open("wb") as stream:
+                stream.write(data)
+                stream.flush()
+                os.fsync(stream.fileno())
+            partial.replace(final)
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def exists(self, name: str) -> bool:
+        """Whether a file of that name is there."""
+        return self.files.get_file_info(self.path(name)).type == fs.FileType.File
+
+    def names(self, folder: str) -> list[str]:
+        """Names (relative to the root) of all files below a folder, sorted; none when it is not there."""
+        selector = fs.FileSelector(self.path(folder), recursive=True, allow_not_found=True)
+        found = self.files.get_file_info(selector)
+        prefix = self.root + "/"
+        return sorted(info.path.removeprefix(prefix) for info in found if info.type == fs.FileType.File)
+
+
+def delta_options() -> dict[str, str]:
+    """Storage options for deltalake: it reads `AWS_*` itself, but plain HTTP must be allowed by name."""
+    endpoint = os.environ.get("AWS_ENDPOINT_URL", "")
+    return {"AWS_ALLOW_HTTP": "true"} if endpoint.startswith("http://") else {}
+
+
+def open_store(uri: str) -> Store:
+    """Open the store at a URI.
+
+    Raises:
+        StorageError: the scheme is not one of `SCHEMES`, or the path is missing.
+    """
+    parsed = urlparse(uri)
+    if parsed.scheme == "file":
+        if parsed.netloc or not parsed.path.startswith("/"):
+            raise StorageError(f"storageURI: {uri!r} is not a local folder; write file:///absolute/path")
+        return Store(uri=uri.rstrip("/"), files=fs.LocalFileSystem(), root=parsed.path.rstrip("/"))
+    if parsed.scheme == "s3":
+        if not parsed.netloc:
+            raise StorageError(f"storageURI: {uri!r} names no bucket; write s3://bucket/prefix")
+        endpoint = os.environ.get("AWS_ENDPOINT_URL")
+        options: dict[str, str] = {"region": os.environ.get("AWS_REGION", "us-east-1")}
+        if endpoint:
+            where = urlparse(endpoint)
+            options |= {"endpoint_override": where.netloc, "scheme": where.scheme}
+        return Store(uri=uri.rstrip("/"), files=fs.S3FileSystem(**options), root=(parsed.netloc + parsed.path).rstrip("/"))
+    raise StorageError(f"storageURI: {uri!r} has scheme {parsed.scheme!r}; use one of {', '.join(SCHEMES)}")

@@ -1,0 +1,1 @@
+"""Every word of the product, defined once and imported by both programs."""

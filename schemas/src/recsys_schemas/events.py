@@ -1,0 +1,136 @@
+"""Events on Kafka: what a producer may write, and what ingest, serving and training read.
+
+Every record's value is one JSON object (UTF-8); its key is the `user_id`, so that one user's events keep their order.
+Times are milliseconds since the Unix epoch, UTC.
+"""
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from recsys_schemas.artifact import Artifact
+
+Identifier = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")]
+"""A user, item, event or request id: printable, at most 128 characters."""
+
+EpochMilliseconds = Annotated[int, Field(ge=0, le=4_102_444_800_000)]
+"""Milliseconds since 1970-01-01T00:00:00Z, up to the year 2100."""
+
+
+class _Event(BaseModel):
+    """Unknown fields are allowed in events: schemas evolve by adding, and an old reader must not break."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True, protected_namespaces=())
+
+
+class WatchEvent(_Event):
+    """A user watched, read, played or bought an item: implicit feedback."""
+
+    event_id: Identifier
+    """Unique per event; a producer that retries sends the same id again."""
+    user_id: Identifier
+    """Who."""
+    item_id: Identifier
+    """What."""
+    timestamp: EpochMilliseconds
+    """When it happened."""
+    fraction: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 1.0
+    """How much of the item was consumed, 0 to 1."""
+    request_id: Identifier | None = None
+    """The answer that led here, if any: credit goes to the version that gave it."""
+
+
+class RateEvent(_Event):
+    """A user rated an item: explicit feedback."""
+
+    event_id: Identifier
+    """Unique per event; a producer that retries sends the same id again."""
+    user_id: Identifier
+    """Who."""
+    item_id: Identifier
+    """What."""
+    timestamp: EpochMilliseconds
+    """When it happened."""
+    rating: Annotated[float, Field(ge=0, le=5, allow_inf_nan=False)]
+    """Stars, 0 to 5."""
+    request_id: Identifier | None = None
+    """The answer that led here, if any."""
+
+
+class RequestEvent(_Event):
+    """One question put to the serving API, as it was logged."""
+
+    request_id: Identifier
+    """Unique per request."""
+    user_id: Identifier
+    """Who asked."""
+    k: Annotated[int, Field(ge=1, le=1000)]
+    """How many items were asked for."""
+    timestamp: EpochMilliseconds
+    """When it arrived."""
+
+
+class RankedItem(Artifact):
+    """One place of an answered list."""
+
+    item_id: Identifier
+    """The item."""
+    score: Annotated[float, Field(allow_inf_nan=False)]
+    """The model's score: comparable within one answer only."""
+    propensity: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Probability that the logging policy showed this item at this place."""
+
+
+class ResponseEvent(_Event):
+    """One answer of the serving API, as it was logged: what off-policy evaluation and credit need."""
+
+    request_id: Identifier
+    """The request that it answers."""
+    user_id: Identifier
+    """Who asked."""
+    timestamp: EpochMilliseconds
+    """When it was answered."""
+    model_version: Identifier
+    """The version that answered."""
+    variant: str
+    """The arm: stable, candidate or fallback."""
+    reason: str
+    """Why these items: personal, popular or fallback."""
+    items: list[RankedItem]
+    """The list, best first."""
+    epoch: Annotated[int, Field(ge=0)]
+    """The serving record in force when it was answered."""
+    latency_ms: Annotated[float, Field(ge=0)]
+    """Time spent in the replica, milliseconds."""
+
+
+class DeadLetterReason(StrEnum):
+    """Why a record could not be an event."""
+
+    UNPARSEABLE = "Unparseable"
+    SCHEMA_MISMATCH = "SchemaMismatch"
+    TOO_LARGE = "TooLarge"
+    FUTURE_TIME = "FutureTime"
+    EMPTY = "Empty"
+
+
+class DeadLetter(Artifact):
+    """A record that fits no schema, with where it stood and why it was put aside. Written to the dead-letter topic."""
+
+    topic: str
+    """The source topic."""
+    partition: Annotated[int, Field(ge=0)]
+    """The source partition."""
+    offset: Annotated[int, Field(ge=0)]
+    """The source offset."""
+    timestamp: int
+    """The broker's record timestamp, milliseconds."""
+    reason: DeadLetterReason
+    """The class of the failure."""
+    detail: str
+    """Names the field, the value seen and what would fit."""
+    payload_sha256: str
+    """Hex digest of the record's raw value."""
+    payload_base64: str
+    """The raw value, cut to 64 KiB: nothing is lost for records that a person would mend."""

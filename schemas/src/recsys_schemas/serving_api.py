@@ -1,0 +1,187 @@
+"""The serving API and the record that steers it."""
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from recsys_schemas.artifact import Artifact
+from recsys_schemas.events import Identifier, RankedItem
+
+
+class Variant(StrEnum):
+    """Which arm answered."""
+
+    STABLE = "stable"
+    CANDIDATE = "candidate"
+    FALLBACK = "fallback"
+
+
+class Reason(StrEnum):
+    """Why these items."""
+
+    PERSONAL = "personal"
+    POPULAR = "popular"
+    FALLBACK = "fallback"
+
+
+class Role(StrEnum):
+    """What a token may do."""
+
+    READER = "reader"
+    """Ask for recommendations."""
+    WRITER = "writer"
+    """Ask for recommendations and send events."""
+    OPERATOR = "operator"
+    """Read evidence and metrics."""
+
+
+class RecommendationRequest(Artifact):
+    """POST /v1/recommendations."""
+
+    user_id: Identifier
+    """For whom."""
+    k: Annotated[int, Field(ge=1, le=100)] = 20
+    """How many items."""
+    exclude: Annotated[list[Identifier], Field(max_length=1000)] = []
+    """Items not to show, besides those that the user has seen."""
+
+
+class RecommendationResponse(Artifact):
+    """The best items for one user."""
+
+    request_id: Identifier
+    """Send it back with the event that follows, so that credit goes to the right version."""
+    user_id: Identifier
+    """For whom."""
+    items: list[RankedItem]
+    """Best first; at most k."""
+    model_version: str
+    """The version that answered."""
+    variant: Variant
+    """Its arm."""
+    reason: Reason
+    """personal: from the user's own history; popular: nothing is known of the user; fallback: the model was late or broken."""
+
+
+class EventsRequest(Artifact):
+    """POST /v1/events: events of one type, acknowledged when Kafka has them on all in-sync replicas."""
+
+    event_type: Literal["watch", "rate"]
+    """Which schema they fit."""
+    events: Annotated[list[dict[str, str | int | float | None]], Field(min_length=1, max_length=1000)]
+    """The events, as in `events/*.schema.json`."""
+
+
+class EventsResponse(Artifact):
+    """All events of the request are on Kafka."""
+
+    accepted: int
+    """How many."""
+
+
+class Problem(Artifact):
+    """RFC 9457 problem details: every error answer."""
+
+    type: str = "about:blank"
+    """A URI that names the class of the problem."""
+    title: str
+    """The class in words."""
+    status: int
+    """HTTP status."""
+    detail: str
+    """Names the field, the value seen and the mend."""
+    field: str | None = None
+    """The field at fault, if one is."""
+
+
+class Arm(Artifact):
+    """One version in the replicas."""
+
+    version: str
+    """Its name."""
+    digest: str
+    """What its bytes must hash to before they are mapped."""
+    variant: Literal[Variant.STABLE, Variant.CANDIDATE]
+    """stable or candidate."""
+    share: Annotated[int, Field(ge=0, le=100)]
+    """Percent of users. 0: loaded and ready, seen by nobody."""
+
+
+class ServingRecord(Artifact):
+    """The deployment's `user_config`: which arms, with what shares. One small value, replaced as a whole."""
+
+    epoch: Annotated[int, Field(ge=0)]
+    """Grows with each change; replicas report the one that they serve."""
+    salt: str
+    """Part of the hash that splits the users."""
+    arms: Annotated[list[Arm], Field(max_length=8)]
+    """Shares sum to 100, or the list is empty before the first version."""
+    tokens: Annotated[dict[str, Role], Field(max_length=64)]
+    """SHA-256 (hex) of a bearer token → its role."""
+
+
+class ServingArguments(Artifact):
+    """The application's `args`: what cannot change without a code update."""
+
+    namespace: str
+    """Of the model."""
+    name: str
+    """Of the model."""
+    uid: str
+    """Of the model."""
+    storage_uri: str
+    """Where versions are kept."""
+    bootstrap_servers: list[str]
+    """Kafka brokers for logs and events."""
+    requests_topic: str
+    """Where questions are logged."""
+    responses_topic: str
+    """Where answers are logged."""
+    event_topics: dict[str, str]
+    """Event type → topic, for POST /v1/events."""
+    timeout_ms: Annotated[float, Field(gt=0)]
+    """Later than this an answer is the popular fallback."""
+
+
+class ArmCounters(Artifact):
+    """What one arm did in one replica since the replica started; only ever grows."""
+
+    requests: int = 0
+    """Requests assigned to the arm."""
+    errors: int = 0
+    """Of those, answered by another arm or the fallback because this one failed."""
+    late: int = 0
+    """Of those errors, the ones that missed the deadline."""
+    impressions: int = 0
+    """Answers that this arm gave itself."""
+    rewards: int = 0
+    """Impressions that a later event named by its request id (at most one each)."""
+    latency_ms_sum: float = 0.0
+    """Sum of scoring times, milliseconds."""
+    latency_buckets: dict[str, int] = {}
+    """Upper bound in ms (as text, `+Inf` last) → number of requests not slower: cumulative, as in Prometheus."""
+
+
+class ReplicaReport(Artifact):
+    """What one replica serves and has counted."""
+
+    replica_id: str
+    """Ray Serve's id of the replica."""
+    epoch: int
+    """The record that it serves."""
+    age_seconds: float
+    """Since it last reported."""
+    ready: dict[str, str]
+    """Version → digest, of the arms that are mapped and verified."""
+    refused: dict[str, str]
+    """Version → why it could not be mapped."""
+    counters: dict[str, ArmCounters]
+    """Version → counters."""
+
+
+class EvidenceResponse(Artifact):
+    """GET /v1/evidence: every replica's last report."""
+
+    replicas: list[ReplicaReport]
+    """Also of replicas that are gone: what they counted stays counted."""

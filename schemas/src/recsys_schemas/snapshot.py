@@ -1,0 +1,67 @@
+"""The snapshot: what ingest hands to training.
+
+One Delta Lake table for each event type holds the rows; the commit that publishes files carries, as Delta application
+transactions `{consumer}/{topic}-{partition}`, the next offset of each partition that they cover. A manifest names one version of
+each table, so that a snapshot opens the same rows for ever. Manifests are numbered by the sum of (table version + 1), which
+every commit raises by one, and are never rewritten.
+"""
+
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import Field
+
+from recsys_schemas.artifact import Artifact
+
+MANIFEST_FOLDER = "manifests"
+LATEST_MANIFEST = f"{MANIFEST_FOLDER}/latest.json"
+
+
+def manifest_path(sequence: int) -> str:
+    """Path of a manifest below the storage URI: `manifests/000000000042.json`."""
+    return f"{MANIFEST_FOLDER}/{sequence:012d}.json"
+
+
+class PartitionOffset(Artifact):
+    """How far a snapshot covers one partition."""
+
+    topic: str
+    """Kafka topic."""
+    partition: Annotated[int, Field(ge=0)]
+    """Kafka partition."""
+    next_offset: Annotated[int, Field(ge=0)]
+    """The first offset that is not covered."""
+
+
+class TableVersion(Artifact):
+    """One version of one event type's table."""
+
+    event_type: str
+    """watch or rate."""
+    path: str
+    """Folder of the table below the storage URI."""
+    version: Annotated[int, Field(ge=0)]
+    """Delta table version."""
+    rows: Annotated[int, Field(ge=0)]
+    """Rows in that version."""
+
+
+class SnapshotManifest(Artifact):
+    """One snapshot: table versions and the offsets that they cover."""
+
+    sequence: Annotated[int, Field(ge=0)]
+    """Grows by one with each commit of any table."""
+    cluster_id: str
+    """The Kafka cluster that the offsets belong to."""
+    tables: list[TableVersion]
+    """One entry for each event type with data."""
+    offsets: list[PartitionOffset]
+    """One entry for each partition read so far, sorted."""
+    rows: Annotated[int, Field(ge=0)]
+    """Rows over all tables."""
+    dead_letters: Annotated[int, Field(ge=0)]
+    """Records put aside since the first commit, over all topics (counted from committed offsets, exactly once)."""
+    committed_at: datetime
+    """When the newest commit became visible (UTC)."""
+    newest_event_at: datetime | None = None
+    """Broker time of the newest record covered (UTC)."""

@@ -1,0 +1,86 @@
+"""What the operator asks of a Ray job: the single `--job` argument, as JSON."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from recsys_schemas.artifact import Artifact
+
+
+class ModelIdentity(Artifact):
+    """Which RecommenderModel a job works for."""
+
+    namespace: str
+    """Kubernetes namespace."""
+    name: str
+    """Kubernetes name."""
+    uid: str
+    """Kubernetes uid: a model deleted and made again is another model."""
+
+
+class TopicToRead(Artifact):
+    """A topic of events and the schema that its records must fit."""
+
+    topic: str
+    """Kafka topic."""
+    event_type: str
+    """watch or rate."""
+
+
+class IngestJob(Artifact):
+    """Long-running: events become snapshots."""
+
+    model: ModelIdentity
+    """For whom."""
+    bootstrap_servers: list[str]
+    """Kafka brokers."""
+    topics: list[TopicToRead]
+    """What to read."""
+    dead_letter_topic: str
+    """Where records go that fit no schema."""
+    storage_uri: str
+    """Where tables and manifests are kept."""
+    roll_max_records: Annotated[int, Field(ge=1)]
+    """A commit is made after so many records,"""
+    roll_max_seconds: Annotated[float, Field(gt=0)]
+    """or after so many seconds with at least one record."""
+
+
+class TrainJob(Artifact):
+    """One run: a snapshot becomes a version."""
+
+    model: ModelIdentity
+    """For whom."""
+    version: str
+    """The version to make."""
+    storage_uri: str
+    """Where snapshots and versions are kept."""
+    snapshot_sequence: Annotated[int, Field(ge=0)]
+    """Which manifest to read."""
+    algorithm: str
+    """What will serve."""
+    hyperparameters: dict[str, float | int | str]
+    """As asked; defaults are filled in and recorded."""
+    baselines: list[str]
+    """What it must beat."""
+    seed: int
+    """The only source of chance."""
+    champion: str | None = None
+    """The version serving now, measured on the same users."""
+    num_workers: Annotated[int, Field(ge=1)] = 1
+    """Ray Train workers."""
+
+
+class PreflightJob(Artifact):
+    """One run: a version is tried in a process apart."""
+
+    model: ModelIdentity
+    """For whom."""
+    version: str
+    """The version to try."""
+    digest: str
+    """What its bytes must hash to."""
+    storage_uri: str
+    """Where versions are kept."""
+    timeout_ms: Annotated[float, Field(gt=0)]
+    """The serving deadline that its p99 must hold."""

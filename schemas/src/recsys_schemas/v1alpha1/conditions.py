@@ -1,0 +1,41 @@
+"""Conditions (metav1.Condition) and the words that they use."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from recsys_schemas.v1alpha1.resource import Resource
+
+
+class ConditionType(StrEnum):
+    """What a condition speaks of."""
+
+    READY = "Ready"
+    TOPICS_READY = "TopicsReady"
+    REPLICATION_HEALTHY = "ReplicationHealthy"
+    SNAPSHOT_READY = "SnapshotReady"
+    TRAINED = "Trained"
+    GATES_PASSED = "GatesPassed"
+    SERVING = "Serving"
+    PROGRESSING = "Progressing"
+    ROLLED_BACK = "RolledBack"
+    STALLED = "Stalled"
+
+
+class Condition(Resource):
+    """One observation of the state, as metav1.Condition has it."""
+
+    type: Annotated[str, Field(max_length=316)]
+    """What it speaks of."""
+    status: Literal["True", "False", "Unknown"]
+    """Whether it holds."""
+    reason: Annotated[str, Field(max_length=1024)]
+    """One CamelCase word for machines."""
+    message: Annotated[str, Field(max_length=4096)]
+    """Words for people: what was seen and what to do."""
+    observed_generation: int = 0
+    """The spec's generation that it was judged against."""
+    last_transition_time: datetime
+    """When the status last changed."""

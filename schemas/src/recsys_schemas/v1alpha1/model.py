@@ -1,0 +1,438 @@
+"""RecommenderModel: the only kind that a user must write."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from recsys_schemas.v1alpha1.conditions import Condition
+from recsys_schemas.v1alpha1.resource import Resource, cel, list_map
+
+Port = r"([1-9][0-9]{0,4})"
+
+
+class SecretKey(Resource):
+    """One key of a Secret in the model's namespace."""
+
+    name: Annotated[str, Field(min_length=1, max_length=253)]
+    """Name of the Secret."""
+    key: Annotated[str, Field(min_length=1, max_length=253)] = "token"
+    """Key within its data."""
+
+
+class Ray(Resource):
+    """The Ray cluster that ingests, trains and serves."""
+
+    dashboard_url: Annotated[str, Field(max_length=512, pattern=r"^https?://[^\s/]+(/[^\s]*)?$")]
+    """Its dashboard, such as http://127.0.0.1:8265; jobs and Serve applications go through its REST APIs."""
+    serving_url: Annotated[str | None, Field(max_length=512, pattern=r"^https?://[^\s/]+(/[^\s]*)?$")] = None
+    """Where its Serve ingress answers. Default: the dashboard's host, at the port that Serve reports."""
+    token_secret_ref: SecretKey = Field(default_factory=lambda: SecretKey(name="ray-auth"))
+    """The token of the cluster's APIs. Default: key `token` of the Secret `ray-auth`."""
+
+
+class Topic(Resource):
+    """One Kafka topic of the model."""
+
+    model_config = Resource.model_config | {
+        "json_schema_extra": cel(
+            ("self.minInsyncReplicas <= self.replicas", "minInsyncReplicas must not exceed replicas: no write would ever be accepted"),
+            (
+                "self.replicas == 1 || self.minInsyncReplicas < self.replicas",
+                "with minInsyncReplicas equal to replicas one broker restart stops all writes: lower minInsyncReplicas or raise replicas",
+            ),
+            ("self.partitions >= oldSelf.partitions", "partitions cannot be lowered: Kafka cannot remove partitions"),
+            ("self.role == oldSelf.role", "role of a topic cannot be changed: give the new role a topic of its own"),
+        )
+    }
+
+    name: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[a-zA-Z0-9._-]+$")]
+    """Its name on the brokers."""
+    role: Literal["Watch", "Rate", "Requests", "Responses"]
+    """What it carries: watch or rate events, questions to the API, or its answers."""
+    partitions: Annotated[int, Field(ge=1, le=1000)] = 3
+    """Number of partitions; may grow, never fall."""
+    replicas: Annotated[int, Field(ge=1, le=7)] = 3
+    """Replication factor."""
+    min_insync_replicas: Annotated[int, Field(ge=1, le=7)] = 2
+    """Replicas that must have a record before it is acknowledged."""
+    retention_hours: Annotated[int, Field(ge=1, le=87600)] = 720
+    """How long records are kept. Snapshots are kept longer, so a short retention only limits how far ingest may fall behind."""
+
+
+def default_topics() -> list[Topic]:
+    """The four topics of a model that names none."""
+    return [
+        Topic(name="watch", role="Watch"),
+        Topic(name="rate", role="Rate"),
+        Topic(name="reco_requests", role="Requests", retention_hours=168),
+        Topic(name="reco_responses", role="Responses", retention_hours=168),
+    ]
+
+
+class Kafka(Resource):
+    """Where events come from."""
+
+    bootstrap_servers: Annotated[
+        list[Annotated[str, Field(max_length=260, pattern=rf"^[^\s:,]+:{Port}$")]], Field(min_length=1, max_length=16)
+    ]
+    """Brokers as host:port."""
+    topics: Annotated[
+        list[Topic],
+        Field(
+            min_length=3,
+            max_length=16,
+            json_schema_extra=list_map(
+                "name",
+                ("self.exists(t, t.role == 'Watch' || t.role == 'Rate')", "topics: at least one topic must have the role Watch or Rate"),
+                ("self.exists_one(t, t.role == 'Requests')", "topics: exactly one topic must have the role Requests"),
+                ("self.exists_one(t, t.role == 'Responses')", "topics: exactly one topic must have the role Responses"),
+                ("self.filter(t, t.role == 'Watch').size() <= 1", "topics: at most one topic may have the role Watch"),
+                ("self.filter(t, t.role == 'Rate').size() <= 1", "topics: at most one topic may have the role Rate"),
+            ),
+        ),
+    ] = Field(default_factory=default_topics)
+    """The topics; created when missing, verified always, never shrunk, never deleted. Default: watch, rate, reco_requests, reco_responses,
+    each with 3 partitions, 3 replicas, 2 of them in sync."""
+
+
+class Roll(Resource):
+    """When a commit is made."""
+
+    max_records: Annotated[int, Field(ge=1, le=10_000_000)] = 50_000
+    """After so many records,"""
+    max_seconds: Annotated[int, Field(ge=1, le=3600)] = 30
+    """or after so many seconds, whichever comes first."""
+
+
+class Snapshot(Resource):
+    """How events become snapshots."""
+
+    storage_uri: Annotated[str | None, Field(max_length=1024, pattern=r"^(file:///|s3://[^/\s]+)[^\s]*$")] = None
+    """file:// or s3:// folder of snapshots and versions. Cannot be changed. Default: a folder for this model below the operator's
+    storage root."""
+    roll: Roll = Field(default_factory=Roll)
+    """When a commit is made."""
+    max_dead_letter_fraction: Annotated[float, Field(ge=0, le=1)] = 0.05
+    """When a larger part of the records fits no schema, SnapshotReady turns False and training is held."""
+
+
+class Data(Resource):
+    """Events and snapshots."""
+
+    snapshot: Snapshot = Field(default_factory=Snapshot)
+    """How events become snapshots."""
+
+
+class Hyperparameters(Resource):
+    """Numbers of the algorithm; what is not set has the algorithm's own default, written in the version card."""
+
+    factors: Annotated[int | None, Field(ge=1, le=1024)] = None
+    """ALS: length of a vector."""
+    regularization: Annotated[float | None, Field(ge=0, le=10_000)] = None
+    """ALS: weight of the penalty."""
+    iterations: Annotated[int | None, Field(ge=1, le=500)] = None
+    """ALS: sweeps."""
+    alpha: Annotated[float | None, Field(gt=0, le=10_000)] = None
+    """ALS: confidence of one interaction."""
+    neighbours: Annotated[int | None, Field(ge=1, le=10_000)] = None
+    """ItemItem: neighbours kept for each item."""
+
+
+Algorithm = Literal["ALS", "ItemItem", "Popularity"]
+
+
+class Model(Resource):
+    """What is trained."""
+
+    algorithm: Algorithm = "ALS"
+    """ALS (implicit matrix factorisation, Hu et al. 2008), ItemItem (cosine) or Popularity."""
+    hyperparameters: Hyperparameters = Field(default_factory=Hyperparameters)
+    """Numbers of the algorithm."""
+    seed: Annotated[int, Field(ge=0, le=2_147_483_647)] = 42
+    """The only source of chance: the same snapshot and seed give the same bytes."""
+    baselines: Annotated[list[Algorithm], Field(max_length=3, json_schema_extra={"x-kubernetes-list-type": "set"})] = Field(
+        default_factory=lambda: ["Popularity", "ItemItem"]
+    )
+    """Trained and measured beside it on each run. Default: Popularity and ItemItem."""
+
+
+class Training(Resource):
+    """When and how a version is made."""
+
+    initial_records: Annotated[int, Field(ge=1)] = 1000
+    """The first version is trained once a snapshot has so many rows."""
+    new_records: Annotated[int, Field(ge=1)] = 200_000
+    """Another version is due after so many new rows."""
+    cooldown_seconds: Annotated[int, Field(ge=0, le=31_536_000)] = 60
+    """Least time between the starts of two runs."""
+    num_workers: Annotated[int, Field(ge=1, le=64)] = 1
+    """Ray Train workers."""
+    backoff_limit: Annotated[int, Field(ge=0, le=10)] = 3
+    """Retries of a failed run before the version is given up."""
+    active_deadline_seconds: Annotated[int, Field(ge=10, le=604_800)] = 3600
+    """A run that takes longer is stopped and counts as failed."""
+
+
+class Gate(Resource):
+    """One thing that a version must hold before any user sees it."""
+
+    model_config = Resource.model_config | {
+        "json_schema_extra": cel(
+            ("[has(self.atLeast), has(self.atMost)].exists_one(x, x)", "set exactly one of atLeast, atMost"),
+        )
+    }
+
+    name: Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$")]
+    """Its name in verdicts."""
+    metric: Literal["hr@10", "hr@20", "ndcg@10", "ndcg@20", "coverage@20", "inferenceMilliseconds", "sizeMegabytes"]
+    """What is measured."""
+    relative_to: Literal["None", "Champion", "Baselines"] = "None"
+    """None: the value itself. Champion, Baselines: the difference, paired by user where the metric is per user; with no champion
+    it passes."""
+    at_least: Annotated[float | None, Field(ge=-1e9, le=1e9)] = None
+    """The value, or the difference, must be at least this."""
+    at_most: Annotated[float | None, Field(ge=-1e9, le=1e9)] = None
+    """The value, or the difference, must be at most this."""
+    proof: Literal["Shown", "NotRefuted"] = "NotRefuted"
+    """Shown: the whole 95 % interval must hold the bound. NotRefuted: a part of it is enough."""
+    enforcement: Literal["Enforce", "Observe"] = "Enforce"
+    """Observe only reports."""
+
+
+def default_gates() -> list[Gate]:
+    """Must beat the baselines; must not be clearly worse than the champion."""
+    return [
+        Gate(name="baselines", metric="ndcg@10", relative_to="Baselines", at_least=0.0, proof="Shown"),
+        Gate(name="champion", metric="ndcg@10", relative_to="Champion", at_least=-0.01),
+    ]
+
+
+class Pause(Resource):
+    """A step that only waits."""
+
+    seconds: Annotated[int, Field(ge=1, le=604_800)]
+    """How long."""
+
+
+class Step(Resource):
+    """One step of a rollout: exactly one verb."""
+
+    model_config = Resource.model_config | {
+        "json_schema_extra": cel(("[has(self.setWeight), has(self.pause)].exists_one(x, x)", "exactly one of setWeight, pause in a step"))
+    }
+
+    set_weight: Annotated[int | None, Field(ge=1, le=99)] = None
+    """Give the candidate so many percent of the users; left only when the evidence allows."""
+    pause: Pause | None = None
+    """Wait at the present share."""
+
+
+def default_steps() -> list[Step]:
+    """5, 25, 50; then all."""
+    return [Step(set_weight=5), Step(set_weight=25), Step(set_weight=50)]
+
+
+class Analysis(Resource):
+    """What a step must earn. All tests are always valid: looking often raises no false alarm."""
+
+    minimum_seconds: Annotated[int, Field(ge=0, le=604_800)] = 60
+    """Least time at a share."""
+    minimum_requests: Annotated[int, Field(ge=1, le=100_000_000)] = 100
+    """Least requests answered by the candidate at a share. A step without requests proves nothing."""
+    alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    """Probability of rolling back an equal candidate, over the whole rollout."""
+    max_error_rate_increase: Annotated[float, Field(ge=0, le=1)] = 0.01
+    """Roll back once the candidate's error rate is shown to exceed the stable one's by more than this."""
+    max_reward_decrease: Annotated[float, Field(ge=0, le=1)] = 0.02
+    """Roll back once the candidate's reward rate is shown to fall short of the stable one's by more than this."""
+
+
+class OnFailure(Resource):
+    """What follows a roll-back."""
+
+    cooldown_seconds: Annotated[int, Field(ge=0, le=31_536_000)] = 3600
+    """No new training run for so long; the failed digest never comes back."""
+
+
+class Rollout(Resource):
+    """How a version replaces another."""
+
+    paused: bool = False
+    """Hold: no share changes, but a failing candidate is still rolled back."""
+    steps: Annotated[
+        list[Step],
+        Field(
+            min_length=1,
+            max_length=20,
+            json_schema_extra=cel(
+                (
+                    "self.filter(s, has(s.setWeight)).map(s, s.setWeight).isSorted()",
+                    "steps: setWeight must not fall from one step to the next",
+                ),
+                ("has(self[0].setWeight)", "steps: the first step must be a setWeight"),
+            ),
+        ),
+    ] = Field(default_factory=default_steps)
+    """The walk to 100 %. Default: 5, 25, 50."""
+    analysis: Analysis = Field(default_factory=Analysis)
+    """What a step must earn."""
+    on_failure: OnFailure = Field(default_factory=OnFailure)
+    """What follows a roll-back."""
+    progress_deadline_seconds: Annotated[int, Field(ge=60, le=31_536_000)] = 172_800
+    """A rollout that has not ended by then is rolled back as inconclusive."""
+
+
+class Serving(Resource):
+    """How answers are given."""
+
+    replicas: Annotated[int, Field(ge=1, le=256)] = 2
+    """Ray Serve replicas."""
+    route_prefix: Annotated[str | None, Field(max_length=128, pattern=r"^/[a-zA-Z0-9._~-]+(/[a-zA-Z0-9._~-]+)*$")] = None
+    """Path of the API on the cluster's ingress. Default: /<name>."""
+    timeout_milliseconds: Annotated[int, Field(ge=1, le=60_000)] = 100
+    """Later than this, the answer is the popular fallback."""
+    token_secret_ref: SecretKey | None = None
+    """The bearer token of the API. Default: one is made, in the Secret <name>-api, key `token`."""
+
+
+_URI = "has({0}.data) && has({0}.data.snapshot) && has({0}.data.snapshot.storageURI) ? {0}.data.snapshot.storageURI : ''"
+_URI_IS_FIXED = "data.snapshot.storageURI cannot be changed: what was trained stands there; make another model"
+
+
+class ModelSpec(Resource):
+    """What is wanted."""
+
+    model_config = Resource.model_config | {
+        "json_schema_extra": cel(
+            (f"({_URI.format('self')}) == ({_URI.format('oldSelf')})", _URI_IS_FIXED),
+        )
+    }
+
+    suspend: bool = False
+    """No ingest, no training, no share changes; what serves goes on serving."""
+    revision_history_limit: Annotated[int, Field(ge=1, le=100)] = 10
+    """How many ended versions are kept as objects."""
+    ray: Ray
+    """The Ray cluster that ingests, trains and serves."""
+    kafka: Kafka
+    """Where events come from."""
+    data: Data = Field(default_factory=Data)
+    """Events and snapshots."""
+    model: Model = Field(default_factory=Model)
+    """What is trained."""
+    training: Training = Field(default_factory=Training)
+    """When and how a version is made."""
+    gates: Annotated[
+        list[Gate],
+        Field(max_length=32, json_schema_extra=list_map("name")),
+    ] = Field(default_factory=default_gates)
+    """What a version must hold before any user sees it. Default: beats the baselines, is not clearly worse than the champion."""
+    rollout: Rollout = Field(default_factory=Rollout)
+    """How a version replaces another."""
+    serving: Serving = Field(default_factory=Serving)
+    """How answers are given."""
+
+
+class ServedVersion(Resource):
+    """A version that takes traffic."""
+
+    version: str
+    """Its name."""
+    digest: str
+    """Its digest, verified by the replicas."""
+    weight: int
+    """Percent of users, as the replicas report it."""
+    since: datetime | None = None
+    """Since when it has been the champion."""
+
+
+class Replication(Resource):
+    """What the brokers say of the model's topics."""
+
+    topics: int
+    """How many there are."""
+    under_replicated_partitions: int
+    """Partitions with a replica out of sync."""
+    min_replication_factor: int
+    """The least over all partitions."""
+
+
+class Ingestion(Resource):
+    """Events to snapshots."""
+
+    rows: int
+    """Rows in the newest snapshot."""
+    lag_records: int
+    """Committed records on the event topics that it does not cover."""
+    dead_letters: int
+    """Records put aside."""
+    sequence: int
+    """Its manifest."""
+    last_snapshot_time: datetime
+    """When it was committed."""
+
+
+class Quality(Resource):
+    """The champion's held-out metrics (decimal strings)."""
+
+    ndcg10: str
+    """NDCG@10."""
+    hr10: str
+    """HR@10."""
+
+
+class ServingStatus(Resource):
+    """The serving application."""
+
+    replicas: int
+    """Wanted."""
+    ready_replicas: int
+    """Running and serving the wanted record."""
+    epoch: int
+    """Of the record last sent."""
+    url: str
+    """Where the API answers."""
+    selector: str
+    """Label selector, for the scale subresource."""
+
+
+class HistoryEntry(Resource):
+    """How one rollout ended."""
+
+    version: str
+    """Of the candidate."""
+    outcome: str
+    """Promoted, RolledBack, Aborted, Superseded, Rejected or Failed."""
+    time: datetime
+    """When."""
+    message: str
+    """Why, with numbers."""
+
+
+class ModelStatus(Resource):
+    """What is. Machines read conditions; the phase is for people."""
+
+    observed_generation: int = 0
+    """The spec's generation that this status was made from."""
+    phase: str = "Pending"
+    """Pending, Ingesting, Training, Preflight, Canary, Serving, Suspended or Stalled."""
+    champion: ServedVersion | None = None
+    """What serves."""
+    challenger: ServedVersion | None = None
+    """What tries to replace it."""
+    replication: Replication | None = None
+    """Topics."""
+    ingestion: Ingestion | None = None
+    """Events to snapshots."""
+    quality: Quality | None = None
+    """The champion's held-out metrics."""
+    serving: ServingStatus | None = None
+    """The serving application."""
+    history: Annotated[list[HistoryEntry], Field(max_length=20)] = []
+    """The last 20 rollouts, newest first."""
+    conditions: Annotated[
+        list[Condition],
+        Field(max_length=32, json_schema_extra=list_map("type")),
+    ] = []
+    """The contract for machines."""

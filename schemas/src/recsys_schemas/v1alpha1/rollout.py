@@ -1,0 +1,142 @@
+"""RecommenderRollout: one promotion attempt."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from recsys_schemas.v1alpha1.model import Analysis, Step
+from recsys_schemas.v1alpha1.resource import Resource, cel
+from recsys_schemas.v1alpha1.version import ModelReference
+
+
+class RolloutPhase(StrEnum):
+    """Where a promotion attempt stands."""
+
+    PENDING = "Pending"
+    LOADING = "Loading"
+    PROGRESSING = "Progressing"
+    PAUSED = "Paused"
+    PROMOTING = "Promoting"
+    ROLLING_BACK = "RollingBack"
+    SUCCESSFUL = "Successful"
+    ROLLED_BACK = "RolledBack"
+    ABORTED = "Aborted"
+    SUPERSEDED = "Superseded"
+
+
+class Pinned(Resource):
+    """A version, pinned by digest."""
+
+    name: Annotated[str, Field(max_length=63)]
+    """Its name."""
+    digest: Annotated[str, Field(max_length=128)]
+    """Its digest."""
+
+
+class Control(Resource):
+    """What a person asks of a running rollout."""
+
+    paused: bool = False
+    """Hold the present share."""
+    abort: bool = False
+    """Roll back now."""
+    promote: Literal["None", "Full"] = "None"
+    """Full: skip what is left and promote; a failing candidate is still rolled back."""
+
+
+_ONLY_CONTROL = (
+    "self.modelRef == oldSelf.modelRef && self.candidate == oldSelf.candidate && self.steps == oldSelf.steps"
+    " && self.analysis == oldSelf.analysis && self.progressDeadlineSeconds == oldSelf.progressDeadlineSeconds"
+    " && has(self.stable) == has(oldSelf.stable) && (!has(self.stable) || self.stable == oldSelf.stable)"
+)
+
+
+class RolloutSpec(Resource):
+    """What was planned when it began; later edits of the model do not change it. Only `control` may be patched."""
+
+    model_config = Resource.model_config | {
+        "json_schema_extra": cel(
+            (_ONLY_CONTROL, "only spec.control of a rollout may be changed"),
+        )
+    }
+
+    model_ref: ModelReference
+    """For whom."""
+    stable: Pinned | None = None
+    """What serves; absent for the first version, which takes all traffic at once."""
+    candidate: Pinned
+    """What tries to replace it."""
+    steps: Annotated[list[Step], Field(min_length=1, max_length=20)]
+    """The walk to 100 %."""
+    analysis: Analysis
+    """What a step must earn."""
+    progress_deadline_seconds: int = 172_800
+    """When it is given up."""
+    control: Control = Field(default_factory=Control)
+    """What a person asks."""
+
+
+class ArmTotals(Resource):
+    """Counters of one arm, summed over replicas."""
+
+    requests: int = 0
+    """Assigned to it."""
+    errors: int = 0
+    """It failed; another answered."""
+    impressions: int = 0
+    """Answers that it gave."""
+    rewards: int = 0
+    """Of those, followed by an event that named them."""
+
+
+class Evidence(Resource):
+    """What has been counted in this rollout and at the present step."""
+
+    stable: ArmTotals = Field(default_factory=ArmTotals)
+    """Since the rollout began."""
+    candidate: ArmTotals = Field(default_factory=ArmTotals)
+    """Since the rollout began."""
+    candidate_at_step: int = 0
+    """Requests of the candidate at the present share."""
+
+
+class Decision(Resource):
+    """One verdict, with the numbers that anyone can recompute it from."""
+
+    time: datetime
+    """When."""
+    step: int
+    """At which step."""
+    verdict: Literal["Began", "Advanced", "Held", "Promoted", "RolledBack", "Aborted", "Superseded"]
+    """What was decided."""
+    words: Annotated[str, Field(max_length=1024)]
+    """Why."""
+
+
+class RolloutStatus(Resource):
+    """Where it stands."""
+
+    phase: RolloutPhase = RolloutPhase.PENDING
+    """Where it stands."""
+    step: int = 0
+    """Index of the present step."""
+    step_since: datetime | None = None
+    """When the replicas reported the step's share."""
+    weight: int = 0
+    """The candidate's share, percent, as last asked."""
+    verified: bool = False
+    """Whether every running replica reports it."""
+    started_at: datetime | None = None
+    """When it began."""
+    ended_at: datetime | None = None
+    """When it ended."""
+    baseline: Evidence = Field(default_factory=Evidence)
+    """Counters when it began (or the step did): subtracted from what replicas report."""
+    evidence: Evidence = Field(default_factory=Evidence)
+    """Counted since."""
+    decisions: Annotated[list[Decision], Field(max_length=50)] = []
+    """The last 50 verdicts, oldest first."""
+    message: str = ""
+    """What it waits for, in words."""

@@ -1,0 +1,140 @@
+"""RecommenderModelVersion: one training run; its inputs are immutable, its outputs written once."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from recsys_schemas.v1alpha1.model import Algorithm, Hyperparameters
+from recsys_schemas.v1alpha1.resource import Resource, cel
+
+
+class VersionPhase(StrEnum):
+    """Where a version stands."""
+
+    PENDING = "Pending"
+    TRAINING = "Training"
+    PREFLIGHT = "Preflight"
+    CANDIDATE = "Candidate"
+    CHAMPION = "Champion"
+    RETIRED = "Retired"
+    REJECTED = "Rejected"
+    ROLLED_BACK = "RolledBack"
+    FAILED = "Failed"
+
+
+class ModelReference(Resource):
+    """A RecommenderModel in the same namespace."""
+
+    name: Annotated[str, Field(max_length=40)]
+    """Its name."""
+    uid: Annotated[str, Field(max_length=64)]
+    """Its uid."""
+
+
+class Cause(Resource):
+    """Why it was trained."""
+
+    trigger: Literal["Initial", "NewData", "SpecChanged"]
+    """Which trigger fired."""
+    detail: Annotated[str, Field(max_length=512)]
+    """In words, with numbers."""
+
+
+class SnapshotReference(Resource):
+    """What it is trained on."""
+
+    sequence: int
+    """Number of the manifest below storageURI."""
+    rows: int
+    """Rows in it."""
+
+
+class VersionSpec(Resource):
+    """Inputs of one run."""
+
+    model_config = Resource.model_config | {
+        "json_schema_extra": cel(("self == oldSelf", "a version's spec is immutable: it says what was done"))
+    }
+
+    model_ref: ModelReference
+    """For whom."""
+    cause: Cause
+    """Why."""
+    snapshot: SnapshotReference
+    """On what."""
+    storage_uri: Annotated[str, Field(max_length=1024)]
+    """Where snapshots and versions are kept."""
+    algorithm: Algorithm
+    """What will serve."""
+    hyperparameters: Hyperparameters = Field(default_factory=Hyperparameters)
+    """As asked."""
+    baselines: Annotated[list[Algorithm], Field(max_length=3)] = []
+    """What it must beat."""
+    seed: int
+    """The only source of chance."""
+    num_workers: int = 1
+    """Ray Train workers."""
+    parent: Annotated[str | None, Field(max_length=63)] = None
+    """The champion at the time."""
+
+
+class MetricValue(Resource):
+    """One metric of one model of the card (decimal strings)."""
+
+    model: str
+    """Algorithm, or name of the champion."""
+    metric: str
+    """Which."""
+    value: str
+    """Mean."""
+    low: str
+    """Lower end of the 95 % interval."""
+    high: str
+    """Upper end."""
+
+
+class GateVerdict(Resource):
+    """One gate's verdict, in words that carry their numbers."""
+
+    name: str
+    """The gate."""
+    verdict: Literal["Passed", "Failed", "Inconclusive", "Observed"]
+    """What was decided."""
+    message: str
+    """Why."""
+
+
+class Artifact(Resource):
+    """What was made."""
+
+    digest: str
+    """SHA-256 over its files."""
+    size_bytes: int
+    """Size of its files."""
+
+
+class VersionStatus(Resource):
+    """Outputs of one run."""
+
+    model_config = Resource.model_config | {
+        "json_schema_extra": cel(
+            ("!has(oldSelf.artifact) || (has(self.artifact) && self.artifact == oldSelf.artifact)", "artifact is written once"),
+        )
+    }
+
+    phase: VersionPhase = VersionPhase.PENDING
+    """Where it stands."""
+    attempt: int = 0
+    """Which try of the run, from 0."""
+    started_at: datetime | None = None
+    """When the present attempt was submitted."""
+    artifact: Artifact | None = None
+    """What was made."""
+    metrics: Annotated[list[MetricValue], Field(max_length=64)] = []
+    """The card's metrics."""
+    gates: Annotated[list[GateVerdict], Field(max_length=32)] = []
+    """Verdicts."""
+    message: str = ""
+    """What happened last, in words."""

@@ -1,0 +1,128 @@
+"""The version card: what training hands to the operator and to serving. It is written last, so a version without one does not exist."""
+
+import hashlib
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import Field
+
+from recsys_schemas.artifact import Artifact
+from recsys_schemas.snapshot import SnapshotManifest
+
+CARD_FILE = "card.json"
+PREFLIGHT_FILE = "preflight.json"
+
+
+def version_folder(version: str) -> str:
+    """Folder of a version below the storage URI: `versions/movies-000042`."""
+    return f"versions/{version}"
+
+
+def digest_of(files: Mapping[str, str]) -> str:
+    """Digest of a version: SHA-256 over its `sha256  name` lines, sorted by name.
+
+    >>> digest_of({"b": "02", "a": "01"}) == digest_of({"a": "01", "b": "02"})
+    True
+    """
+    lines = "".join(f"{files[name]}  {name}\n" for name in sorted(files))
+    return "sha256:" + hashlib.sha256(lines.encode()).hexdigest()
+
+
+class Estimate(Artifact):
+    """A measured mean with its 95 % confidence interval."""
+
+    value: float
+    """The mean."""
+    low: float
+    """Lower end of the 95 % interval."""
+    high: float
+    """Upper end of the 95 % interval."""
+    samples: Annotated[int, Field(ge=0)]
+    """How many users (or items) it was measured on."""
+
+
+class Evaluation(Artifact):
+    """One model, measured on the same held-out users as the others of its card."""
+
+    name: str
+    """Algorithm name for the candidate and the baselines; the version's name for the champion."""
+    role: str
+    """candidate, baseline or champion."""
+    train_seconds: Annotated[float, Field(ge=0)]
+    """Wall time of fitting; 0 for the champion, which was not fitted here."""
+    inference_ms_per_user: Annotated[float, Field(ge=0)]
+    """Mean time to score one user and take the best 20 items, milliseconds."""
+    size_bytes: Annotated[int, Field(ge=0)]
+    """Size of the model's own arrays."""
+    metrics: dict[str, Estimate]
+    """hr@10, hr@20, ndcg@10, ndcg@20, coverage@20."""
+    difference: dict[str, Estimate] = {}
+    """The candidate minus this model, paired by user: for per-user metrics only; empty for the candidate itself."""
+
+
+class FileDigest(Artifact):
+    """One file of a version."""
+
+    sha256: str
+    """Hex digest of its bytes."""
+    size_bytes: Annotated[int, Field(ge=0)]
+    """Its size."""
+
+
+class VersionCard(Artifact):
+    """Everything needed to judge, to serve and to rebuild one version."""
+
+    version: str
+    """Its name, such as movies-000042."""
+    model: str
+    """namespace/name of the RecommenderModel."""
+    digest: str
+    """digest_of the files: what rollout pins and serving verifies."""
+    algorithm: str
+    """The algorithm that serves."""
+    hyperparameters: dict[str, float | int | str]
+    """As used, defaults filled in."""
+    seed: int
+    """The only source of chance."""
+    snapshot: SnapshotManifest
+    """What it was trained on."""
+    split: str
+    """How users were held out, in words."""
+    users: Annotated[int, Field(ge=0)]
+    """Users in training."""
+    items: Annotated[int, Field(ge=0)]
+    """Items in training."""
+    interactions: Annotated[int, Field(ge=0)]
+    """Interactions in training."""
+    test_users: Annotated[int, Field(ge=0)]
+    """Users that the metrics are measured on."""
+    evaluations: list[Evaluation]
+    """The candidate first, then baselines, then the champion if there was one."""
+    files: dict[str, FileDigest]
+    """Every file of the version but the card itself."""
+    libraries: dict[str, str]
+    """Package name → version, of code that shapes the result."""
+    parent: str | None = None
+    """The champion at the time."""
+    created_at: datetime
+    """When training ended (UTC). Not part of the digest."""
+    worker: str = ""
+    """Where it ran: Ray Train run name and number of workers."""
+
+
+class PreflightReport(Artifact):
+    """What a candidate did in a process apart, before any user saw it."""
+
+    version: str
+    """The version tried."""
+    digest: str
+    """The digest computed from its bytes."""
+    passed: bool
+    """Whether it may take traffic."""
+    checks: dict[str, str]
+    """Check → what was seen, in words; a failed one begins with `failed: `."""
+    requests: Annotated[int, Field(ge=0)]
+    """Requests tried."""
+    p99_ms: Annotated[float, Field(ge=0)]
+    """99th percentile of scoring time, milliseconds."""
