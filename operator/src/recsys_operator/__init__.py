@@ -1,1 +1,1 @@
-
+"""The operator: it observes, plans and applies."""

@@ -117,6 +117,9 @@ class ServingRecord(Artifact):
     """Part of the hash that splits the users."""
     arms: Annotated[list[Arm], Field(max_length=8)]
     """Shares sum to 100, or the list is empty before the first version."""
+    attribution_seconds: Annotated[float, Field(gt=0)] = 300.0
+    """Answers, and the rewards that name them, are counted as impressions and rewards once the answer is this old:
+    the request id carries its time, so that a young arm is not judged by answers that could not be rewarded yet."""
     tokens: Annotated[dict[str, Role], Field(max_length=64)]
     """SHA-256 (hex) of a bearer token → its role."""
 
@@ -154,7 +157,7 @@ class ArmCounters(Artifact):
     late: int = 0
     """Of those errors, the ones that missed the deadline."""
     impressions: int = 0
-    """Answers that this arm gave itself."""
+    """Answers that this arm gave itself and that are older than the attribution time."""
     rewards: int = 0
     """Impressions that a later event named by its request id (at most one each)."""
     latency_ms_sum: float = 0.0

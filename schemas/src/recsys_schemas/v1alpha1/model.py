@@ -239,7 +239,9 @@ class Analysis(Resource):
     minimum_seconds: Annotated[int, Field(ge=0, le=604_800)] = 60
     """Least time at a share."""
     minimum_requests: Annotated[int, Field(ge=1, le=100_000_000)] = 100
-    """Least requests answered by the candidate at a share. A step without requests proves nothing."""
+    """Least answers of the candidate at a share whose attribution time is over. A step without requests proves nothing."""
+    attribution_seconds: Annotated[int, Field(ge=1, le=604_800)] = 300
+    """How long after an answer an event may still reward it. Answers count as evidence only when this time is over."""
     alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
     """Probability of rolling back an equal candidate, over the whole rollout."""
     max_error_rate_increase: Annotated[float, Field(ge=0, le=1)] = 0.01

@@ -23,7 +23,6 @@ class RolloutPhase(StrEnum):
     SUCCESSFUL = "Successful"
     ROLLED_BACK = "RolledBack"
     ABORTED = "Aborted"
-    SUPERSEDED = "Superseded"
 
 
 class Pinned(Resource):
@@ -99,7 +98,7 @@ class Evidence(Resource):
     candidate: ArmTotals = Field(default_factory=ArmTotals)
     """Since the rollout began."""
     candidate_at_step: int = 0
-    """Requests of the candidate at the present share."""
+    """Answers of the candidate at the present share whose attribution time is over, and its errors."""
 
 
 class Decision(Resource):
@@ -109,7 +108,7 @@ class Decision(Resource):
     """When."""
     step: int
     """At which step."""
-    verdict: Literal["Began", "Advanced", "Held", "Promoted", "RolledBack", "Aborted", "Superseded"]
+    verdict: Literal["Began", "Advanced", "Held", "Promoted", "RolledBack", "Aborted"]
     """What was decided."""
     words: Annotated[str, Field(max_length=1024)]
     """Why."""

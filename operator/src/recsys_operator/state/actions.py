@@ -1,0 +1,162 @@
+"""What a plan may ask for. Every action is idempotent and carries a derived id: doing it twice changes nothing."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from recsys_schemas.serving_api import ServingArguments, ServingRecord
+from recsys_schemas.train_job import IngestJob, PreflightJob, TrainJob
+from recsys_schemas.v1alpha1.rollout import RolloutSpec, RolloutStatus
+from recsys_schemas.v1alpha1.version import VersionSpec, VersionStatus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddFinalizer:
+    """From now on a deletion waits for us."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoveFinalizer:
+    """All that the model owned outside Kubernetes is gone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreateTopic:
+    """Make a topic; one that exists is left alone."""
+
+    name: str
+    partitions: int
+    replicas: int
+    config: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GrowTopic:
+    """Raise the number of partitions; never lower it."""
+
+    name: str
+    partitions: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigureTopic:
+    """Set the named keys (KIP-339, incremental); others stay."""
+
+    name: str
+    config: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnsureTokens:
+    """Make the Secret with the API's tokens when it is missing; an existing one is never changed."""
+
+    secret: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubmitJob:
+    """Start a Ray job under this id; one that was submitted before under it is left alone."""
+
+    id: str
+    job: IngestJob | TrainJob | PreflightJob
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopJob:
+    """Stop a Ray job; one that has ended is left alone."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForgetJob:
+    """Delete the record of a job that has ended."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreateVersion:
+    """Make a RecommenderModelVersion; one of that name is left alone."""
+
+    name: str
+    spec: VersionSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WriteVersionStatus:
+    """Write the status of a version."""
+
+    name: str
+    status: VersionStatus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeleteVersion:
+    """Delete an ended version's object and its rollout's; files stay."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreateRollout:
+    """Make a RecommenderRollout; one of that name is left alone."""
+
+    name: str
+    spec: RolloutSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WriteRolloutStatus:
+    """Write the status of a rollout."""
+
+    name: str
+    status: RolloutStatus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeployApp:
+    """Put the model's application into the cluster's Serve config, beside all others, or change it there."""
+
+    name: str
+    route_prefix: str
+    replicas: int
+    arguments: ServingArguments
+    record: ServingRecord
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoveApp:
+    """Take the model's application out of the cluster's Serve config; all others stay."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishEvent:
+    """A Kubernetes Event on the model: told to people, read by no part of the product."""
+
+    reason: str
+    message: str
+    severity: Literal["Normal", "Warning"] = "Normal"
+
+
+Action: TypeAlias = (
+    AddFinalizer
+    | RemoveFinalizer
+    | CreateTopic
+    | GrowTopic
+    | ConfigureTopic
+    | EnsureTokens
+    | SubmitJob
+    | StopJob
+    | ForgetJob
+    | CreateVersion
+    | WriteVersionStatus
+    | DeleteVersion
+    | CreateRollout
+    | WriteRolloutStatus
+    | DeployApp
+    | RemoveApp
+    | PublishEvent
+)

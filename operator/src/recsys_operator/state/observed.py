@@ -1,0 +1,176 @@
+"""What one pass has seen: the whole world of one model, frozen, with the time at which it was read."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Generic, TypeVar
+
+from recsys_schemas.serving_api import EvidenceResponse, Role, ServingArguments, ServingRecord
+from recsys_schemas.snapshot import SnapshotManifest
+from recsys_schemas.v1alpha1.model import ModelSpec, ModelStatus
+from recsys_schemas.v1alpha1.rollout import RolloutSpec, RolloutStatus
+from recsys_schemas.v1alpha1.version import VersionSpec, VersionStatus
+from recsys_schemas.version_card import PreflightReport, VersionCard
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unavailable:
+    """A part of the world that could not be read; the message names it, what was seen, and the mend."""
+
+    message: str
+    refused: bool = False
+    """The other side answered and said no: waiting alone will not help."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Key:
+    """Which model."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelState:
+    """The RecommenderModel itself."""
+
+    key: Key
+    uid: str
+    generation: int
+    spec: ModelSpec
+    status: ModelStatus
+    storage_uri: str
+    """Where this model's snapshots and versions are kept, resolved."""
+    has_finalizer: bool
+    deleting_since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartitionState:
+    """One partition, as the brokers describe it."""
+
+    id: int
+    replicas: int
+    in_sync: int
+    end_offset: int
+    """The first offset that is not yet readable (high watermark)."""
+    has_leader: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopicState:
+    """One topic, as the brokers describe it."""
+
+    name: str
+    partitions: tuple[PartitionState, ...]
+    config: Mapping[str, str]
+    """Only the keys that the product sets."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopicsState:
+    """The brokers, and those of the model's topics that exist."""
+
+    cluster_id: str
+    live_brokers: int
+    topics: Mapping[str, TopicState]
+
+
+class JobWord(StrEnum):
+    """Ray's word for a job (Ray Jobs API)."""
+
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    STOPPED = "STOPPED"
+
+    @property
+    def ended(self) -> bool:
+        """Whether it will not change any more."""
+        return self in (JobWord.SUCCEEDED, JobWord.FAILED, JobWord.STOPPED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobState:
+    """One job on the Ray cluster."""
+
+    id: str
+    word: JobWord
+    message: str = ""
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppState:
+    """One Serve application on the Ray cluster: ours or another's."""
+
+    name: str
+    route_prefix: str
+    word: str
+    """Ray's word: NOT_STARTED, DEPLOYING, DEPLOY_FAILED, RUNNING, UNHEALTHY, DELETING."""
+    message: str = ""
+    replicas_wanted: int = 0
+    running_replicas: tuple[str, ...] = ()
+    """Ids of the replicas in state RUNNING."""
+    arguments: ServingArguments | None = None
+    """None when it is not one of ours."""
+    record: ServingRecord | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RayState:
+    """Jobs of this model, and all applications."""
+
+    jobs: Mapping[str, JobState]
+    apps: Mapping[str, AppState]
+    serving_url: str
+    """Root of the Serve ingress, without a trailing slash."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionState:
+    """One RecommenderModelVersion, with what its runs have left in the registry."""
+
+    name: str
+    spec: VersionSpec
+    status: VersionStatus
+    created_at: datetime
+    card: VersionCard | None = None
+    preflight: PreflightReport | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutState:
+    """One RecommenderRollout."""
+
+    name: str
+    spec: RolloutSpec
+    status: RolloutStatus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observed:
+    """Everything that one pass decides from."""
+
+    now: datetime
+    model: ModelState
+    tokens: Mapping[str, Role] | Unavailable
+    """SHA-256 of each API token → its role; empty while the Secret is yet to be made."""
+    topics: TopicsState | Unavailable
+    ray: RayState | Unavailable
+    manifest: SnapshotManifest | Unavailable | None
+    evidence: EvidenceResponse | Unavailable | None
+    versions: tuple[VersionState, ...] = ()
+    """Of this model (by uid), oldest first."""
+    rollouts: tuple[RolloutState, ...] = ()
+    """Of this model (by uid), oldest first."""
+    registered: tuple[str, ...] = field(default=())
+    """Names of all versions that the registry has a folder for: also those of an earlier model of the same name."""

@@ -1,0 +1,1 @@
+"""The outside: Kubernetes, Kafka, Ray, the registry. The only place with I/O."""
