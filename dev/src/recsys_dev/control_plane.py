@@ -1,0 +1,146 @@
+"""The command lines of a control plane on loopback: etcd, kube-apiserver, kube-controller-manager."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from recsys_dev import pki
+from recsys_dev.ports import LOOPBACK
+from recsys_dev.processes import Command
+
+SERVICE_RANGE = "10.96.0.0/16"
+FIRST_SERVICE = "10.96.0.1"
+ISSUER = "https://kubernetes.default.svc.cluster.local"
+AUDIT_POLICY = '{"apiVersion":"audit.k8s.io/v1","kind":"Policy","omitStages":["RequestReceived"],"rules":[{"level":"Metadata"}]}\n'
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ports:
+    """Loopback ports of one control plane."""
+
+    apiserver: int
+    etcd: int
+    etcd_peer: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Papers:
+    """The certificates, keys and kubeconfigs of one control plane."""
+
+    authority_file: Path
+    authority_key: Path
+    apiserver: pki.Identity
+    admin: pki.Identity
+    tokens_key: Path
+    tokens_public: Path
+    admin_kubeconfig: Path
+    controller_kubeconfig: Path
+
+
+def issue(folder: Path, server: str, *, now: datetime) -> Papers:
+    """Make every certificate that a control plane at URL `server` needs, valid from `now` for 90 days."""
+    authority = pki.create_authority(folder, "recsys-dev-ca", now=now)
+    service_names = ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"]
+    apiserver = pki.sign(authority, "kube-apiserver", hosts=[LOOPBACK, FIRST_SERVICE, "localhost", *service_names])
+    admin = pki.sign(authority, "admin", organization="system:masters")
+    controller = pki.sign(authority, "system:kube-controller-manager")
+    tokens_key, tokens_public = pki.create_signing_key(folder, "service-accounts")
+    trusted = authority.certificate_file
+
+    def kubeconfig(stem: str, identity: pki.Identity) -> Path:
+        path = folder / f"{stem}.kubeconfig"
+        return pki.write_kubeconfig(path, server=server, authority_data=pki.base64_of(trusted), user=pki.client_user(identity))
+
+    return Papers(
+        authority_file=trusted,
+        authority_key=folder / "ca.key",
+        apiserver=apiserver,
+        admin=admin,
+        tokens_key=tokens_key,
+        tokens_public=tokens_public,
+        admin_kubeconfig=kubeconfig("admin", admin),
+        controller_kubeconfig=kubeconfig("controller-manager", controller),
+    )
+
+
+def etcd(programs: Path, run_dir: Path, ports: Ports) -> Command:
+    """Return the command of a single etcd that trades durability for speed: the state dies with the run."""
+    client, peer = f"http://{LOOPBACK}:{ports.etcd}", f"http://{LOOPBACK}:{ports.etcd_peer}"
+    return Command(
+        argv=[
+            programs / "etcd",
+            "--name=dev",
+            f"--data-dir={run_dir / 'etcd'}",
+            "--unsafe-no-fsync",
+            f"--listen-client-urls={client}",
+            f"--advertise-client-urls={client}",
+            f"--listen-peer-urls={peer}",
+            f"--initial-advertise-peer-urls={peer}",
+            f"--initial-cluster=dev={peer}",
+            # One member elects itself: nothing is gained by the usual second of waiting for others.
+            "--heartbeat-interval=20",
+            "--election-timeout=200",
+            "--quota-backend-bytes=1073741824",
+            "--auto-compaction-mode=periodic",
+            "--auto-compaction-retention=10m",
+            "--log-level=warn",
+        ]
+    )
+
+
+def apiserver(programs: Path, run_dir: Path, ports: Ports, papers: Papers, *, audit: bool) -> Command:
+    """Return the command of an API server with RBAC and ServiceAccount tokens; anonymous requests are refused."""
+    argv: list[str | Path] = [
+        programs / "kube-apiserver",
+        f"--etcd-servers=http://{LOOPBACK}:{ports.etcd}",
+        f"--bind-address={LOOPBACK}",
+        f"--advertise-address={LOOPBACK}",
+        f"--secure-port={ports.apiserver}",
+        f"--cert-dir={run_dir / 'apiserver'}",
+        f"--tls-cert-file={papers.apiserver.certificate_file}",
+        f"--tls-private-key-file={papers.apiserver.key_file}",
+        f"--client-ca-file={papers.authority_file}",
+        f"--service-account-issuer={ISSUER}",
+        f"--service-account-key-file={papers.tokens_public}",
+        f"--service-account-signing-key-file={papers.tokens_key}",
+        f"--service-cluster-ip-range={SERVICE_RANGE}",
+        "--authorization-mode=Node,RBAC",
+        "--anonymous-auth=false",
+        "--profiling=false",
+        # Nobody's lease has to be waited for: there is one API server, and it starts on an empty store.
+        "--endpoint-reconciler-type=none",
+    ]
+    if audit:
+        policy = run_dir / "audit-policy.json"
+        policy.write_text(AUDIT_POLICY)
+        argv += [
+            f"--audit-policy-file={policy}",
+            f"--audit-log-path={run_dir / 'log' / 'audit.log'}",
+            "--audit-log-maxsize=100",
+            "--audit-log-maxbackup=1",
+        ]
+    return Command(argv=argv)
+
+
+def controller_manager(programs: Path, papers: Papers) -> Command:
+    """Return the command of the controllers: ServiceAccounts, garbage collection, deployments, namespaces."""
+    own = papers.controller_kubeconfig
+    return Command(
+        argv=[
+            programs / "kube-controller-manager",
+            f"--kubeconfig={own}",
+            f"--authentication-kubeconfig={own}",
+            f"--authorization-kubeconfig={own}",
+            # It serves only metrics, which nobody reads here; 0 spares a port.
+            "--secure-port=0",
+            f"--service-account-private-key-file={papers.tokens_key}",
+            f"--root-ca-file={papers.authority_file}",
+            f"--cluster-signing-cert-file={papers.authority_file}",
+            f"--cluster-signing-key-file={papers.authority_key}",
+            f"--service-cluster-ip-range={SERVICE_RANGE}",
+            "--use-service-account-credentials=true",
+            "--leader-elect=false",
+            # Nodes here have no kubelet that renews their lease; pods must not be evicted for it.
+            "--controllers=*,-node-lifecycle-controller,-ttl",
+        ]
+    )

@@ -1,0 +1,58 @@
+"""Loopback ports: pick free ones, and refuse a taken one with a name for who holds it."""
+
+import secrets
+import socket
+
+from recsys_dev.errors import Unmet
+from recsys_dev.process_table import port_holder
+
+LOOPBACK = "127.0.0.1"
+LOWEST, HIGHEST = 20000, 32000
+"""Below every usual ephemeral range, so that no outgoing connection takes a port between its picking and its use."""
+
+
+def is_free(port: int, host: str = LOOPBACK) -> bool:
+    """Return whether a server could listen there now."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        # As servers do: a closed connection's TIME_WAIT does not hold the port.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+            probe.listen(1)
+        except OSError:
+            return False
+    return True
+
+
+def free_ports(count: int) -> list[int]:
+    """Return `count` different loopback ports that nothing listens on.
+
+    Raises:
+        Unmet: when the whole range is taken.
+    """
+    span = HIGHEST - LOWEST
+    first = secrets.randbelow(span)
+    found: list[int] = []
+    for step in range(span):
+        port = LOWEST + (first + step) % span
+        if is_free(port):
+            found.append(port)
+        if len(found) == count:
+            return found
+    raise Unmet(f"{count} free ports", f"only {len(found)} between {LOWEST} and {HIGHEST}", "Stop other servers: `make down`.")
+
+
+def require_free(port: int, purpose: str, host: str = LOOPBACK) -> None:
+    """Refuse a port that something already listens on.
+
+    Raises:
+        Unmet: names the port, who holds it where that can be known, and the mend.
+    """
+    if is_free(port, host):
+        return
+    holder = port_holder(port) or "another program (its name is not visible to this user)"
+    raise Unmet(
+        f"port {port} for {purpose}",
+        f"already in use on {host} by {holder}",
+        "Stop that program, choose another port, or give none and a free one is picked.",
+    )
