@@ -1,0 +1,118 @@
+# The only entry, for people and for CI. Needs: git, make, Python >= 3.11, Go, a JDK >= 17 with Maven. Everything else is
+# fetched from the package registries into .venv and into $(RECSYS_CACHE), once.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+# A home may be missing in a container; then the cache lies beside the state of the running parts.
+export HOME := $(or $(HOME),$(CURDIR)/build/home)
+export RECSYS_CACHE ?= $(HOME)/.cache/recsys-operator
+export UV_PYTHON_DOWNLOADS := never
+
+PYTHON := .venv/bin/python
+PYTEST := $(PYTHON) -m pytest
+UV := $(RECSYS_CACHE)/uv/bin/uv
+HELM := $(RECSYS_CACHE)/bin/helm
+VENV := .venv/.installed
+MEMBERS := schemas operator ray_apps dev
+SOURCES := $(wildcard $(MEMBERS) tests)
+FAST := $(wildcard tests/unit tests/properties tests/worlds)
+
+# What a user may hand over: `make demo DATA=folder KEEP=0`, `make chaos-line N=20`, `make test ARGS='-k words -x'`.
+DATA ?=
+KEEP ?=
+N ?= 20
+ARGS ?=
+
+.PHONY: help
+help: ## Show this list.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(VENV): requirements.lock pyproject.toml $(MEMBERS:%=%/pyproject.toml) dev/bootstrap.sh
+	@dev/bootstrap.sh
+
+.PHONY: setup
+setup: $(VENV) ## Make .venv with every pinned package (1 min; under 1 s when nothing changed).
+
+.PHONY: tools
+tools: $(VENV) ## Build Kubernetes, etcd and helm, fetch Kafka (8 min cold; 1 s warm).
+	@$(PYTHON) -m recsys_dev.cache
+	@$(PYTHON) -m recsys_dev.kafka_jars
+
+.PHONY: demo
+demo: $(VENV) ## The whole line on real parts, with a report at its end: DATA=folder for real events, KEEP=0 to end by itself.
+	@DATA='$(DATA)' KEEP='$(KEEP)' $(PYTHON) -m recsys_dev.demo
+
+.PHONY: test
+test: $(VENV) ## All tests on real parts (20 min; 15 min more the first time): ARGS='-k words' goes to pytest.
+	@echo "All tests: fast ones, then a real Kubernetes API, Kafka brokers and Ray, all on loopback."
+	@echo "It takes up to 20 min on 2 cores; the first time 10 to 15 min more, to build Kubernetes and fetch Kafka and Ray."
+	@$(MAKE) tools
+	@$(PYTEST) tests --ignore=tests/bench --ignore=tests/chaos $(ARGS)
+
+.PHONY: test-unit
+test-unit: $(VENV) ## Units, properties and simulated worlds: no real parts, under 1 min.
+	@$(PYTEST) $(FAST) $(ARGS)
+
+.PHONY: test-kube
+test-kube: $(VENV) ## Tests on a real Kubernetes API server (2 min; 7 min more the first time).
+	@$(PYTHON) -m recsys_dev.cache
+	@$(PYTEST) tests/kube $(ARGS)
+
+.PHONY: test-kafka
+test-kafka: $(VENV) ## Tests on real Kafka brokers (2 min).
+	@$(PYTHON) -m recsys_dev.kafka_jars
+	@$(PYTEST) tests/kafka $(ARGS)
+
+.PHONY: test-ray
+test-ray: $(VENV) ## Tests on a real Ray (5 min).
+	@$(PYTEST) tests/ray $(ARGS)
+
+.PHONY: test-e2e
+test-e2e: tools ## The demo, shortened, as a test (6 min).
+	@$(PYTEST) tests/e2e $(ARGS)
+
+.PHONY: chaos-line
+chaos-line: tools ## Kill each part at N=20 random moments of the line; the end must be the same (hours for N=20).
+	@N='$(N)' $(PYTEST) tests/chaos --timeout=0 -s $(ARGS)
+
+.PHONY: bench
+bench: tools ## Measure ingest, training and serving against the bare parts in the same run.
+	@$(PYTEST) tests/bench --timeout=0 -s $(ARGS)
+
+.PHONY: lint
+lint: $(VENV) ## Style, types, layers, generated files, chart.
+	@$(PYTHON) -m ruff check $(SOURCES)
+	@$(PYTHON) -m ruff format --check $(SOURCES)
+	@$(PYTHON) -m pyright
+	@.venv/bin/lint-imports
+	@$(PYTHON) -m recsys_schemas.generate --check
+	@$(PYTHON) -m recsys_dev.cache helm
+	@$(HELM) lint --strict charts/recsys-operator
+
+.PHONY: format
+format: $(VENV) ## Format the sources, and mend what ruff can mend.
+	@$(PYTHON) -m ruff check --fix-only --quiet $(SOURCES)
+	@$(PYTHON) -m ruff format $(SOURCES)
+
+.PHONY: generate
+generate: $(VENV) ## Write CRDs, JSON Schemas, OpenAPI and the reference from schemas/.
+	@$(PYTHON) -m recsys_schemas.generate
+
+.PHONY: lock
+lock: $(VENV) ## Pin all packages with their hashes again: requirements.lock.
+	@# uv.lock would name the index that it was made with, so the lock is a requirements file.
+	@$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \
+	    $(foreach member,recsys-schemas recsys-operator ray-apps recsys-dev,--no-emit-package $(member)) \
+	    pyproject.toml --group test --group lint -o requirements.lock
+	@dev/bootstrap.sh
+
+.PHONY: down
+down: ## Stop everything that was left running here, and remove its state (FORCE=1: also under a running test).
+	@if [ -x $(PYTHON) ]; then $(PYTHON) -m recsys_dev.down; else echo "Nothing was running."; fi
+
+.PHONY: clean
+clean: down ## Remove all that was built here; the cache in RECSYS_CACHE stays.
+	@rm -rf .venv build .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	@find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
