@@ -36,7 +36,7 @@ $(VENV): requirements.lock pyproject.toml $(MEMBERS:%=%/pyproject.toml) dev/boot
 setup: $(VENV) ## Make .venv with every pinned package (1 min; under 1 s when nothing changed).
 
 .PHONY: tools
-tools: $(VENV) ## Build Kubernetes, etcd and helm, fetch Kafka (8 min cold; 1 s warm).
+tools: $(VENV) ## Build Kubernetes, etcd and helm, fetch Kafka (10 min cold; 1 s warm).
 	@$(PYTHON) -m recsys_dev.cache
 	@$(PYTHON) -m recsys_dev.kafka_jars
 

@@ -7,38 +7,18 @@ container registry and no download site. Who has `KUBEBUILDER_ASSETS` (setup-env
 import hashlib
 import os
 import shutil
-import subprocess
 import sys
-import threading
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
 from recsys_dev.errors import Unmet, told
+from recsys_dev.go_build import BUILD_DEADLINE_S, Program, Progress, build, clock, is_stale, no_go
 from recsys_dev.locks import locked
-
-Progress = Callable[[str], None]
-"""Receives one line of text for a person to read."""
 
 KUBERNETES_VERSION = "v1.36.3"
 HELM_VERSION = "v3.22.0"
-MODULES = Path(__file__).resolve().parents[2] / "go"
-BUILD_DEADLINE_S = 3600.0
-TELL_EVERY_S = 5.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Program:
-    """A program built from a pinned Go module; `cold_seconds` is what two cores took with nothing cached."""
-
-    name: str
-    module: str
-    package: str
-    version_flags: str = ""
-    cold_seconds: int
 
 
 def _kubernetes_flags(version: str) -> str:
@@ -69,6 +49,9 @@ HELM = Program(
     version_flags=f"-X helm.sh/helm/v3/internal/version.version={HELM_VERSION}",
     cold_seconds=90,
 )
+KIND = Program(name="kind", module="kind", package="sigs.k8s.io/kind", cold_seconds=10)
+"""Runs no cluster here; its strict reader checks kind-config.yaml."""
+PROGRAMS = (APISERVER, CONTROLLER_MANAGER, KUBECTL, ETCD, HELM)
 ASSETS = (APISERVER, ETCD, KUBECTL)
 """What a setup-envtest folder holds."""
 
@@ -91,23 +74,23 @@ def ensure_kubernetes(progress: Progress) -> Path:
     given = os.environ.get("KUBEBUILDER_ASSETS")
     if given:
         return _beside_assets(Path(given).expanduser().resolve(), progress)
-    return ensure((APISERVER, CONTROLLER_MANAGER, KUBECTL, ETCD, HELM), progress)
+    return ensure(PROGRAMS, progress)
 
 
 def ensure(programs: Sequence[Program], progress: Progress) -> Path:
     """Build those of `programs` whose stamp is missing or old; return the folder that holds them all."""
     folder = cache_dir() / "bin"
-    if not any(_is_stale(program, folder) for program in programs):
+    if not any(is_stale(program, folder) for program in programs):
         return folder
     with locked(cache_dir() / "build.lock", "building Kubernetes", progress, deadline_s=BUILD_DEADLINE_S):
         # Looked at again: another run may have built them while this one waited.
-        stale = [program for program in programs if _is_stale(program, folder)]
+        stale = [program for program in programs if is_stale(program, folder)]
         if stale:
-            minutes = sum(program.cold_seconds for program in stale) / 60
+            cold = clock(sum(program.cold_seconds for program in stale))
             names = ", ".join(program.name for program in stale)
-            progress(f"Building {names} into {folder}: about {minutes:.0f} min the first time on 2 cores, seconds later.")
+            progress(f"Building {names} into {folder}: about {cold} the first time on 2 cores, seconds later.")
         for program in stale:
-            _build(program, folder, progress)
+            build(program, folder, cache_dir(), progress)
     return folder
 
 
@@ -134,7 +117,7 @@ def _beside_assets(assets: Path, progress: Progress) -> Path:
 
 def _substitute(program: Program, progress: Progress) -> Path | None:
     """Return a program that the assets folder lacks: built, or found on PATH; None when it can be done without."""
-    if shutil.which("go") is not None or not _is_stale(program, cache_dir() / "bin"):
+    if shutil.which("go") is not None or not is_stale(program, cache_dir() / "bin"):
         return ensure((program,), progress) / program.name
     on_path = shutil.which(program.name)
     if on_path is not None:
@@ -142,7 +125,7 @@ def _substitute(program: Program, progress: Progress) -> Path | None:
     if program is CONTROLLER_MANAGER:
         progress("Without kube-controller-manager (no Go to build it): owned objects are not collected when owners go.")
         return None
-    raise _no_go()
+    raise no_go()
 
 
 def _link(link: Path, target: Path) -> None:
@@ -152,109 +135,22 @@ def _link(link: Path, target: Path) -> None:
     fresh.replace(link)
 
 
-def fingerprint(program: Program) -> str:
-    """Return what a built program depends on, as a SHA-256: module files, package and flags."""
-    digest = hashlib.sha256(f"{program.package} {program.version_flags}".encode())
-    for path in sorted(MODULES.joinpath(program.module).glob("*")):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()
-
-
-def _stamp(program: Program, folder: Path) -> Path:
-    return folder / ".stamps" / program.name
-
-
-def _is_stale(program: Program, folder: Path) -> bool:
-    try:
-        return _stamp(program, folder).read_text() != fingerprint(program) or not os.access(folder / program.name, os.X_OK)
-    except OSError:
-        return True
-
-
-def _no_go() -> Unmet:
-    return Unmet(
-        "the program `go` (1.26 or later), which builds Kubernetes from its modules",
-        "not found on PATH",
-        "Install Go and put its bin folder on PATH, or set KUBEBUILDER_ASSETS to a folder that setup-envtest filled.",
-    )
-
-
-def _build(program: Program, folder: Path, progress: Progress) -> None:
-    """Build one program beside its place and rename it there, so that a broken build leaves the old one."""
-    if shutil.which("go") is None:
-        raise _no_go()
-    stamp = _stamp(program, folder)
-    stamp.parent.mkdir(parents=True, exist_ok=True)
-    fresh = folder / f".{program.name}.{os.getpid()}"
-    wanted = fingerprint(program)
-    flags = f"-s -w {program.version_flags}".strip()
-    argv = ["go", "build", "-v", "-trimpath", "-ldflags", flags, "-o", str(fresh), program.package]
-    began = time.monotonic()
-    progress(f"{program.name}: building (cold about {_clock(program.cold_seconds)})")
-    try:
-        lines = _run_telling(program, argv, progress)
-        if not fresh.exists():
-            raise Unmet(
-                f"building {program.name}",
-                "`go build` failed with:\n" + "\n".join(lines[-12:]) + "\n",
-                "Check the network to the Go module proxy (GOPROXY) and the free disk space (10 GB cold), then run again.",
-            )
-        fresh.replace(folder / program.name)
-    finally:
-        fresh.unlink(missing_ok=True)
-    stamp.write_text(wanted)
-    size = folder.joinpath(program.name).stat().st_size / 2**20
-    progress(f"{program.name}: built in {_clock(time.monotonic() - began)}, {size:.0f} MiB")
-
-
-def _run_telling(program: Program, argv: Sequence[str], progress: Progress) -> list[str]:
-    """Run `go build`, telling every few seconds how far it is; return the last lines that it printed."""
-    environment = {**os.environ, "CGO_ENABLED": "0", "GOWORK": "off", "GOFLAGS": "-mod=readonly"}
-    if "HOME" not in environment:  # Go finds no place for its caches then
-        environment.setdefault("GOPATH", str(cache_dir() / "go"))
-        environment.setdefault("GOCACHE", str(cache_dir() / "go-build"))
-    process = subprocess.Popen(
-        argv, cwd=MODULES / program.module, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    lines: list[str] = []
-    reader = threading.Thread(target=_collect, args=(process, lines), daemon=True)
-    reader.start()
-    began = time.monotonic()
-    try:
-        while reader.is_alive():
-            reader.join(TELL_EVERY_S)
-            elapsed = time.monotonic() - began
-            if elapsed > BUILD_DEADLINE_S:
-                raise Unmet(f"building {program.name}", f"not done after {BUILD_DEADLINE_S:.0f} s", "Run it again.")
-            if reader.is_alive():
-                progress(f"{program.name}: {_clock(elapsed)} of about {_clock(program.cold_seconds)}; {_what(lines)}")
-        process.wait()
-    finally:
-        if process.poll() is None:  # Ctrl-C, or the deadline
-            process.kill()
-            process.wait()
-    return lines
-
-
-def _collect(process: subprocess.Popen[str], lines: list[str]) -> None:
-    assert process.stdout is not None
-    lines.extend(line.rstrip() for line in process.stdout)
-
-
-def _what(lines: Sequence[str]) -> str:
-    downloads = sum(line.startswith("go: downloading") for line in lines)
-    compiled = len(lines) - downloads
-    return f"{downloads} modules downloaded, {compiled} packages compiled" if downloads else f"{compiled} packages compiled"
-
-
-def _clock(seconds: float) -> str:
-    return f"{int(seconds) // 60}:{int(seconds) % 60:02d} min"
-
-
 def main() -> int:
-    """Build whatever is missing, telling how far it is: `python -m recsys_dev.cache`."""
-    console = Console(stderr=False, highlight=False)
-    ensure_kubernetes(lambda line: console.print(line, markup=False))
+    """Build whatever is missing, telling how far it is: `python -m recsys_dev.cache [program ...]`."""
+    console = Console(highlight=False, soft_wrap=True)
+
+    def tell(line: str) -> None:
+        console.print(line, markup=False)
+
+    asked = sys.argv[1:]
+    known = {program.name: program for program in (*PROGRAMS, KIND)}
+    for name in asked:
+        if name not in known:
+            raise Unmet("program to build", name, f"Known are: {', '.join(known)}.")
+    if asked:
+        ensure([known[name] for name in asked], tell)
+    else:
+        ensure_kubernetes(tell)
     return 0
 
 

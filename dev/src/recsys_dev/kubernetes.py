@@ -15,9 +15,10 @@ from pathlib import Path
 import httpx
 
 from recsys_dev import control_plane, pki, processes
-from recsys_dev.cache import Progress, ensure_kubernetes
+from recsys_dev.cache import ensure_kubernetes
 from recsys_dev.control_plane import Papers, Ports
 from recsys_dev.errors import Unmet
+from recsys_dev.go_build import Progress
 from recsys_dev.ports import LOOPBACK, free_ports, require_free
 from recsys_dev.processes import Child
 

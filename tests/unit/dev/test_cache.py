@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from recsys_dev import cache
-from recsys_dev.cache import Program
+from recsys_dev import cache, go_build
 from recsys_dev.errors import Unmet, told
+from recsys_dev.go_build import Program
 
 HELLO = Program(name="hello", module="hello", package="example.org/hello", cold_seconds=1)
 SOURCE = 'package main\n\nimport "os"\n\nfunc main() { os.Stdout.WriteString("one") }\n'
@@ -20,7 +20,7 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of a tiny Go module, in place of the pinned ones, with an empty cache."""
     monkeypatch.setenv("RECSYS_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("KUBEBUILDER_ASSETS", raising=False)
-    monkeypatch.setattr(cache, "MODULES", tmp_path / "go")
+    monkeypatch.setattr(go_build, "MODULES", tmp_path / "go")
     folder = tmp_path / "go" / "hello"
     folder.mkdir(parents=True)
     folder.joinpath("go.mod").write_text("module example.org/hello\n\ngo 1.21\n")
