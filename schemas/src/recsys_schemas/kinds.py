@@ -5,9 +5,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
-from recsys_schemas.structural import RULES, Schema, structural
+from recsys_schemas.structural import Schema, structural
 from recsys_schemas.v1alpha1 import GROUP, VERSION
 from recsys_schemas.v1alpha1.model import ModelSpec, ModelStatus
+from recsys_schemas.v1alpha1.resource import Rule, cel
 from recsys_schemas.v1alpha1.rollout import RolloutSpec, RolloutStatus
 from recsys_schemas.v1alpha1.version import VersionSpec, VersionStatus
 
@@ -43,7 +44,7 @@ class Kind:
     spec: type[BaseModel]
     status: type[BaseModel]
     columns: tuple[Column, ...]
-    rules: tuple[tuple[str, str], ...] = ()
+    rules: tuple[Rule, ...] = ()
     selectable: tuple[str, ...] = ()
     scale: tuple[str, str, str] | None = None
 
@@ -79,10 +80,12 @@ MODEL = Kind(
         (
             f"self.metadata.name.size() <= {LONGEST_MODEL_NAME}",
             f"metadata.name must be {LONGEST_MODEL_NAME} characters or fewer: names of versions and Ray jobs derive from it",
+            f"'metadata.name must be {LONGEST_MODEL_NAME} characters or fewer: names of Ray jobs derive from ' + self.metadata.name",
         ),
         (
             "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
             "metadata.name must be a DNS-1035 label: lower case letters, digits and '-', a letter first, no '-' last",
+            "'metadata.name must be lower case letters, digits and -, a letter first, no - last (DNS-1035), seen ' + self.metadata.name",
         ),
     ),
     scale=(".spec.serving.replicas", ".status.serving.readyReplicas", ".status.serving.selector"),
@@ -140,9 +143,7 @@ def open_api(kind: Kind) -> Schema:
             "status": structural(kind.status, defaults=False),
         },
     }
-    if kind.rules:
-        schema[RULES] = [{"rule": rule, "message": message} for rule, message in kind.rules]
-    return schema
+    return schema | (cel(*kind.rules) if kind.rules else {})
 
 
 def crd(kind: Kind) -> dict[str, Any]:

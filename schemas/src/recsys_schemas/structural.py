@@ -139,10 +139,6 @@ class _Printer:
             own = {word: value for word, value in schema.items() if word not in ("$ref", "anyOf")}
             rules = [*inner.get(RULES, []), *own.get(RULES, [])]
             schema = inner | own | ({RULES: rules} if rules else {})
-            if "$ref" not in inner:
-                schema.pop("$ref", None)
-            if "anyOf" not in inner:
-                schema.pop("anyOf", None)
         return schema, within
 
     def _refuse(self, schema: Schema, path: str) -> None:
@@ -176,7 +172,7 @@ def _without_null(choices: list[Schema], path: str) -> Schema:
     return others[0]
 
 
-def _type_of(value: object) -> str:
+def _type_of(value: str | bool | float) -> str:
     return {str: "string", bool: "boolean", int: "integer", float: "number"}[type(value)]
 
 

@@ -31,18 +31,45 @@ class Ray(Resource):
     """The token of the cluster's APIs. Default: key `token` of the Secret `ray-auth`."""
 
 
+def _digit(number: str) -> str:
+    # `string()` of a number has no bounded length in the API server's cost estimate and would be refused.
+    return f"'01234567'.substring({number}, {number} + 1)"
+
+
 class Topic(Resource):
     """One Kafka topic of the model."""
 
     model_config = Resource.model_config | {
         "json_schema_extra": cel(
-            ("self.minInsyncReplicas <= self.replicas", "minInsyncReplicas must not exceed replicas: no write would ever be accepted"),
             (
-                "self.replicas == 1 || self.minInsyncReplicas < self.replicas",
-                "with minInsyncReplicas equal to replicas one broker restart stops all writes: lower minInsyncReplicas or raise replicas",
+                "self.minInsyncReplicas <= self.replicas",
+                "minInsyncReplicas must not exceed replicas: no write would ever be accepted",
+                (
+                    f"'topic ' + self.name + ': minInsyncReplicas ' + {_digit('self.minInsyncReplicas')} + ' exceeds replicas ' + "
+                    f"{_digit('self.replicas')} + ', no write would ever be accepted: lower minInsyncReplicas or raise replicas'"
+                ),
             ),
-            ("self.partitions >= oldSelf.partitions", "partitions cannot be lowered: Kafka cannot remove partitions"),
-            ("self.role == oldSelf.role", "role of a topic cannot be changed: give the new role a topic of its own"),
+            (
+                "self.replicas == 1 || self.minInsyncReplicas != self.replicas",
+                "with minInsyncReplicas equal to replicas one broker restart stops all writes: lower minInsyncReplicas or raise replicas",
+                (
+                    f"'topic ' + self.name + ': with minInsyncReplicas and replicas both ' + {_digit('self.replicas')}"
+                    " + ' one broker restart stops all writes: lower minInsyncReplicas or raise replicas'"
+                ),
+            ),
+            (
+                "self.partitions >= oldSelf.partitions",
+                "partitions cannot be lowered: Kafka cannot remove partitions",
+                "'topic ' + self.name + ': partitions cannot be lowered, Kafka cannot remove partitions: keep as many as there are'",
+            ),
+            (
+                "self.role == oldSelf.role",
+                "role of a topic cannot be changed: give the new role a topic of its own",
+                (
+                    "'topic ' + self.name + ': role cannot be changed from ' + oldSelf.role + ' to ' + self.role"
+                    " + ': give the new role a topic of its own'"
+                ),
+            ),
         )
     }
 
@@ -179,7 +206,11 @@ class Gate(Resource):
 
     model_config = Resource.model_config | {
         "json_schema_extra": cel(
-            ("[has(self.atLeast), has(self.atMost)].exists_one(x, x)", "set exactly one of atLeast, atMost"),
+            (
+                "[has(self.atLeast), has(self.atMost)].exists_one(x, x)",
+                "set exactly one of atLeast, atMost",
+                "'gate ' + self.name + ': set exactly one of atLeast, atMost, seen ' + (has(self.atLeast) ? 'both' : 'none')",
+            ),
         )
     }
 
@@ -219,7 +250,13 @@ class Step(Resource):
     """One step of a rollout: exactly one verb."""
 
     model_config = Resource.model_config | {
-        "json_schema_extra": cel(("[has(self.setWeight), has(self.pause)].exists_one(x, x)", "exactly one of setWeight, pause in a step"))
+        "json_schema_extra": cel(
+            (
+                "[has(self.setWeight), has(self.pause)].exists_one(x, x)",
+                "exactly one of setWeight, pause in a step",
+                "'exactly one of setWeight, pause in a step, seen ' + (has(self.pause) ? 'both: make two steps of it' : 'none')",
+            )
+        )
     }
 
     set_weight: Annotated[int | None, Field(ge=1, le=99)] = None
@@ -270,9 +307,9 @@ class Rollout(Resource):
             json_schema_extra=cel(
                 (
                     "self.filter(s, has(s.setWeight)).map(s, s.setWeight).isSorted()",
-                    "steps: setWeight must not fall from one step to the next",
+                    "steps: setWeight must not fall from one step to the next: order the weights upwards",
                 ),
-                ("has(self[0].setWeight)", "steps: the first step must be a setWeight"),
+                ("has(self[0].setWeight)", "steps: the first step must be a setWeight, seen a pause: put a setWeight before it"),
             ),
         ),
     ] = Field(default_factory=default_steps)
@@ -299,7 +336,7 @@ class Serving(Resource):
 
 
 _URI = "has({0}.data) && has({0}.data.snapshot) && has({0}.data.snapshot.storageURI) ? {0}.data.snapshot.storageURI : ''"
-_URI_IS_FIXED = "data.snapshot.storageURI cannot be changed: what was trained stands there; make another model"
+_URI_IS_FIXED = "data.snapshot.storageURI cannot be changed"
 
 
 class ModelSpec(Resource):
@@ -307,7 +344,14 @@ class ModelSpec(Resource):
 
     model_config = Resource.model_config | {
         "json_schema_extra": cel(
-            (f"({_URI.format('self')}) == ({_URI.format('oldSelf')})", _URI_IS_FIXED),
+            (
+                f"({_URI.format('self')}) == ({_URI.format('oldSelf')})",
+                f"{_URI_IS_FIXED}: what was trained stands there; make another model",
+                (
+                    f"'{_URI_IS_FIXED} from \"' + ({_URI.format('oldSelf')}) + '\" to \"' + ({_URI.format('self')})"
+                    " + '\": what was trained stands there; make another model'"
+                ),
+            ),
         )
     }
 

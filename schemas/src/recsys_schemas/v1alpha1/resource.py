@@ -31,12 +31,22 @@ class Resource(BaseModel):
     )
 
 
-def cel(*rules: tuple[str, str]) -> dict[str, JsonValue]:
-    """`json_schema_extra` with CEL rules: pairs of expression and message."""
-    return {"x-kubernetes-validations": [{"rule": rule, "message": message} for rule, message in rules]}
+Rule = tuple[str, str] | tuple[str, str, str]
+"""A CEL expression, the words when it does not hold, and optionally a CEL expression for words that carry the values seen."""
 
 
-def list_map(key: str, *rules: tuple[str, str]) -> dict[str, JsonValue]:
+def cel(*rules: Rule) -> dict[str, JsonValue]:
+    """`json_schema_extra` with CEL rules."""
+    return {"x-kubernetes-validations": [_printed(*rule) for rule in rules]}
+
+
+def _printed(rule: str, message: str, seen: str = "") -> dict[str, JsonValue]:
+    # The API server falls back to `message` when the expression fails; the reference manual prints it.
+    printed: dict[str, JsonValue] = {"rule": rule, "message": message}
+    return printed | ({"messageExpression": seen} if seen else {})
+
+
+def list_map(key: str, *rules: Rule) -> dict[str, JsonValue]:
     """`json_schema_extra` of a list whose items are told apart by a key, with CEL rules on the whole."""
     extra: dict[str, JsonValue] = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": [key]}
     return extra | cel(*rules) if rules else extra
