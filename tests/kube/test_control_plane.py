@@ -131,6 +131,27 @@ def test_two_control_planes_side_by_side_do_not_know_each_other(cluster: Cluster
         other.stop()
 
 
+def test_a_cluster_of_the_users_own_is_used_only_when_asked_and_never_stopped(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("KUBECONFIG", str(cluster.kubeconfig))
+    existing = kubernetes.start(tmp_path / "existing", use_existing=True)
+    assert existing.children == ()
+    existing.kubectl("create", "namespace", "seen-in-both")
+    existing.stop()
+    assert "namespace/seen-in-both" in cluster.kubectl("get", "namespaces", "-o", "name")
+
+
+@pytest.mark.parametrize("content", [None, "{}"])
+def test_a_kubeconfig_that_leads_nowhere_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str | None):
+    path = tmp_path / "kubeconfig"
+    if content is not None:
+        path.write_text(content)
+    monkeypatch.setenv("KUBECONFIG", str(path))
+    with pytest.raises(Unmet, match=f"KUBECONFIG: {path}"):
+        kubernetes.start(tmp_path / "existing", use_existing=True)
+
+
 def server_of(cluster: Cluster) -> str:
     return json.loads(cluster.kubeconfig.read_text())["clusters"][0]["cluster"]["server"]
 

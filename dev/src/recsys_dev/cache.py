@@ -49,7 +49,7 @@ HELM = Program(
     version_flags=f"-X helm.sh/helm/v3/internal/version.version={HELM_VERSION}",
     cold_seconds=90,
 )
-KIND = Program(name="kind", module="kind", package="sigs.k8s.io/kind", cold_seconds=10)
+KIND = Program(name="kind", module="kind", package="sigs.k8s.io/kind", cold_seconds=45)
 """Runs no cluster here; its strict reader checks kind-config.yaml."""
 PROGRAMS = (APISERVER, CONTROLLER_MANAGER, KUBECTL, ETCD, HELM)
 ASSETS = (APISERVER, ETCD, KUBECTL)
@@ -85,6 +85,8 @@ def ensure(programs: Sequence[Program], progress: Progress) -> Path:
     with locked(cache_dir() / "build.lock", "building Kubernetes", progress, deadline_s=BUILD_DEADLINE_S):
         # Looked at again: another run may have built them while this one waited.
         stale = [program for program in programs if is_stale(program, folder)]
+        if stale and shutil.which("go") is None:
+            raise no_go()
         if stale:
             cold = clock(sum(program.cold_seconds for program in stale))
             names = ", ".join(program.name for program in stale)

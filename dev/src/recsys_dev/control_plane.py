@@ -43,7 +43,8 @@ def issue(folder: Path, server: str, *, now: datetime) -> Papers:
     service_names = ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"]
     apiserver = pki.sign(authority, "kube-apiserver", hosts=[LOOPBACK, FIRST_SERVICE, "localhost", *service_names])
     admin = pki.sign(authority, "admin", organization="system:masters")
-    controller = pki.sign(authority, "system:kube-controller-manager")
+    # Every right, and no ServiceAccount for each of thirty controllers: their tokens would take five seconds of the start.
+    controller = pki.sign(authority, "system:kube-controller-manager", organization="system:masters")
     tokens_key, tokens_public = pki.create_signing_key(folder, "service-accounts")
     trusted = authority.certificate_file
 
@@ -138,7 +139,9 @@ def controller_manager(programs: Path, papers: Papers) -> Command:
             f"--cluster-signing-cert-file={papers.authority_file}",
             f"--cluster-signing-key-file={papers.authority_key}",
             f"--service-cluster-ip-range={SERVICE_RANGE}",
-            "--use-service-account-credentials=true",
+            "--use-service-account-credentials=false",
+            "--kube-api-qps=200",
+            "--kube-api-burst=400",
             "--leader-elect=false",
             # Nodes here have no kubelet that renews their lease; pods must not be evicted for it.
             "--controllers=*,-node-lifecycle-controller,-ttl",

@@ -91,7 +91,7 @@ def build(program: Program, folder: Path, cache: Path, progress: Progress) -> No
 def _run_telling(program: Program, argv: Sequence[str], cache: Path, progress: Progress) -> list[str]:
     """Run `go build`, telling every few seconds how far it is; return the last lines that it printed."""
     environment = {**os.environ, "CGO_ENABLED": "0", "GOWORK": "off", "GOFLAGS": "-mod=readonly"}
-    if "HOME" not in environment:  # Go finds no place for its caches then
+    if not environment.get("HOME"):  # Go finds no place for its caches then
         environment.setdefault("GOPATH", str(cache / "go"))
         environment.setdefault("GOCACHE", str(cache / "go-build"))
     process = subprocess.Popen(
