@@ -28,6 +28,7 @@ ANSWERS: tuple[type[BaseModel], ...] = (
     serving_api.EventsRequest,
     serving_api.EventsResponse,
     serving_api.EvidenceResponse,
+    serving_api.ModelResponse,
     serving_api.Problem,
 )
 
