@@ -27,7 +27,7 @@ ARGS ?=
 
 .PHONY: help
 help: ## Show this list.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(VENV): requirements.lock pyproject.toml $(MEMBERS:%=%/pyproject.toml) dev/bootstrap.sh
 	@dev/bootstrap.sh
