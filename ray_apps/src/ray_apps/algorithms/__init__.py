@@ -1,0 +1,25 @@
+"""The algorithms, by the names that a RecommenderModel uses."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from ray_apps.algorithms.als import ALS
+from ray_apps.algorithms.item_knn import ItemItem
+from ray_apps.algorithms.popularity import Popularity
+from ray_apps.algorithms.recommender import Arrays, Recommender
+
+Algorithms = Mapping[str, type[Recommender]]
+"""Name → class."""
+
+ALGORITHMS: Algorithms = MappingProxyType({"Popularity": Popularity, "ItemItem": ItemItem, "ALS": ALS})
+
+
+def load_model(algorithm: str, arrays: Arrays, n_items: int) -> Recommender:
+    """A fitted model from its arrays: hand this to `stores.registry.open_version`.
+
+    Raises:
+        ValueError: the algorithm is unknown, or the arrays do not fit it.
+    """
+    if algorithm not in ALGORITHMS:
+        raise ValueError(f"algorithm: {algorithm!r} is unknown; use one of {', '.join(sorted(ALGORITHMS))}")
+    return ALGORITHMS[algorithm].from_arrays(arrays, n_items)

@@ -1,0 +1,110 @@
+"""Alternating least squares for implicit feedback.
+
+Source: Hu, Koren & Volinsky, "Collaborative filtering for implicit feedback datasets", ICDM 2008: a user likes (1) or does not (0)
+each item, with confidence c = 1 + alpha * weight for items liked and 1 for all others.
+"""
+
+from collections.abc import Mapping
+from typing import ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ray_apps.algorithms.hyperparameters import Hyperparameters, Parameter, checked
+from ray_apps.algorithms.interactions import Histories, Indices, Interactions, Weights
+from ray_apps.algorithms.recommender import Arrays, Scores, required
+
+THREADS = 1
+"""Threads of training: as many as the CPUs that a Ray Train worker asks for."""
+
+LEAST_RIDGE = 1e-6
+"""Keeps the Gram matrix invertible when there are fewer items than factors and no regularization was asked for."""
+
+
+class ALS:
+    """Matrix factorisation. A user's vector is solved from the history when it is asked for, so no user vector is stored."""
+
+    name: ClassVar[str] = "ALS"
+    parameters: ClassVar[Mapping[str, Parameter]] = {
+        "factors": Parameter(default=64, low=1, high=1024),
+        "alpha": Parameter(default=2.0, low=0.0, high=10_000.0),
+        "regularization": Parameter(default=10.0, low=0.0, high=10_000.0),
+        "iterations": Parameter(default=15, low=1, high=500),
+    }
+
+    def __init__(self, item_factors: NDArray[np.float32], gram_inverse: NDArray[np.float64], alpha: float) -> None:
+        """Take items' vectors Y of shape (n_items, factors) and (Y'Y + regularization I)^-1 of shape (factors, factors)."""
+        self._items, self._gram_inverse, self._alpha = item_factors, gram_inverse, alpha
+
+    @classmethod
+    def fit(cls, interactions: Interactions, hyperparameters: Hyperparameters, seed: int) -> Self:
+        """Factorise with implicit's conjugate gradient kernel, then invert the Gram matrix once for fold-in.
+
+        Raises:
+            HyperparameterError: a hyperparameter is unknown or out of range.
+        """
+        values = checked(cls.name, cls.parameters, hyperparameters)
+        from implicit.cpu.als import AlternatingLeastSquares  # noqa: PLC0415 — training only
+        from threadpoolctl import threadpool_limits  # noqa: PLC0415 — training only
+
+        alpha, regularization = float(values["alpha"]), float(values["regularization"])
+        confidence = interactions.histories().matrix(interactions.n_items)
+        confidence.data = (1 + alpha * confidence.data).astype(np.float32)
+        with threadpool_limits(THREADS, "blas"):
+            kernel = AlternatingLeastSquares(
+                factors=int(values["factors"]),
+                regularization=regularization,
+                iterations=int(values["iterations"]),
+                num_threads=THREADS,
+                random_state=seed,
+                dtype=np.float32,
+            )
+            kernel.fit(confidence, show_progress=False)
+            items = np.ascontiguousarray(kernel.item_factors, dtype=np.float32)
+            wide = items.astype(np.float64)
+            gram = wide.T @ wide + max(regularization, LEAST_RIDGE) * np.eye(wide.shape[1])
+            gram_inverse = np.linalg.inv(gram).astype(np.float64)
+        return cls(items, gram_inverse, alpha)
+
+    def user_vector(self, history: Indices, weights: Weights) -> NDArray[np.float64]:
+        """The exact least-squares vector of a user, shape (factors,); zeros for an empty history.
+
+        It solves (G + U D U') x = U c with G the regularised Gram matrix, U the liked items' vectors as columns and D = diag(c - 1).
+        By the push-through identity x = G^-1 U (I + D U' G^-1 U)^-1 c: a system of the history's size; for a long history the
+        system of the factors' size is the smaller one.
+        """
+        liked = self._items[history].astype(np.float64)
+        extra = self._alpha * weights.astype(np.float64)
+        projected = liked @ self._gram_inverse
+        if history.size <= liked.shape[1]:
+            inner = np.eye(history.size) + extra[:, None] * (projected @ liked.T)
+            return (projected.T @ np.linalg.solve(inner, 1 + extra)).astype(np.float64)
+        outer = np.eye(liked.shape[1]) + projected.T @ (extra[:, None] * liked)
+        return np.linalg.solve(outer, projected.T @ (1 + extra)).astype(np.float64)
+
+    def scores(self, history: Indices, weights: Weights) -> Scores:
+        """Estimated preferences, about 0 to 1, shape (n_items,)."""
+        return self._items @ self.user_vector(history, weights).astype(np.float32)
+
+    def scores_many(self, histories: Histories) -> Scores:
+        """The same for several users, shape (users, n_items)."""
+        users = np.empty((len(histories), self._items.shape[1]), dtype=np.float32)
+        for row in range(len(histories)):
+            users[row] = self.user_vector(*histories.of(row))
+        return users @ self._items.T
+
+    def arrays(self) -> dict[str, NDArray[np.generic]]:
+        """`item_factors` float32 (n_items, factors), `gram_inverse` float64 (factors, factors), `alpha` float64 ()."""
+        return {"item_factors": self._items, "gram_inverse": self._gram_inverse, "alpha": np.array(self._alpha)}
+
+    @classmethod
+    def from_arrays(cls, arrays: Arrays, n_items: int) -> Self:
+        """The model from its arrays.
+
+        Raises:
+            ValueError: an array is missing or does not fit.
+        """
+        items = np.asarray(required(arrays, "item_factors", "f", (n_items, None)), dtype=np.float32)
+        factors = items.shape[1]
+        gram_inverse = np.asarray(required(arrays, "gram_inverse", "f", (factors, factors)), dtype=np.float64)
+        return cls(items, gram_inverse, float(np.asarray(required(arrays, "alpha", "f", ()))))

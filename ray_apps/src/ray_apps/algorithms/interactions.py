@@ -1,0 +1,85 @@
+"""What an algorithm learns from: who liked which item, how strongly, and when."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
+Indices = NDArray[np.int32]
+"""Positions in the item (or user) catalogue."""
+Weights = NDArray[np.float32]
+"""How strongly an item was liked, greater than 0 and at most 1."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Histories:
+    """Items that users liked, in compressed sparse rows: user u owns `indices[indptr[u]:indptr[u + 1]]`, ascending."""
+
+    indptr: NDArray[np.int64]
+    indices: Indices
+    weights: Weights
+
+    def __len__(self) -> int:
+        return self.indptr.size - 1
+
+    def of(self, user: int) -> tuple[Indices, Weights]:
+        """Item indices and weights of one user, both of shape (liked,)."""
+        low, high = int(self.indptr[user]), int(self.indptr[user + 1])
+        return self.indices[low:high], self.weights[low:high]
+
+    def select(self, users: NDArray[np.integer]) -> "Histories":
+        """The histories of some users, in the order asked."""
+        lengths = self.indptr[users + 1] - self.indptr[users]
+        indptr = np.concatenate(([0], np.cumsum(lengths))).astype(np.int64)
+        flat = np.repeat(self.indptr[users] - indptr[:-1], lengths) + np.arange(indptr[-1])
+        return Histories(indptr=indptr, indices=self.indices[flat], weights=self.weights[flat])
+
+    def matrix(self, n_items: int) -> "csr_matrix":
+        """The same as a scipy matrix of shape (users, n_items), float32."""
+        from scipy.sparse import csr_matrix  # noqa: PLC0415 — serving scores with numpy alone
+
+        return csr_matrix((self.weights, self.indices, self.indptr), shape=(len(self), n_items))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interactions:
+    """One entry for each (user, item), sorted by user, then item: the same events give the same arrays in any row order.
+
+    `users`, `items`, `weights` and `times` (milliseconds since the epoch) have shape (interactions,). The catalogue may be wider
+    than the entries: a training part keeps the users and items of the whole.
+    """
+
+    users: Indices
+    items: Indices
+    weights: Weights
+    times: NDArray[np.int64]
+    n_users: int
+    n_items: int
+
+    def __len__(self) -> int:
+        return self.users.size
+
+    def take(self, chosen: NDArray[np.bool_]) -> "Interactions":
+        """The entries where `chosen` is true, over the same catalogue."""
+        return Interactions(
+            users=self.users[chosen],
+            items=self.items[chosen],
+            weights=self.weights[chosen],
+            times=self.times[chosen],
+            n_users=self.n_users,
+            n_items=self.n_items,
+        )
+
+    def histories(self) -> Histories:
+        """What each user liked, for all `n_users`."""
+        counts = np.bincount(self.users, minlength=self.n_users)
+        indptr = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
+        return Histories(indptr=indptr, indices=self.items, weights=self.weights)
+
+    def popularity(self) -> NDArray[np.int64]:
+        """How many users liked each item, shape (n_items,)."""
+        return np.bincount(self.items, minlength=self.n_items).astype(np.int64)

@@ -1,0 +1,100 @@
+"""Arrays as files that can be trusted: plain `.npy` without pickle, opened once, verified, and only then mapped."""
+
+import hashlib
+import io
+import os
+import re
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys_schemas.version_card import FileDigest
+
+FILE_NAME = re.compile(r"^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)?\.npy$")
+"""The only names that an array may have: no folder, no leading dot, nothing that a path could hide in."""
+MAX_HEADER_BYTES = 10_000
+
+
+class ArtefactRefused(Exception):  # noqa: N818 — it says what was done about the error
+    """A version cannot be trusted or used; the message names the version, the file and what is wrong with it."""
+
+
+def npy_bytes(array: NDArray[np.generic]) -> bytes:
+    """An array in NumPy's own format: the same array gives the same bytes.
+
+    Raises:
+        ValueError: its type would need pickle.
+    """
+    stream = io.BytesIO()
+    np.lib.format.write_array(stream, np.ascontiguousarray(array).reshape(array.shape), version=(1, 0), allow_pickle=False)
+    return stream.getvalue()
+
+
+def digest_of_bytes(data: bytes) -> FileDigest:
+    """SHA-256 and size of a file's bytes."""
+    return FileDigest(sha256=hashlib.sha256(data).hexdigest(), size_bytes=len(data))
+
+
+def digest_of_file(path: Path) -> FileDigest:
+    """SHA-256 and size of a file, read in pieces."""
+    with path.open("rb") as file:
+        return FileDigest(sha256=hashlib.file_digest(file, "sha256").hexdigest(), size_bytes=path.stat().st_size)
+
+
+def map_verified(path: Path, expected: FileDigest) -> NDArray[np.generic]:
+    """Hash an open file, then map that same file read-only: it cannot be exchanged in between.
+
+    Raises:
+        ArtefactRefused: it is missing, a link, not a plain file, of another size or hash, or no plain array.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError as error:
+        what = "a symbolic link" if path.is_symlink() else error.strerror
+        raise ArtefactRefused(f"{path.name}: cannot be opened ({what}); a plain file was expected") from error
+    with os.fdopen(descriptor, "rb") as file:
+        _verify(file, path.name, expected)
+        file.seek(0)
+        return _map(file, path.name, expected.size_bytes)
+
+
+def _verify(file: io.BufferedReader, name: str, expected: FileDigest) -> None:
+    status = os.fstat(file.fileno())
+    if not stat.S_ISREG(status.st_mode):
+        raise ArtefactRefused(f"{name}: is no plain file")
+    if status.st_size != expected.size_bytes:
+        raise ArtefactRefused(f"{name}: {status.st_size} bytes; the card says {expected.size_bytes}")
+    found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != expected.sha256:
+        raise ArtefactRefused(f"{name}: SHA-256 {found}; the card says {expected.sha256}")
+
+
+def _map(file: io.BufferedReader, name: str, size: int) -> NDArray[np.generic]:
+    try:
+        version = np.lib.format.read_magic(file)
+        shape, fortran, dtype = np.lib.format.read_array_header_1_0(file, max_header_size=MAX_HEADER_BYTES)
+    except ValueError as error:
+        raise ArtefactRefused(f"{name}: is no plain array ({error})") from error
+    needed = file.tell() + dtype.itemsize * int(np.prod(shape, dtype=np.int64))
+    if version != (1, 0) or dtype.hasobject or dtype.kind not in "iuf" or fortran or needed != size:
+        raise ArtefactRefused(f"{name}: is no plain array ({dtype} of shape {shape} in {size} bytes)")
+    # As a plain view: slices of np.memmap itself cost several times as much.
+    return np.asarray(np.memmap(file, dtype=dtype, mode="r", offset=file.tell(), shape=shape))
+
+
+def check_names(files: Mapping[str, FileDigest], present: set[str]) -> None:
+    """Refuse names that are no array names, and folders that hold other arrays than the card says.
+
+    Raises:
+        ArtefactRefused: a name is not allowed, missing or unknown.
+    """
+    for name in sorted(files):
+        if not FILE_NAME.fullmatch(name):
+            raise ArtefactRefused(f"{name!r}: is not a name that a version's array may have")
+    for name in sorted(set(files) - present):
+        raise ArtefactRefused(f"{name}: the card names it, but it is missing")
+    for name in sorted(present - set(files)):
+        raise ArtefactRefused(f"{name}: is there, but the card does not name it")
