@@ -1,5 +1,6 @@
 """Children that outlive no one: each in a session of its own, with a log and a pid file that cannot name a stranger."""
 
+import contextlib
 import json
 import os
 import signal
@@ -109,9 +110,18 @@ def read(pid_file: Path) -> Child | None:
 
 def recorded(run_dir: Path) -> list[Child]:
     """Return the children recorded in `run_dir` and below, the youngest record first (so that they stop in that order)."""
-    files = [path for path in run_dir.glob("**/pid/*") if path.is_file() and not path.name.startswith(".")]
-    files.sort(key=lambda path: path.stat().st_mtime_ns, reverse=True)
-    return [child for path in files if (child := read(path)) is not None]
+    found: list[tuple[int, Child]] = []
+    # os.walk, because folders of a part that is ending may vanish under our eyes: it passes over them.
+    for folder, _, names in os.walk(run_dir):
+        if not folder.endswith(f"{os.sep}pid"):
+            continue
+        for path in (Path(folder, name) for name in names if not name.startswith(".")):
+            child = read(path)
+            if child is not None:
+                with contextlib.suppress(OSError):
+                    found.append((path.stat().st_mtime_ns, child))
+    found.sort(key=lambda item: item[0], reverse=True)
+    return [child for _, child in found]
 
 
 def stop(child: Child, *, deadline_s: float = 15.0) -> None:
