@@ -8,7 +8,10 @@ from pydantic import Field
 from recsys_schemas.v1alpha1.conditions import Condition
 from recsys_schemas.v1alpha1.resource import Resource, cel, list_map
 
-Port = r"([1-9][0-9]{0,4})"
+# Printable ASCII is spelt out: what \s means differs between the API server (Go: ASCII) and pydantic (Rust: Unicode).
+URL = r"^https?://[!-.0-~]+(/[!-~]*)?$"
+HOST_AND_PORT = r"^[A-Za-z0-9._-]+:[1-9][0-9]{0,4}$"
+STORAGE = r"^(file:///[!-~]+|s3://[!-.0-~]+(/[!-~]*)?)$"
 
 
 class SecretKey(Resource):
@@ -23,9 +26,9 @@ class SecretKey(Resource):
 class Ray(Resource):
     """The Ray cluster that ingests, trains and serves."""
 
-    dashboard_url: Annotated[str, Field(max_length=512, pattern=r"^https?://[^\s/]+(/[^\s]*)?$")]
+    dashboard_url: Annotated[str, Field(max_length=512, pattern=URL)]
     """Its dashboard, such as http://127.0.0.1:8265; jobs and Serve applications go through its REST APIs."""
-    serving_url: Annotated[str | None, Field(max_length=512, pattern=r"^https?://[^\s/]+(/[^\s]*)?$")] = None
+    serving_url: Annotated[str | None, Field(max_length=512, pattern=URL)] = None
     """Where its Serve ingress answers. Default: the dashboard's host, at the port that Serve reports."""
     token_secret_ref: SecretKey = Field(default_factory=lambda: SecretKey(name="ray-auth"))
     """The token of the cluster's APIs. Default: key `token` of the Secret `ray-auth`."""
@@ -101,7 +104,7 @@ class Kafka(Resource):
     """Where events come from."""
 
     bootstrap_servers: Annotated[
-        list[Annotated[str, Field(max_length=260, pattern=rf"^[^\s:,]+:{Port}$")]], Field(min_length=1, max_length=16)
+        list[Annotated[str, Field(max_length=260, pattern=HOST_AND_PORT)]], Field(min_length=1, max_length=16)
     ]
     """Brokers as host:port."""
     topics: Annotated[
@@ -135,7 +138,7 @@ class Roll(Resource):
 class Snapshot(Resource):
     """How events become snapshots."""
 
-    storage_uri: Annotated[str | None, Field(max_length=1024, pattern=r"^(file:///|s3://[^/\s]+)[^\s]*$")] = None
+    storage_uri: Annotated[str | None, Field(max_length=1024, pattern=STORAGE)] = None
     """file:// or s3:// folder of snapshots and versions. Cannot be changed. Default: a folder for this model below the operator's
     storage root."""
     roll: Roll = Field(default_factory=Roll)
