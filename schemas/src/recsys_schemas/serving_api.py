@@ -188,3 +188,41 @@ class EvidenceResponse(Artifact):
 
     replicas: list[ReplicaReport]
     """Also of replicas that are gone: what they counted stays counted."""
+
+
+class ArmState(Artifact):
+    """One arm of the wanted record, as one replica has it."""
+
+    version: str
+    """Its name."""
+    digest: str
+    """What its bytes must hash to."""
+    variant: Literal[Variant.STABLE, Variant.CANDIDATE]
+    """stable or candidate."""
+    share: int
+    """Percent of users, as wanted."""
+    mapped: bool
+    """Whether it is verified and mapped in this replica."""
+    refused: str | None = None
+    """Why it could not be mapped."""
+
+
+class ModelResponse(Artifact):
+    """GET /v1/model: what the replica that answers serves, and what it waits for."""
+
+    namespace: str
+    """Of the model."""
+    name: str
+    """Of the model."""
+    replica_id: str
+    """Ray Serve's id of the replica."""
+    ready: bool
+    """Whether a stable version answers."""
+    epoch: int
+    """The record that is served in full; -1 before there is one."""
+    wanted_epoch: int
+    """The newest record received; -1 before there is one. Larger than epoch while an arm is being loaded."""
+    arms: list[ArmState]
+    """The arms of the newest record."""
+    refused_record: str | None = None
+    """Why the last `user_config` was refused, if it was."""

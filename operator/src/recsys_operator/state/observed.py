@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Generic, TypeVar
 
 from recsys_schemas.serving_api import EvidenceResponse, Role, ServingArguments, ServingRecord
 from recsys_schemas.snapshot import SnapshotManifest
@@ -12,8 +11,6 @@ from recsys_schemas.v1alpha1.model import ModelSpec, ModelStatus
 from recsys_schemas.v1alpha1.rollout import RolloutSpec, RolloutStatus
 from recsys_schemas.v1alpha1.version import VersionSpec, VersionStatus
 from recsys_schemas.version_card import PreflightReport, VersionCard
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

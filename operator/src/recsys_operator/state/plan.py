@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from recsys_schemas.v1alpha1.model import ModelStatus
-
 from recsys_operator.state.actions import Action
+from recsys_schemas.v1alpha1.model import ModelStatus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

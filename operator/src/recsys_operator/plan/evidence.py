@@ -1,0 +1,124 @@
+"""Always-valid evidence for rates: looking at every moment raises no false alarm.
+
+For a stream of yes/no outcomes with unknown rate p, the beta-binomial mixture
+
+    M_n(p) = B(s + 1/2, n - s + 1/2) / (B(1/2, 1/2) p^s (1 - p)^(n - s))
+
+is a martingale under p with mean 1 (Robbins 1970; Howard, Ramdas, McAuliffe & Sekhon 2021, section 3.2), so by Ville's inequality
+the set of all p with M_n(p) < 1/alpha contains the true rate at *every* n at once with probability 1 - alpha. Two arms differ
+for certain (at level alpha) when their sequences, each at alpha/2, no longer overlap.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from math import inf, lgamma, log
+
+_PRIOR = 0.5
+_HALVINGS = 50
+
+
+class Verdict(StrEnum):
+    """What the numbers say."""
+
+    WORSE = "Worse"
+    NOT_WORSE = "NotWorse"
+    UNDECIDED = "Undecided"
+    INSUFFICIENT_DATA = "InsufficientData"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Count:
+    """How often something happened among how many."""
+
+    hits: int
+    trials: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.hits <= self.trials:
+            raise ValueError(f"hits must lie between 0 and trials, got {self.hits} of {self.trials}")
+
+    def __str__(self) -> str:
+        return f"{self.hits}/{self.trials}" + (f" = {100 * self.hits / self.trials:.1f} %" if self.trials else "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """A verdict with the intervals that it rests on."""
+
+    verdict: Verdict
+    stable: tuple[float, float]
+    candidate: tuple[float, float]
+
+
+def _log_beta(a: float, b: float) -> float:
+    return lgamma(a) + lgamma(b) - lgamma(a + b)
+
+
+def _log_martingale(count: Count, rate: float) -> float:
+    misses = count.trials - count.hits
+    mixture = _log_beta(count.hits + _PRIOR, misses + _PRIOR) - _log_beta(_PRIOR, _PRIOR)
+    if (count.hits and rate <= 0) or (misses and rate >= 1):
+        return inf
+    likelihood = (count.hits * log(rate) if count.hits else 0.0) + (misses * log(1 - rate) if misses else 0.0)
+    return mixture - likelihood
+
+
+def interval(count: Count, alpha: float) -> tuple[float, float]:
+    """Confidence sequence of a rate: bounds that hold at every sample size at once with probability 1 - alpha.
+
+    >>> low, high = interval(Count(hits=30, trials=100), 0.05)
+    >>> round(low, 2), round(high, 2)
+    (0.17, 0.46)
+    >>> interval(Count(hits=0, trials=0), 0.05)
+    (0.0, 1.0)
+    """
+    if count.trials == 0:
+        return 0.0, 1.0
+    threshold = log(1 / alpha)
+    centre = count.hits / count.trials
+
+    def edge(outside: float) -> float:
+        """The martingale is convex in log-likelihood around the mean: halve between a rate inside and one outside."""
+        if _log_martingale(count, outside) < threshold:
+            return outside
+        inside = centre
+        for _ in range(_HALVINGS):
+            middle = (inside + outside) / 2
+            if _log_martingale(count, middle) < threshold:
+                inside = middle
+            else:
+                outside = middle
+        return outside
+
+    return edge(0.0), edge(1.0)
+
+
+def more_often(stable: Count, candidate: Count, *, margin: float, alpha: float) -> Comparison:
+    """Does the candidate do something bad (an error) more often than the stable arm, by more than a margin?
+
+    WORSE: shown. NOT_WORSE: the opposite is shown. UNDECIDED: neither yet. INSUFFICIENT_DATA: one arm has no trial.
+    """
+    left, right = interval(stable, alpha / 2), interval(candidate, alpha / 2)
+    if not stable.trials or not candidate.trials:
+        verdict = Verdict.INSUFFICIENT_DATA
+    elif right[0] > left[1] + margin:
+        verdict = Verdict.WORSE
+    elif right[1] <= left[0] + margin:
+        verdict = Verdict.NOT_WORSE
+    else:
+        verdict = Verdict.UNDECIDED
+    return Comparison(verdict=verdict, stable=left, candidate=right)
+
+
+def less_often(stable: Count, candidate: Count, *, margin: float, alpha: float) -> Comparison:
+    """Does the candidate do something good (earn a reward) less often than the stable arm, by more than a margin?"""
+    left, right = interval(stable, alpha / 2), interval(candidate, alpha / 2)
+    if not stable.trials or not candidate.trials:
+        verdict = Verdict.INSUFFICIENT_DATA
+    elif right[1] < left[0] - margin:
+        verdict = Verdict.WORSE
+    elif right[0] >= left[1] - margin:
+        verdict = Verdict.NOT_WORSE
+    else:
+        verdict = Verdict.UNDECIDED
+    return Comparison(verdict=verdict, stable=left, candidate=right)

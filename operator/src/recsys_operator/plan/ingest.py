@@ -1,0 +1,138 @@
+"""Ingest: exactly one long-running job with the arguments of the spec; what it has published is judged here."""
+
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from recsys_operator.plan.names import dead_letter_topic, identity, ingest_prefix, topics_by_role, uid8
+from recsys_operator.plan.topics import USABLE, Topics
+from recsys_operator.state.actions import Action, ForgetJob, PublishEvent, StopJob, SubmitJob
+from recsys_operator.state.observed import JobState, JobWord, Observed, RayState, Unavailable
+from recsys_operator.state.plan import Fact, Part
+from recsys_schemas.train_job import IngestJob, TopicToRead
+from recsys_schemas.v1alpha1.conditions import ConditionType
+
+_KEPT_JOBS = 3
+_LONGEST_BACK_OFF = 60
+
+
+class Ingest(StrEnum):
+    """The state of ingest in one word."""
+
+    ENGINE_UNAVAILABLE = "EngineUnavailable"
+    SUSPENDED = "Suspended"
+    WAITING_FOR_TOPICS = "WaitingForTopics"
+    REPLACING = "Replacing"
+    ABSENT = "Absent"
+    BACKING_OFF = "BackingOff"
+    RUNNING = "Running"
+
+
+MOVES: dict[Ingest, frozenset[Ingest]] = {word: frozenset(Ingest) for word in Ingest}
+"""Any word may follow any other: the cluster may vanish and come back at any time."""
+
+
+def wanted(observed: Observed) -> IngestJob:
+    """The job that the spec asks for."""
+    model = observed.model
+    roll = model.spec.data.snapshot.roll
+    roles = topics_by_role(model)
+    return IngestJob(
+        model=identity(model),
+        bootstrap_servers=list(model.spec.kafka.bootstrap_servers),
+        topics=[TopicToRead(topic=roles[role].name, event_type=role.lower()) for role in ("Watch", "Rate") if role in roles],
+        dead_letter_topic=dead_letter_topic(model),
+        storage_uri=model.storage_uri,
+        roll_max_records=roll.max_records,
+        roll_max_seconds=roll.max_seconds,
+    )
+
+
+def _attempts(ray: RayState, prefix: str) -> list[tuple[int, JobState]]:
+    found = [(int(id_.removeprefix(prefix)), job) for id_, job in ray.jobs.items() if id_.removeprefix(prefix).isdigit()]
+    return sorted(found, key=lambda pair: pair[0])
+
+
+def _others(observed: Observed, ray: RayState, prefix: str) -> list[JobState]:
+    model = observed.model
+    mine = f"ingest-{model.key.name}-{uid8(model)}-"
+    return [job for id_, job in ray.jobs.items() if id_.startswith(mine) and not id_.startswith(prefix)]
+
+
+def judge(observed: Observed, topics: Topics) -> Ingest:
+    """The state of ingest in one word."""
+    ray = observed.ray
+    if isinstance(ray, Unavailable):
+        return Ingest.ENGINE_UNAVAILABLE
+    if observed.model.spec.suspend:
+        return Ingest.SUSPENDED
+    prefix = ingest_prefix(observed.model, wanted(observed))
+    if any(not job.word.ended for job in _others(observed, ray, prefix)):
+        return Ingest.REPLACING
+    attempts = _attempts(ray, prefix)
+    if attempts and not attempts[-1][1].word.ended:
+        return Ingest.RUNNING
+    if topics not in USABLE:
+        return Ingest.WAITING_FOR_TOPICS
+    if attempts and observed.now < _again_at(attempts, observed):
+        return Ingest.BACKING_OFF
+    return Ingest.ABSENT
+
+
+def _again_at(attempts: list[tuple[int, JobState]], observed: Observed) -> datetime:
+    number, last = attempts[-1]
+    lived = last.ended_at - last.started_at if last.ended_at and last.started_at else timedelta(0)
+    wait = 0 if lived > timedelta(minutes=5) else min(_LONGEST_BACK_OFF, 2 ** min(number, 6))
+    return (last.ended_at or observed.now) + timedelta(seconds=wait)
+
+
+def act(word: Ingest, observed: Observed) -> Part:
+    """What to do about it, and what to say of the snapshots."""
+    actions: list[Action] = []
+    ray = observed.ray
+    if not isinstance(ray, Unavailable):
+        prefix = ingest_prefix(observed.model, wanted(observed))
+        attempts = _attempts(ray, prefix)
+        stop = _others(observed, ray, prefix)
+        if word is Ingest.SUSPENDED:
+            stop += [job for _, job in attempts]
+        actions += [StopJob(id=job.id) for job in stop if not job.word.ended]
+        if word is Ingest.ABSENT:
+            number = attempts[-1][0] + 1 if attempts else 0
+            actions.append(SubmitJob(id=f"{prefix}{number}", job=wanted(observed)))
+            if number:
+                words = f"ingest job ended ({attempts[-1][1].word}); started again as attempt {number}: {attempts[-1][1].message}"
+                actions.append(PublishEvent(reason="IngestRestarted", message=words[:900], severity="Warning"))
+        ended = [job for job in (*_others(observed, ray, prefix), *(job for _, job in attempts[:-_KEPT_JOBS])) if job.word.ended]
+        actions += [ForgetJob(id=job.id) for job in ended]
+    return Part(actions=tuple(actions), facts=(_fact(word, observed),), busy=word in (Ingest.ABSENT, Ingest.REPLACING))
+
+
+def _fact(word: Ingest, observed: Observed) -> Fact:
+    def fact(holds: bool | None, reason: str, message: str) -> Fact:
+        return Fact(type=ConditionType.SNAPSHOT_READY, holds=holds, reason=reason, message=message)
+
+    manifest = observed.manifest
+    if isinstance(manifest, Unavailable):
+        return fact(None, "StorageUnreachable", manifest.message)
+    if word is Ingest.BACKING_OFF:
+        return fact(
+            False, "IngestFailed", f"the ingest job ends by itself and is started again with growing pauses: {_last_words(observed)}"
+        )
+    if manifest is None or not manifest.rows + manifest.dead_letters:
+        return fact(None, "InsufficientData", f"no snapshot yet (ingest: {word})")
+    fraction = manifest.dead_letters / (manifest.rows + manifest.dead_letters)
+    limit = observed.model.spec.data.snapshot.max_dead_letter_fraction
+    if fraction > limit:
+        message = (
+            f"{manifest.dead_letters} of {manifest.rows + manifest.dead_letters} records ({fraction:.1%}) fit no schema, more than "
+            f"spec.data.snapshot.maxDeadLetterFraction {limit:.1%}: training is held; read {dead_letter_topic(observed.model)}"
+        )
+        return fact(False, "DataQualityFailed", message)
+    return fact(True, "Committed", f"snapshot {manifest.sequence} has {manifest.rows} rows; {manifest.dead_letters} records put aside")
+
+
+def _last_words(observed: Observed) -> str:
+    if isinstance(observed.ray, Unavailable):
+        return observed.ray.message
+    ended = [job for job in observed.ray.jobs.values() if job.id.startswith("ingest-") and job.word is JobWord.FAILED]
+    return max(ended, key=lambda job: job.id).message[-500:] if ended else "no message"

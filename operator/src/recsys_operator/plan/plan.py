@@ -1,0 +1,91 @@
+"""The plan of one pass: each concern judges its state in one word and acts on it; here they are put together."""
+
+from datetime import timedelta
+
+from recsys_operator.plan import ingest, rollout, serving, shares, status, topics, training
+from recsys_operator.plan.names import app_name, uid8
+from recsys_operator.state.actions import (
+    Action,
+    AddFinalizer,
+    DeleteVersion,
+    RemoveApp,
+    RemoveFinalizer,
+    StopJob,
+    WriteRolloutStatus,
+    WriteVersionStatus,
+)
+from recsys_operator.state.observed import Observed, Unavailable, VersionState
+from recsys_operator.state.plan import Part, Plan
+from recsys_schemas.v1alpha1.rollout import RolloutPhase
+from recsys_schemas.v1alpha1.version import VersionPhase
+
+BUSY = timedelta(seconds=1)
+IDLE = timedelta(seconds=5)
+LET_GO = timedelta(seconds=60)
+"""A deletion waits so long for an engine that does not answer; then the model goes, and a warning says what may be left."""
+
+
+def plan(observed: Observed) -> Plan:
+    """Decide one pass: a pure function of what was seen."""
+    if observed.model.deleting_since is not None:
+        return _farewell(observed)
+    seen = topics.judge(observed)
+    parts = [topics.act(seen, observed), ingest.act(ingest.judge(observed, seen), observed)]
+    parts.append(training.act(training.judge(observed, seen), observed))
+    walk = rollout.act(rollout.judge(observed, seen), observed)
+    written = next((action.status for action in walk.actions if isinstance(action, WriteRolloutStatus)), None)
+    parts += [walk, serving.act(serving.judge(observed, seen, written), observed, written)]
+    parts.append(Part(actions=(*_phases(observed), *_prune(observed))))
+    first: tuple[Action, ...] = () if observed.model.has_finalizer else (AddFinalizer(),)
+    actions = first + tuple(action for part in parts for action in part.actions)
+    facts = [fact for part in parts for fact in part.facts]
+    busy = any(part.busy for part in parts)
+    return Plan(actions=actions, status=status.compose(observed, facts), wake_at=observed.now + (BUSY if busy else IDLE))
+
+
+def _phases(observed: Observed) -> tuple[Action, ...]:
+    """A version that has a rollout takes its phase from it."""
+    champion = shares.champion(observed)
+    versions = {version.name: version for version in observed.versions}
+    actions: list[Action] = []
+    for walk in observed.rollouts:
+        version = versions.get(walk.name)
+        if version is None:
+            continue
+        match walk.status.phase:
+            case RolloutPhase.SUCCESSFUL:
+                phase = VersionPhase.CHAMPION if champion == walk.spec.candidate else VersionPhase.RETIRED
+            case RolloutPhase.ROLLED_BACK | RolloutPhase.ABORTED:
+                phase = VersionPhase.ROLLED_BACK
+            case _:
+                phase = VersionPhase.CANDIDATE
+        if version.status.phase is not phase:
+            written = version.status.model_copy(update={"phase": phase, "message": walk.status.message[:900]})
+            actions.append(WriteVersionStatus(name=version.name, status=written))
+    return tuple(actions)
+
+
+_OVER = frozenset({VersionPhase.RETIRED, VersionPhase.REJECTED, VersionPhase.ROLLED_BACK, VersionPhase.FAILED})
+
+
+def _prune(observed: Observed) -> tuple[Action, ...]:
+    """Objects of ended versions beyond the limit go, oldest first; the newest of all stays, for triggers count from it."""
+    over: list[VersionState] = [version for version in observed.versions[:-1] if version.status.phase in _OVER]
+    surplus = len(over) - observed.model.spec.revision_history_limit
+    return tuple(DeleteVersion(name=version.name) for version in over[: max(0, surplus)])
+
+
+def _farewell(observed: Observed) -> Plan:
+    """Stop what runs for the model, take its application out, then let it go. Topics, snapshots and versions stay."""
+    model = observed.model
+    actions: list[Action] = []
+    if not isinstance(observed.ray, Unavailable):
+        actions += [StopJob(id=job.id) for job in observed.ray.jobs.values() if uid8(model) in job.id and not job.word.ended]
+        app = observed.ray.apps.get(app_name(model))
+        if app is not None and (app.arguments is None or app.arguments.uid == model.uid):
+            actions.append(RemoveApp(name=app_name(model)))
+    assert model.deleting_since is not None
+    gone = not isinstance(observed.ray, Unavailable) and not actions
+    if gone or (isinstance(observed.ray, Unavailable) and observed.now >= model.deleting_since + LET_GO):
+        actions.append(RemoveFinalizer())
+    return Plan(actions=tuple(actions), status=model.status, wake_at=observed.now + BUSY)

@@ -1,0 +1,167 @@
+"""Serving: the one record that steers the replicas, made anew from what is written, and sent when it differs."""
+
+from enum import StrEnum
+
+from recsys_operator.plan import shares
+from recsys_operator.plan.names import app_name, route_prefix, token_secret, topics_by_role
+from recsys_operator.plan.reports import own_app, reports
+from recsys_operator.plan.topics import USABLE, Topics
+from recsys_operator.state.actions import Action, DeployApp, EnsureTokens
+from recsys_operator.state.observed import AppState, Observed, Unavailable
+from recsys_operator.state.plan import Fact, Part
+from recsys_schemas.serving_api import ServingArguments, ServingRecord
+from recsys_schemas.v1alpha1.conditions import ConditionType
+from recsys_schemas.v1alpha1.rollout import RolloutStatus
+
+
+class Serving(StrEnum):
+    """The state of the serving application in one word."""
+
+    ENGINE_UNAVAILABLE = "EngineUnavailable"
+    WAITING = "Waiting"
+    NO_TOKENS = "NoTokens"
+    ROUTE_TAKEN = "RouteTaken"
+    DIFFERENT = "Different"
+    DEPLOYING = "Deploying"
+    DEPLOY_FAILED = "DeployFailed"
+    UNHEALTHY = "Unhealthy"
+    EMPTY = "Empty"
+    RUNNING = "Running"
+
+
+MOVES: dict[Serving, frozenset[Serving]] = {word: frozenset(Serving) for word in Serving}
+"""Any word may follow any other: the cluster may vanish and come back at any time."""
+
+
+def arguments(observed: Observed) -> ServingArguments:
+    """What the application is started with."""
+    model, roles = observed.model, topics_by_role(observed.model)
+    return ServingArguments(
+        namespace=model.key.namespace,
+        name=model.key.name,
+        uid=model.uid,
+        storage_uri=model.storage_uri,
+        bootstrap_servers=list(model.spec.kafka.bootstrap_servers),
+        requests_topic=roles["Requests"].name,
+        responses_topic=roles["Responses"].name,
+        event_topics={role.lower(): roles[role].name for role in ("Watch", "Rate") if role in roles},
+        timeout_ms=model.spec.serving.timeout_milliseconds,
+    )
+
+
+def record(observed: Observed, status: RolloutStatus | None = None) -> ServingRecord:
+    """The record that should be in force; its epoch grows only when something else in it changes."""
+    app = own_app(observed)
+    deployed = app.record if app else None
+    written = observed.model.status.serving.epoch if observed.model.status.serving else 0
+    asked = shares.active(observed)
+    analysis = asked.spec.analysis if asked else observed.model.spec.rollout.analysis
+    wanted = ServingRecord(
+        epoch=deployed.epoch if deployed else 0,
+        salt=observed.model.uid,
+        arms=shares.arms(observed, status),
+        attribution_seconds=analysis.attribution_seconds,
+        tokens={} if isinstance(observed.tokens, Unavailable) else dict(observed.tokens),
+    )
+    if deployed == wanted:
+        return wanted
+    return wanted.model_copy(update={"epoch": max(wanted.epoch, written) + 1})
+
+
+def _rival(observed: Observed) -> AppState | None:
+    """Another application on our path."""
+    assert not isinstance(observed.ray, Unavailable)
+    route, own = route_prefix(observed.model), app_name(observed.model)
+    return next((app for app in observed.ray.apps.values() if app.name != own and app.route_prefix == route), None)
+
+
+def _differs(observed: Observed, app: AppState | None, wanted: ServingRecord) -> bool:
+    if app is None:
+        return True
+    spec = observed.model.spec.serving
+    same = app.arguments == arguments(observed) and app.record == wanted
+    return not (same and app.replicas_wanted == spec.replicas and app.route_prefix == route_prefix(observed.model))
+
+
+def judge(observed: Observed, topics: Topics, status: RolloutStatus | None) -> Serving:
+    """The state of the application in one word; `status` is the rollout status that this pass writes."""
+    if isinstance(observed.ray, Unavailable):
+        return Serving.ENGINE_UNAVAILABLE
+    app = own_app(observed)
+    if isinstance(observed.tokens, Unavailable) or not observed.tokens:
+        return Serving.NO_TOKENS
+    if _rival(observed):
+        return Serving.ROUTE_TAKEN
+    if app is None and topics not in USABLE:
+        return Serving.WAITING
+    if _differs(observed, app, record(observed, status)):
+        return Serving.DIFFERENT
+    assert app is not None
+    if app.word == "DEPLOY_FAILED":
+        return Serving.DEPLOY_FAILED
+    if app.word == "UNHEALTHY":
+        return Serving.UNHEALTHY
+    seen = reports(observed)
+    if app.word != "RUNNING" or app.record is None or seen is None or not seen.verified(app.record.epoch):
+        return Serving.DEPLOYING
+    return Serving.RUNNING if app.record.arms else Serving.EMPTY
+
+
+def act(word: Serving, observed: Observed, status: RolloutStatus | None) -> Part:
+    """What to do about it, and what to say of it."""
+    actions: tuple[Action, ...] = ()
+    if word is Serving.NO_TOKENS and not isinstance(observed.tokens, Unavailable):
+        actions = (EnsureTokens(secret=token_secret(observed.model)),)
+    if word is Serving.DIFFERENT:
+        deploy = DeployApp(
+            name=app_name(observed.model),
+            route_prefix=route_prefix(observed.model),
+            replicas=observed.model.spec.serving.replicas,
+            arguments=arguments(observed),
+            record=record(observed, status),
+        )
+        actions = (deploy,)
+    busy = word in (Serving.NO_TOKENS, Serving.DIFFERENT, Serving.DEPLOYING)
+    return Part(actions=actions, facts=(_fact(word, observed),), busy=busy)
+
+
+def _fact(word: Serving, observed: Observed) -> Fact:
+    def fact(holds: bool | None, message: str) -> Fact:
+        return Fact(type=ConditionType.SERVING, holds=holds, reason=str(word), message=message[:2000])
+
+    app = own_app(observed)
+    match word:
+        case Serving.ENGINE_UNAVAILABLE:
+            return fact(None, observed.ray.message if isinstance(observed.ray, Unavailable) else "")
+        case Serving.NO_TOKENS:
+            waits = observed.tokens.message if isinstance(observed.tokens, Unavailable) else "the API's tokens are being made"
+            return fact(False if isinstance(observed.tokens, Unavailable) else None, waits)
+        case Serving.ROUTE_TAKEN:
+            rival = _rival(observed)
+            name = rival.name if rival else ""
+            message = (
+                f"spec.serving.routePrefix: {route_prefix(observed.model)} is taken by the application {name} on this Ray cluster; "
+                "set another spec.serving.routePrefix"
+            )
+            return fact(False, message)
+        case Serving.WAITING:
+            return fact(None, "waits for the topics")
+        case Serving.DIFFERENT | Serving.DEPLOYING:
+            return fact(None if app is None else _serves(observed), f"the application is being brought to its record{_tail(app)}")
+        case Serving.DEPLOY_FAILED | Serving.UNHEALTHY:
+            return fact(False, f"Ray Serve says {app.word if app else ''}: {app.message if app else ''}")
+        case Serving.EMPTY:
+            return fact(None, "the API is up and waits for the first version")
+        case Serving.RUNNING:
+            served = ", ".join(f"{arm.version} {arm.share} %" for arm in shares.arms(observed))
+            return fact(True, f"{served}, verified in every replica")
+
+
+def _serves(observed: Observed) -> bool | None:
+    """While a record changes, what served before goes on serving."""
+    app = own_app(observed)
+    return True if app and app.running_replicas and app.record and app.record.arms else None
+
+
+def _tail(app: AppState | None) -> str:
+    return f" ({app.word.lower()}: {app.message})" if app and app.message else ""

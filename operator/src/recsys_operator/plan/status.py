@@ -1,0 +1,196 @@
+"""Status: `Ready` and the phase are composed here, and nowhere else."""
+
+from collections.abc import Sequence
+
+from recsys_operator.plan import shares
+from recsys_operator.plan.ingest import wanted as wanted_ingest
+from recsys_operator.plan.names import route_prefix
+from recsys_operator.plan.reports import own_app, reports
+from recsys_operator.plan.training import in_progress
+from recsys_operator.state.observed import Observed, Unavailable
+from recsys_operator.state.plan import Fact
+from recsys_schemas.v1alpha1.conditions import Condition, ConditionType
+from recsys_schemas.v1alpha1.model import (
+    HistoryEntry,
+    Ingestion,
+    ModelStatus,
+    Quality,
+    Replication,
+    ServedVersion,
+    ServingStatus,
+)
+from recsys_schemas.v1alpha1.version import VersionPhase
+
+_HISTORY = 20
+_WORDS: dict[bool | None, str] = {True: "True", False: "False", None: "Unknown"}
+
+
+def compose(observed: Observed, facts: Sequence[Fact]) -> ModelStatus:
+    """The whole status, from what was seen and what each concern said of itself."""
+    ready = _ready(observed, facts)
+    stalled = _stalled(observed, facts)
+    return ModelStatus(
+        observed_generation=observed.model.generation,
+        phase=_phase(observed, stalled.holds is True),
+        champion=_champion(observed),
+        challenger=_challenger(observed),
+        replication=_replication(observed),
+        ingestion=_ingestion(observed),
+        quality=_quality(observed),
+        serving=_serving(observed),
+        history=_history(observed),
+        conditions=[_condition(observed, fact) for fact in (ready, *facts, stalled)],
+    )
+
+
+def _condition(observed: Observed, fact: Fact) -> Condition:
+    """A condition keeps its transition time until its status changes."""
+    status = _WORDS[fact.holds]
+    before = next((c for c in observed.model.status.conditions if c.type == fact.type), None)
+    since = before.last_transition_time if before and before.status == status else observed.now
+    return Condition.model_validate(
+        {
+            "type": fact.type,
+            "status": status,
+            "reason": fact.reason,
+            "message": fact.message[:4000],
+            "observed_generation": observed.model.generation,
+            "last_transition_time": since,
+        }
+    )
+
+
+def _ready(observed: Observed, facts: Sequence[Fact]) -> Fact:
+    """Ready: a champion serves. What else is wrong is told by its own condition."""
+    said = {fact.type: fact for fact in facts}
+    serving, champion = said[ConditionType.SERVING], shares.champion(observed)
+    if observed.model.spec.suspend and serving.holds and champion:
+        return Fact(type=ConditionType.READY, holds=True, reason="Suspended", message=f"suspended; {champion.name} serves on")
+    if champion is None:
+        blocked = next((fact for fact in facts if fact.holds is False and fact.type in _BLOCKING), None)
+        message = f"no version serves yet{f'; {blocked.type}: {blocked.message}' if blocked else ''}"
+        return Fact(type=ConditionType.READY, holds=False, reason="NoChampion", message=message)
+    if serving.holds:
+        return Fact(type=ConditionType.READY, holds=True, reason="ChampionServing", message=serving.message)
+    reason = "EngineUnavailable" if isinstance(observed.ray, Unavailable) else "NotServing"
+    return Fact(type=ConditionType.READY, holds=serving.holds, reason=reason, message=serving.message)
+
+
+_BLOCKING = frozenset(
+    {ConditionType.TOPICS_READY, ConditionType.SNAPSHOT_READY, ConditionType.TRAINED, ConditionType.GATES_PASSED, ConditionType.SERVING}
+)
+
+
+def _stalled(observed: Observed, facts: Sequence[Fact]) -> Fact:
+    """Stalled: waiting will not help, a person must act."""
+    parts = {"topics": observed.topics, "ray": observed.ray, "manifest": observed.manifest, "tokens": observed.tokens}
+    refused = [part.message for part in parts.values() if isinstance(part, Unavailable) and part.refused]
+    person = ("ReplicasInfeasible", "RouteTaken", "DataQualityFailed", "BackoffLimitExceeded")
+    stuck = refused or [fact.message for fact in facts if fact.holds is False and fact.reason in person]
+    if stuck:
+        return Fact(type=ConditionType.STALLED, holds=True, reason="ActionNeeded", message="; ".join(stuck))
+    return Fact(type=ConditionType.STALLED, holds=False, reason="Progressing", message="nothing waits for a person")
+
+
+def _phase(observed: Observed, stalled: bool) -> str:
+    if observed.model.spec.suspend:
+        return "Suspended"
+    active, version = shares.active(observed), in_progress(observed)
+    if active is not None:
+        return "Canary" if active.spec.stable else "Deploying"
+    if version is not None:
+        return "Preflight" if version.status.phase is VersionPhase.PREFLIGHT else "Training"
+    if shares.champion(observed):
+        return "Serving"
+    if stalled:
+        return "Stalled"
+    return "Pending" if observed.manifest is None or isinstance(observed.manifest, Unavailable) else "Ingesting"
+
+
+def _champion(observed: Observed) -> ServedVersion | None:
+    pinned = shares.champion(observed)
+    if pinned is None:
+        return None
+    ended = [r.status.ended_at for r in observed.rollouts if r.spec.candidate == pinned and r.status.phase == "Successful"]
+    app = own_app(observed)
+    share = next((arm.share for arm in app.record.arms if arm.version == pinned.name), 0) if app and app.record else 0
+    return ServedVersion(version=pinned.name, digest=pinned.digest, weight=share, since=ended[-1] if ended else None)
+
+
+def _challenger(observed: Observed) -> ServedVersion | None:
+    active = shares.active(observed)
+    if active is None:
+        return None
+    candidate = active.spec.candidate
+    return ServedVersion(version=candidate.name, digest=candidate.digest, weight=active.status.weight)
+
+
+def _replication(observed: Observed) -> Replication | None:
+    if isinstance(observed.topics, Unavailable) or not observed.topics.topics:
+        return observed.model.status.replication
+    partitions = [partition for topic in observed.topics.topics.values() for partition in topic.partitions]
+    return Replication(
+        topics=len(observed.topics.topics),
+        under_replicated_partitions=sum(p.in_sync < p.replicas for p in partitions),
+        min_replication_factor=min((p.replicas for p in partitions), default=0),
+    )
+
+
+def _ingestion(observed: Observed) -> Ingestion | None:
+    manifest = observed.manifest
+    if manifest is None or isinstance(manifest, Unavailable):
+        return observed.model.status.ingestion
+    return Ingestion(
+        rows=manifest.rows,
+        lag_records=lag(observed),
+        dead_letters=manifest.dead_letters,
+        sequence=manifest.sequence,
+        last_snapshot_time=manifest.committed_at,
+    )
+
+
+def lag(observed: Observed) -> int:
+    """Records on the event topics that the newest snapshot does not cover."""
+    manifest = observed.manifest
+    if isinstance(observed.topics, Unavailable) or manifest is None or isinstance(manifest, Unavailable):
+        return observed.model.status.ingestion.lag_records if observed.model.status.ingestion else 0
+    covered = {(offset.topic, offset.partition): offset.next_offset for offset in manifest.offsets}
+    names = [topic.topic for topic in wanted_ingest(observed).topics]
+    topics = [observed.topics.topics[name] for name in names if name in observed.topics.topics]
+    return sum(max(0, p.end_offset - covered.get((topic.name, p.id), 0)) for topic in topics for p in topic.partitions)
+
+
+def _quality(observed: Observed) -> Quality | None:
+    pinned = shares.champion(observed)
+    version = next((v for v in observed.versions if pinned and v.name == pinned.name), None)
+    if version is None:
+        return observed.model.status.quality if pinned else None
+    found = {metric.metric: metric.value for metric in version.status.metrics if metric.model == version.spec.algorithm}
+    return Quality(ndcg10=found.get("ndcg@10", ""), hr10=found.get("hr@10", ""))
+
+
+def _serving(observed: Observed) -> ServingStatus | None:
+    if isinstance(observed.ray, Unavailable):
+        return observed.model.status.serving
+    app, seen = own_app(observed), reports(observed)
+    before = observed.model.status.serving
+    epoch = app.record.epoch if app and app.record else (before.epoch if before else 0)
+    return ServingStatus(
+        replicas=observed.model.spec.serving.replicas,
+        ready_replicas=seen.at_epoch(epoch) if seen else 0,
+        epoch=epoch,
+        url=f"{observed.ray.serving_url}{route_prefix(observed.model)}",
+        selector=f"recsys.dev/model={observed.model.key.name}",
+    )
+
+
+def _history(observed: Observed) -> list[HistoryEntry]:
+    ended = [
+        HistoryEntry(version=r.name, outcome=_OUTCOME[r.status.phase], time=r.status.ended_at, message=r.status.message)
+        for r in observed.rollouts
+        if r.status.ended_at
+    ]
+    return sorted(ended, key=lambda entry: entry.time, reverse=True)[:_HISTORY]
+
+
+_OUTCOME = {"Successful": "Promoted", "RolledBack": "RolledBack", "Aborted": "Aborted"}

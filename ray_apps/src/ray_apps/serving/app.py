@@ -1,0 +1,108 @@
+"""The Ray Serve application of one model: `import_path: ray_apps.serving.app:build`, `args`: ServingArguments."""
+
+import logging
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from pydantic import JsonValue
+from ray import serve
+from ray.serve import Application
+from recsys_schemas.serving_api import ServingArguments
+from threadpoolctl import threadpool_limits
+
+from ray_apps.algorithms import load_model
+from ray_apps.serving.answer_log import AnswerLog
+from ray_apps.serving.api import Api
+from ray_apps.serving.arms import Arms
+from ray_apps.serving.counters import Tallies
+from ray_apps.serving.event_writer import EventWriter
+from ray_apps.serving.feedback import Credits
+from ray_apps.serving.metrics import AnswerMetrics
+from ray_apps.serving.replica import Replica
+from ray_apps.serving.reporting import Reporter
+from ray_apps.serving.request_ids import key_of
+from ray_apps.stores.objects import open_store
+from ray_apps.stores.registry import LoadedVersion, open_version
+
+logger = logging.getLogger(__name__)
+
+
+def cache_folder() -> Path:
+    """Where versions from remote stores are kept on this node; replicas share it."""
+    return Path(os.environ.get("RECSYS_VERSION_CACHE", str(Path(tempfile.gettempdir()) / "recsys-versions")))
+
+
+def assemble(arguments: ServingArguments, replica_id: str) -> Replica:
+    """Put a replica together and start its threads."""
+    store = open_store(arguments.storage_uri)
+
+    def opener(version: str, digest: str) -> LoadedVersion:
+        return open_version(store, version, digest, cache_folder(), load_model)
+
+    key = key_of(arguments.uid)
+    tallies = Tallies()
+    return Replica(
+        replica_id=replica_id,
+        arguments=arguments,
+        id_key=key,
+        arms=Arms(opener),
+        tallies=tallies,
+        credits=Credits(key, tallies),
+        log=AnswerLog(arguments.bootstrap_servers, arguments.requests_topic, arguments.responses_topic),
+        events=EventWriter(arguments.bootstrap_servers),
+        metrics=AnswerMetrics(f"{arguments.namespace}/{arguments.name}"),
+    )
+
+
+@serve.deployment(
+    name="Recommender",
+    ray_actor_options={"num_cpus": 0.5},
+    max_ongoing_requests=128,
+    max_queued_requests=512,
+    health_check_period_s=5,
+    health_check_timeout_s=20,
+    graceful_shutdown_timeout_s=10,
+)
+@serve.ingress()
+class Recommender:
+    """One replica: holds the versions as arms and answers HTTP itself."""
+
+    def __init__(self, arguments: dict[str, JsonValue]) -> None:
+        """Start the replica's parts; versions load in the background once a record comes."""
+        # One small matrix product per request: threads of BLAS would only fight with the other replicas for the cores.
+        threadpool_limits(limits=1)
+        asked = ServingArguments.model_validate(arguments)
+        self._replica = assemble(asked, serve.get_replica_context().replica_id.unique_id)
+        self._reporter = Reporter(asked.uid, self._replica.report)
+
+    def __serve_build_asgi_app__(self) -> Api:  # noqa: PLW3201 - Ray Serve's name for the late-bound application
+        """The ASGI application that Ray Serve's ingress calls."""
+        return Api(self._replica, self._reporter.evidence)
+
+    def reconfigure(self, user_config: Any) -> None:
+        """Take the ServingRecord in `user_config`. Swaps pointers; never raises, for Ray Serve would stop the replica."""
+        if self._replica.arms.apply(user_config):
+            logger.info("record taken", extra={"event": "RecordTaken", "epoch": user_config["epoch"]})
+
+    def check_health(self) -> None:
+        """Ray Serve's periodic question.
+
+        Raises:
+            RuntimeError: a part has ended; Ray Serve then replaces the replica.
+        """
+        ill = self._replica.ill()
+        if ill:
+            raise RuntimeError(ill)
+
+    def __del__(self) -> None:
+        """Write out what is queued before the replica ends."""
+        self._reporter.close()
+        self._replica.close()
+
+
+def build(args: dict[str, JsonValue]) -> Application:
+    """Build the application; a wrong argument fails the deployment with its name in the message."""
+    arguments = ServingArguments.model_validate(args)
+    return Recommender.bind(arguments.model_dump(mode="json"))

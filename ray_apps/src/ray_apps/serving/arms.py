@@ -1,0 +1,215 @@
+"""The versions that a replica holds: loaded by a thread, swapped by a pointer, never loaded on the request path."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+import numpy as np
+from recsys_schemas.serving_api import Arm, ServingRecord, Variant
+
+from ray_apps.serving.assignment import Split, split_of
+from ray_apps.serving.pace import Pace
+from ray_apps.serving.ranking import Indices
+from ray_apps.serving.record import RecordRefused, check_succession, parse
+from ray_apps.stores.registry import LoadedVersion
+
+NO_EPOCH = -1
+"""What a replica reports before it serves any record."""
+MAX_DECODED = 200_000
+"""With more items than this, ids stay in the shared map and are searched there: slower, but no memory of the replica's own."""
+RETRY_SECONDS = (1.0, 2.0, 5.0, 15.0, 60.0)
+"""Pauses between attempts to load an arm; the last one repeats."""
+
+logger = logging.getLogger(__name__)
+Opener = Callable[[str, str], LoadedVersion]
+"""(version, digest) → its arrays, mapped and verified; raises when they cannot be."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedArm:
+    """A version, mapped read-only, with what answering needs beside it."""
+
+    name: str
+    digest: str
+    version: LoadedVersion
+    names: Sequence[str]
+    """Item ids by index."""
+    places: Mapping[str, int]
+    """Item id → index."""
+    by_popularity: Indices
+    pace: Pace = field(default_factory=Pace)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Serving:
+    """What answers requests: replaced as a whole, so a request sees one record from beginning to end."""
+
+    record: ServingRecord
+    split: Split | None
+    arms: Mapping[str, LoadedArm]
+    stable: LoadedArm | None
+    complete: bool
+    """False only after a start, while an arm with a share is missing: the stable arm answers for it."""
+
+
+@dataclass(slots=True, kw_only=True)
+class _Refusal:
+    reason: str
+    attempts: int
+    retry_at: float
+
+
+class Arms:
+    """The arms of one replica. `apply` is called on the event loop and only swaps pointers; one thread loads.
+
+    Memory is bounded by the record in force and the one waited for: everything else is dropped, and unmapped as soon
+    as the last request that reads it has been answered.
+    """
+
+    def __init__(self, opener: Opener, clock: Callable[[], float] = time.monotonic) -> None:
+        self.serving: Serving | None = None
+        self.wanted: ServingRecord | None = None
+        self.refused_record: str | None = None
+        self._opener = opener
+        self._clock = clock
+        self._loaded: dict[tuple[str, str], LoadedArm] = {}
+        self._refused: dict[tuple[str, str], _Refusal] = {}
+        self._changed = threading.Condition()
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="arm-loader", daemon=True)
+        self._thread.start()
+
+    @property
+    def epoch(self) -> int:
+        """Epoch of the record that is served in full; NO_EPOCH before there is one."""
+        serving = self.serving
+        return serving.record.epoch if serving and serving.complete else NO_EPOCH
+
+    @property
+    def alive(self) -> bool:
+        """Whether the loading thread runs; without it no new version would ever be served."""
+        return self._thread.is_alive()
+
+    def ready(self) -> dict[str, str]:
+        """Version → digest, of the arms that are mapped and verified."""
+        return {arm.name: arm.digest for arm in list(self._loaded.values())}
+
+    def refused(self) -> dict[str, str]:
+        """Version → why it could not be mapped."""
+        return {version: refusal.reason for (version, _), refusal in list(self._refused.items())}
+
+    def apply(self, value: object) -> bool:
+        """Take a record; False when it is refused, and then the old one stays (see `refused_record`). Never raises.
+
+        Ray Serve stops a replica whose `reconfigure` raises, so a bad record must not.
+        """
+        try:
+            record = parse(value)
+            check_succession(self.wanted, record)
+        except RecordRefused as error:
+            self.refused_record = str(error)
+            logger.error("record refused", extra={"event": "RecordRefused", "reason": str(error)})
+            return False
+        with self._changed:
+            self.refused_record = None
+            self.wanted = record
+            self._settle()
+            self._changed.notify_all()
+        return True
+
+    def close(self) -> None:
+        """Stop the loading thread."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        self._thread.join(timeout=5)
+
+    def _settle(self) -> None:
+        """Point at the wanted record if its arms are there; drop arms that nobody wants. The lock is held."""
+        wanted = self.wanted
+        if wanted is None:
+            return
+        arms = {arm.version: self._loaded[key] for arm in wanted.arms if (key := (arm.version, arm.digest)) in self._loaded}
+        stable = next((arms.get(arm.version) for arm in wanted.arms if arm.variant is Variant.STABLE), None)
+        complete = all(arm.version in arms for arm in wanted.arms if arm.share)
+        old = self.serving
+        nothing_better = old is None or old.stable is None or not old.complete
+        if complete or (nothing_better and stable is not None):
+            split = split_of(wanted.salt, wanted.arms) if wanted.arms else None
+            self.serving = Serving(record=wanted, split=split, arms=MappingProxyType(arms), stable=stable, complete=complete)
+        self._drop()
+
+    def _drop(self) -> None:
+        records = [self.wanted, self.serving.record if self.serving else None]
+        kept = {(arm.version, arm.digest) for record in records if record for arm in record.arms}
+        for key in [key for key in self._loaded if key not in kept]:
+            self._loaded.pop(key).pace.close()
+        for key in [key for key in self._refused if key not in kept]:
+            del self._refused[key]
+
+    def _next(self) -> tuple[Arm | None, float | None]:
+        """The arm to load now, or the seconds until one is due. The lock is held."""
+        now = self._clock()
+        wait: float | None = None
+        for arm in sorted(self.wanted.arms if self.wanted else [], key=_urgency):
+            key = (arm.version, arm.digest)
+            if key in self._loaded:
+                continue
+            due = self._refused[key].retry_at if key in self._refused else now
+            if due <= now:
+                return arm, None
+            wait = min(due - now, wait or due - now)
+        return None, wait
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                arm, wait = self._next()
+                while arm is None and not self._closed:
+                    self._changed.wait(timeout=wait)
+                    arm, wait = self._next()
+                if self._closed or arm is None:
+                    return
+            self._load(arm)
+
+    def _load(self, arm: Arm) -> None:
+        key = (arm.version, arm.digest)
+        try:
+            loaded = load(arm, self._opener)
+        except Exception as error:  # whatever is wrong with the bytes, the replica goes on with what it has
+            self._note_refusal(key, f"{type(error).__name__}: {error}")
+            return
+        with self._changed:
+            self._loaded[key] = loaded
+            self._refused.pop(key, None)
+            self._settle()
+        logger.info("arm loaded", extra={"event": "ArmLoaded", "version": arm.version, "digest": arm.digest})
+
+    def _note_refusal(self, key: tuple[str, str], reason: str) -> None:
+        with self._changed:
+            attempts = self._refused[key].attempts + 1 if key in self._refused else 1
+            pause = RETRY_SECONDS[min(attempts, len(RETRY_SECONDS)) - 1]
+            self._refused[key] = _Refusal(reason=reason, attempts=attempts, retry_at=self._clock() + pause)
+            self._drop()
+        logger.error("arm refused", extra={"event": "ArmRefused", "version": key[0], "digest": key[1], "reason": reason})
+
+
+def _urgency(arm: Arm) -> tuple[bool, bool]:
+    """Stable first, then arms with a share, then the rest."""
+    return (arm.variant is not Variant.STABLE, arm.share == 0)
+
+
+def load(arm: Arm, opener: Opener) -> LoadedArm:
+    """Map a version and order its items by popularity; the bytes are verified before they are mapped."""
+    version = opener(arm.version, arm.digest)
+    popularity = np.asarray(version.popularity)
+    order = np.lexsort((np.arange(popularity.size), -popularity)).astype(np.int32)
+    names: Sequence[str] = version.item_ids
+    places: Mapping[str, int] = version.item_index
+    if len(names) <= MAX_DECODED:
+        names = list(names)
+        places = {name: place for place, name in enumerate(names)}
+    return LoadedArm(name=arm.version, digest=arm.digest, version=version, names=names, places=places, by_popularity=order)

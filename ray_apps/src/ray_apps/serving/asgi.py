@@ -1,0 +1,79 @@
+"""The little of ASGI that the API needs: reading a bounded body, sending one whole answer."""
+
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from typing import Any
+
+import msgspec
+from recsys_schemas.serving_api import Problem
+
+from ray_apps.serving.problems import ProblemError
+
+MAX_BODY_BYTES = 1 << 20
+"""A larger body is refused with 413."""
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+encode = msgspec.json.Encoder().encode
+
+
+class Disconnected(Exception):
+    """The client went away before its request was read."""
+
+
+def header(scope: Scope, name: bytes) -> bytes | None:
+    """A request header's value; the first one if it repeats."""
+    for key, value in scope["headers"]:
+        if key == name:
+            return value
+    return None
+
+
+async def read_body(scope: Scope, receive: Receive) -> bytes:
+    """The whole body.
+
+    Raises:
+        ProblemError: 413 when it is larger than MAX_BODY_BYTES; it is not read to its end.
+        Disconnected: the client went away.
+    """
+    length = header(scope, b"content-length")
+    if length is not None and length.isdigit() and int(length) > MAX_BODY_BYTES:
+        raise _too_large(int(length))
+    parts: list[bytes] = []
+    size = 0
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Disconnected
+        part = message.get("body", b"")
+        size += len(part)
+        if size > MAX_BODY_BYTES:
+            raise _too_large(size)
+        parts.append(part)
+        more = message.get("more_body", False)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _too_large(size: int) -> ProblemError:
+    detail = f"body: {size} bytes or more; send at most {MAX_BODY_BYTES}, in several requests if need be"
+    return ProblemError(413, "Content Too Large", detail, field="body")
+
+
+async def send_bytes(
+    send: Send, status: int, body: bytes, content_type: bytes = b"application/json", headers: Mapping[str, str] | None = None
+) -> None:
+    """Send one whole answer."""
+    head = [(b"content-type", content_type), (b"content-length", str(len(body)).encode())]
+    head += [(name.lower().encode(), value.encode()) for name, value in (headers or {}).items()]
+    await send({"type": "http.response.start", "status": status, "headers": head})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def send_problem(send: Send, error: ProblemError) -> None:
+    """Send problem details."""
+    problem: Problem = error.problem
+    body = problem.model_dump_json(exclude_none=True).encode()
+    await send_bytes(send, problem.status, body, b"application/problem+json", error.headers)

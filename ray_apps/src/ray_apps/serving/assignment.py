@@ -1,0 +1,53 @@
+"""The sticky split of users between arms. Pure: the same salt, user and shares give the same arm in every replica."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from recsys_schemas.serving_api import Arm, Variant
+
+RESOLUTION = 2**64
+"""Number of points on the line that users are hashed to."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Split:
+    """Where each arm's part of the line ends: candidates at the low end, the stable arm above them."""
+
+    key: bytes
+    bounds: tuple[tuple[int, str], ...]
+
+
+def split_of(salt: str, arms: Sequence[Arm]) -> Split:
+    """Lay the arms on the line; the order in which they are given does not matter.
+
+    A candidate's part always begins at 0, so growing its share from 5 to 25 keeps the first 5 % of users on it.
+
+    Raises:
+        ValueError: the shares do not sum to 100.
+    """
+    total = sum(arm.share for arm in arms)
+    if total != 100:
+        raise ValueError(f"arms: shares sum to {total}; make them sum to 100")
+    ordered = sorted(arms, key=lambda arm: (arm.variant is Variant.STABLE, arm.version))
+    bounds: list[tuple[int, str]] = []
+    percent = 0
+    for arm in ordered:
+        percent += arm.share
+        if arm.share:
+            bounds.append((RESOLUTION * percent // 100, arm.version))
+    return Split(key=hashlib.blake2b(salt.encode(), digest_size=32).digest(), bounds=tuple(bounds))
+
+
+def point_of(key: bytes, user_id: str) -> int:
+    """The user's place on the line, in [0, RESOLUTION): BLAKE2b (RFC 7693), keyed by the salt."""
+    return int.from_bytes(hashlib.blake2b(user_id.encode(), digest_size=8, key=key).digest(), "big")
+
+
+def assigned(split: Split, user_id: str) -> str:
+    """The version that this user gets."""
+    point = point_of(split.key, user_id)
+    for end, version in split.bounds:
+        if point < end:
+            return version
+    return split.bounds[-1][1]

@@ -1,0 +1,31 @@
+"""Credit: an event that names the answer it came from is a reward for the version that gave it."""
+
+from collections import OrderedDict
+
+from ray_apps.serving.counters import Tallies
+from ray_apps.serving.request_ids import version_of
+
+NO_VERSION = "fallback"
+"""Stands in a request id where no arm answered: its reward credits no version."""
+REMEMBERED = 100_000
+"""Request ids remembered as already credited; older ones are forgotten first."""
+
+
+class Credits:
+    """Rewards of this replica, at most one for each request id that it remembers."""
+
+    def __init__(self, key: bytes, tallies: Tallies) -> None:
+        self._key = key
+        self._tallies = tallies
+        self._credited: OrderedDict[str, None] = OrderedDict()
+
+    def credit(self, request_id: str, user_id: str) -> bool:
+        """Count a reward; False when the id is not ours, names no version, is another user's, or was credited before."""
+        version = version_of(self._key, request_id, user_id)
+        if version is None or version == NO_VERSION or request_id in self._credited:
+            return False
+        self._credited[request_id] = None
+        if len(self._credited) > REMEMBERED:
+            self._credited.popitem(last=False)
+        self._tallies.of(version).rewards += 1
+        return True

@@ -1,0 +1,51 @@
+"""What this replica has counted, as Prometheus text. Names come from the schemas."""
+
+from collections import Counter
+from collections.abc import Iterable
+
+from prometheus_client.core import CollectorRegistry, CounterMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.exposition import generate_latest
+from prometheus_client.registry import Collector
+from recsys_schemas.metric_names import SERVE_LOG_DROPPED, SERVE_REQUESTS, SERVE_SECONDS
+
+from ray_apps.serving.counters import BOUNDS_MS, Tally
+
+
+class AnswerMetrics(Collector):
+    """Counts of every answer of the recommendations endpoint, errors included."""
+
+    def __init__(self, model: str) -> None:
+        self._model = model
+        self._answers: Counter[tuple[str, str, str]] = Counter()
+        self._times: dict[str, Tally] = {}
+        self.dropped = 0
+
+    def count(self, variant: str, reason: str, status: int, milliseconds: float) -> None:
+        """Count one answer; variant and reason are empty for errors."""
+        self._answers[variant, reason, str(status)] += 1
+        if variant:
+            self._times.setdefault(variant, Tally()).observe(milliseconds)
+
+    def text(self) -> bytes:
+        """The exposition format of Prometheus."""
+        registry = CollectorRegistry()
+        registry.register(self)
+        return generate_latest(registry)
+
+    def collect(self) -> Iterable[Metric]:
+        """Families as prometheus_client wants them."""
+        answers = CounterMetricFamily(SERVE_REQUESTS.name, SERVE_REQUESTS.help, labels=SERVE_REQUESTS.labels)
+        for (variant, reason, status), count in list(self._answers.items()):
+            answers.add_metric([self._model, variant, reason, status], count)
+        times = HistogramMetricFamily(SERVE_SECONDS.name, SERVE_SECONDS.help, labels=SERVE_SECONDS.labels)
+        for variant, tally in list(self._times.items()):
+            times.add_metric([self._model, variant], buckets=_in_seconds(tally), sum_value=tally.latency_ms_sum / 1000)
+        dropped = CounterMetricFamily(SERVE_LOG_DROPPED.name, SERVE_LOG_DROPPED.help, labels=SERVE_LOG_DROPPED.labels)
+        dropped.add_metric([self._model], self.dropped)
+        return [answers, times, dropped]
+
+
+def _in_seconds(tally: Tally) -> list[tuple[str, float]]:
+    cumulative = tally.counters().latency_buckets.values()
+    names = [str(bound / 1000) for bound in BOUNDS_MS] + ["+Inf"]
+    return list(zip(names, cumulative, strict=True))

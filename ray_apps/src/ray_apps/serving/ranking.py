@@ -1,0 +1,57 @@
+"""From scores to the best k items. Pure."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+Scores = NDArray[np.floating]
+Indices = NDArray[np.integer]
+
+
+class ArmFailure(Exception):
+    """An arm could not answer; the request goes to the next one in the fallback chain."""
+
+
+def top_k(scores: Scores, k: int, banned: Indices) -> tuple[Indices, Scores]:
+    """The k best items that are not banned, best first; ties go to the lower index.
+
+    Args:
+        scores: One score per item, shape (items,).
+        k: How many at most.
+        banned: Indices of items not to show, in any order, repeats allowed.
+
+    Returns:
+        Indices and their scores, both of shape (at most k,).
+
+    Raises:
+        ArmFailure: a score is NaN or infinite, or there is not one score per item.
+    """
+    if scores.ndim != 1:
+        raise ArmFailure(f"scores: shape {scores.shape}; one score per item was expected")
+    if not np.isfinite(scores).all():
+        raise ArmFailure(f"scores: {int((~np.isfinite(scores)).sum())} of {scores.size} are not finite")
+    masked = scores
+    allowed = scores.size
+    if banned.size:
+        masked = scores.copy()
+        masked[banned] = -np.inf
+        allowed = scores.size - int(np.isneginf(masked).sum())
+    k = min(k, allowed)
+    if k <= 0:
+        return np.empty(0, dtype=np.intp), np.empty(0, dtype=scores.dtype)
+    threshold = np.partition(masked, masked.size - k)[masked.size - k]
+    above = np.flatnonzero(masked > threshold)
+    level = np.flatnonzero(masked == threshold)[: k - above.size]
+    chosen = np.concatenate((above, level))
+    chosen = chosen[np.lexsort((chosen, -masked[chosen]))]
+    return chosen, masked[chosen]
+
+
+def first_allowed(order: Indices, k: int, banned: set[int]) -> list[int]:
+    """The first k indices of a ready order that are not banned."""
+    chosen: list[int] = []
+    for index in order:
+        if int(index) not in banned:
+            chosen.append(int(index))
+            if len(chosen) == k:
+                break
+    return chosen

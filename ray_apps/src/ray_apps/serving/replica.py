@@ -1,0 +1,63 @@
+"""What one replica is made of, put together once and handed to the API; nothing here knows Ray Serve."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from recsys_schemas.serving_api import EvidenceResponse, ReplicaReport, Role, ServingArguments
+
+from ray_apps.serving.answer_log import AnswerLog
+from ray_apps.serving.arms import Arms
+from ray_apps.serving.counters import Tallies
+from ray_apps.serving.event_writer import EventWriter
+from ray_apps.serving.feedback import Credits
+from ray_apps.serving.metrics import AnswerMetrics
+
+Evidence = Callable[[], Awaitable[EvidenceResponse]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replica:
+    """The parts of a replica."""
+
+    replica_id: str
+    arguments: ServingArguments
+    id_key: bytes
+    arms: Arms
+    tallies: Tallies
+    credits: Credits
+    log: AnswerLog
+    events: EventWriter
+    metrics: AnswerMetrics
+    closed: list[bool] = field(default_factory=list)
+
+    def report(self) -> ReplicaReport:
+        """What this replica serves and has counted, now."""
+        return ReplicaReport(
+            replica_id=self.replica_id,
+            epoch=self.arms.epoch,
+            age_seconds=0.0,
+            ready=self.arms.ready(),
+            refused=self.arms.refused(),
+            counters=self.tallies.counters(),
+        )
+
+    def tokens(self) -> dict[str, Role] | None:
+        """Who may ask, by the newest record; None before the first one."""
+        wanted = self.arms.wanted
+        return wanted.tokens if wanted else None
+
+    def ill(self) -> str | None:
+        """Why this replica should be replaced; None while it is well."""
+        for part, alive in (("arm loader", self.arms.alive), ("answer log", self.log.alive), ("event writer", self.events.alive)):
+            if not alive:
+                return f"the {part}'s thread has ended"
+        return None
+
+    def close(self) -> None:
+        """Write out what is queued and stop the threads; once."""
+        if self.closed:
+            return
+        self.closed.append(True)
+        self.log.close()
+        self.events.close()
+        self.arms.close()

@@ -1,0 +1,185 @@
+"""A replica without Ray: real arms, real counters, real producers (with no broker to reach), versions held in memory."""
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import httpx
+import numpy as np
+import pytest
+
+from ray_apps.serving.answer_log import AnswerLog
+from ray_apps.serving.api import Api
+from ray_apps.serving.arms import Arms
+from ray_apps.serving.counters import Tallies
+from ray_apps.serving.event_writer import EventWriter
+from ray_apps.serving.feedback import Credits
+from ray_apps.serving.metrics import AnswerMetrics
+from ray_apps.serving.replica import Replica
+from ray_apps.serving.request_ids import key_of
+from recsys_schemas.serving_api import EvidenceResponse, ServingArguments
+
+TOKENS = {"reader": "let-me-read", "writer": "let-me-write", "operator": "let-me-operate"}
+NOWHERE = "127.0.0.1:1"
+ITEMS = 200
+USERS = 50
+
+
+@dataclass
+class Model:
+    """Scores by a rule that the test gives."""
+
+    rule: Callable[[np.ndarray], np.ndarray]
+
+    def scores(self, history: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        return self.rule(history)
+
+
+@dataclass
+class Version:
+    """What `open_version` gives, held in memory."""
+
+    model: Model
+    item_ids: list[str] = field(default_factory=lambda: [f"item-{i}" for i in range(ITEMS)])
+    popularity: np.ndarray = field(default_factory=lambda: np.arange(ITEMS, dtype=np.float32)[::-1].copy())
+
+    @property
+    def item_index(self) -> dict[str, int]:
+        return {item: place for place, item in enumerate(self.item_ids)}
+
+    def history(self, user_id: str) -> tuple[np.ndarray, np.ndarray]:
+        place = {f"user-{i}": i for i in range(USERS)}.get(user_id)
+        liked = np.array([] if place is None else [place, place + 1, place + 2], dtype=np.int64)
+        return liked, np.ones(liked.size, dtype=np.float32)
+
+
+def good(history: np.ndarray) -> np.ndarray:
+    return np.cos(np.arange(ITEMS, dtype=np.float32) * (1 + history[0]))
+
+
+def broken(history: np.ndarray) -> np.ndarray:
+    raise RuntimeError("this version is broken")
+
+
+def not_finite(history: np.ndarray) -> np.ndarray:
+    scores = good(history)
+    scores[7] = np.nan
+    return scores
+
+
+def late(history: np.ndarray) -> np.ndarray:
+    end = time.perf_counter() + 0.3
+    while time.perf_counter() < end:
+        pass
+    return good(history)
+
+
+RULES = {"good": good, "other": lambda h: -good(h), "broken": broken, "not-finite": not_finite, "late": late}
+
+
+def opener(version: str, digest: str) -> Version:
+    """A version's name is its rule; a digest that is not right is refused."""
+    if digest != f"sha256:{version}":
+        raise ValueError(f"digest: {version} hashes to sha256:{version}, not {digest}")
+    return Version(Model(RULES[version]))
+
+
+def record(epoch: int, *arms: tuple[str, int], digest: str | None = None) -> dict:
+    """A record whose first arm is stable."""
+    return {
+        "epoch": epoch,
+        "salt": "movies-2026",
+        "arms": [
+            {
+                "version": version,
+                "digest": digest or f"sha256:{version}",
+                "variant": "stable" if place == 0 else "candidate",
+                "share": share,
+            }
+            for place, (version, share) in enumerate(arms)
+        ],
+        "tokens": {hashlib.sha256(token.encode()).hexdigest(): role for role, token in TOKENS.items()},
+    }
+
+
+def until(condition: Callable[[], bool], seconds: float = 10) -> None:
+    """Wait on a condition, with a deadline."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "the condition did not come true"
+        time.sleep(0.005)
+
+
+class Caller:
+    """A replica and a client of its API."""
+
+    def __init__(self, replica: Replica) -> None:
+        self.replica = replica
+        self.headers: dict[str, str] = {}
+        self.role = "reader"
+
+        async def evidence() -> EvidenceResponse:
+            return EvidenceResponse(replicas=[replica.report()])
+
+        self.api = Api(replica, evidence)
+
+    def serve(self, value: dict) -> None:
+        """Give it a record and wait until it serves it in full."""
+        assert self.replica.arms.apply(value)
+        until(lambda: self.replica.arms.epoch == value["epoch"])
+
+    def call(self, method: str, path: str, token: str | None = None, **more: object) -> httpx.Response:
+        token = TOKENS[self.role] if token is None else token
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+
+        async def send() -> httpx.Response:
+            transport = httpx.ASGITransport(self.api, raise_app_exceptions=False)
+            async with httpx.AsyncClient(transport=transport, base_url="http://replica") as client:
+                return await client.request(method, path, headers=headers | more.pop("headers", {}), **more)
+
+        return asyncio.run(send())
+
+    def ask(self, **fields: object) -> httpx.Response:
+        return self.call("POST", "/v1/recommendations", json={"user_id": "user-1"} | fields)
+
+
+@pytest.fixture
+def caller() -> Iterator[Caller]:
+    arguments = ServingArguments(
+        namespace="shop",
+        name="movies",
+        uid="1f0c",
+        storage_uri="file:///nowhere",
+        bootstrap_servers=[NOWHERE],
+        requests_topic="reco_requests",
+        responses_topic="reco_responses",
+        event_topics={"watch": "watch"},
+        timeout_ms=150,
+    )
+    key = key_of(arguments.uid)
+    tallies = Tallies()
+    replica = Replica(
+        replica_id="replica-1",
+        arguments=arguments,
+        id_key=key,
+        arms=Arms(opener),
+        tallies=tallies,
+        credits=Credits(key, tallies),
+        log=AnswerLog([NOWHERE], "reco_requests", "reco_responses", flush_seconds=0.1),
+        events=EventWriter([NOWHERE], acknowledge_seconds=0.5),
+        metrics=AnswerMetrics("shop/movies"),
+    )
+    yield Caller(replica)
+    replica.close()
+
+
+@pytest.fixture
+def make_record() -> Callable[..., dict]:
+    return record
+
+
+@pytest.fixture
+def wait_until() -> Callable[..., None]:
+    return until
