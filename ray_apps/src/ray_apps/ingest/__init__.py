@@ -1,0 +1,1 @@
+"""Kafka events become snapshots, each record exactly once."""

@@ -1,0 +1,52 @@
+"""The Arrow schema of an event type's table, made from the event's own schema."""
+
+import types
+import typing
+
+import pyarrow as pa
+from pydantic import BaseModel
+
+from ray_apps.stores.snapshots import RECORD_COLUMNS
+from recsys_schemas.events import RateEvent, WatchEvent
+
+EVENTS: dict[str, type[BaseModel]] = {"watch": WatchEvent, "rate": RateEvent}
+"""What each event type's records must fit."""
+
+_ARROW: dict[object, pa.DataType] = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
+
+
+class UnknownEventTypeError(Exception):
+    """A topic is to be read as an event type that has no schema; the message names the choices."""
+
+
+def event_of(event_type: str) -> type[BaseModel]:
+    """Return the schema of an event type.
+
+    Raises:
+        UnknownEventTypeError: there is none.
+    """
+    try:
+        return EVENTS[event_type]
+    except KeyError:
+        raise UnknownEventTypeError(f"topics: event_type {event_type!r} has no schema; use one of {', '.join(EVENTS)}") from None
+
+
+def event_columns(event: type[BaseModel]) -> pa.Schema:
+    """Columns of an event: one for each field, in order; `T | None` becomes nullable."""
+    return pa.schema([_column(name, field.annotation) for name, field in event.model_fields.items()])
+
+
+def table_schema(event_type: str) -> pa.Schema:
+    """Columns of an event type's table: the event's, then those that say which record a row was made from."""
+    return pa.schema([*event_columns(event_of(event_type)), *RECORD_COLUMNS])
+
+
+def _column(name: str, annotation: object) -> pa.Field:
+    union = typing.get_origin(annotation) in (types.UnionType, typing.Union)
+    choices = typing.get_args(annotation) if union else (annotation,)
+    plain = [_plain(choice) for choice in choices if choice is not types.NoneType]
+    return pa.field(name, _ARROW[plain[0]], nullable=types.NoneType in choices)
+
+
+def _plain(annotation: object) -> object:
+    return typing.get_args(annotation)[0] if typing.get_origin(annotation) is typing.Annotated else annotation

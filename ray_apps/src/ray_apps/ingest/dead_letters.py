@@ -1,0 +1,126 @@
+"""Records that fit no schema go to the dead-letter topic, each once.
+
+A transaction writes them together with the offset up to which they are written, kept as the committed offset of a consumer
+group that nobody is a member of (KIP-447). A restarted writer fences the older one, reads that offset, and skips what stands
+below it.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+
+from ray_apps.stores import snapshots
+from recsys_schemas.events import DeadLetter
+from recsys_schemas.train_job import IngestJob
+
+_CALL_S = 15.0
+_DEADLINE_S = 120.0
+
+
+class DeadLettersError(Exception):
+    """The dead letters could not be written; none of this transaction's is visible."""
+
+
+def group_id(job: IngestJob) -> str:
+    """Group whose committed offsets say which dead letters are written."""
+    return f"recsys.{job.model.namespace}.{job.model.name}.dead-letters"
+
+
+def transactional_id(job: IngestJob) -> str:
+    """Identity of the one writer of a model's dead letters."""
+    return f"recsys.{job.model.namespace}.{job.model.name}.{job.model.uid[:8]}.dead-letters"
+
+
+class DeadLetters:
+    """The dead-letter topic's one writer. Not thread-safe."""
+
+    def __init__(self, job: IngestJob, consumer: Consumer) -> None:
+        """Take the consumer whose group keeps the offsets; call `fence` before anything else."""
+        self._topic = job.dead_letter_topic
+        self._consumer = consumer
+        self._written: dict[snapshots.TopicPartition, int] = {}
+        self._producer = Producer(
+            {
+                "bootstrap.servers": ",".join(job.bootstrap_servers),
+                "transactional.id": transactional_id(job),
+                "transaction.timeout.ms": 60_000,
+                "compression.type": "lz4",
+                "linger.ms": 5,
+            }
+        )
+
+    def fence(self, going_on: Callable[[], bool]) -> None:
+        """End what an older writer left open, and shut it out.
+
+        Raises:
+            DeadLettersError: the brokers do not answer within two minutes, or `going_on` says no.
+        """
+        _retried(self._producer.init_transactions, "init_transactions", going_on)
+
+    def write(self, letters: Sequence[DeadLetter]) -> int:
+        """Write those that are not written yet; returns how many they were.
+
+        Raises:
+            DeadLettersError: the transaction was given up.
+            KafkaException: this writer is fenced, or cannot go on: begin again from the tables.
+        """
+        self._look_up({(letter.topic, letter.partition) for letter in letters} - self._written.keys())
+        new = [letter for letter in letters if letter.offset >= self._written[letter.topic, letter.partition]]
+        if not new:
+            return 0
+        ends: dict[snapshots.TopicPartition, int] = {}
+        for letter in new:
+            ends[letter.topic, letter.partition] = max(letter.offset + 1, ends.get((letter.topic, letter.partition), 0))
+        self._producer.begin_transaction()
+        try:
+            self._send(new, ends)
+        except KafkaException as error:
+            if not error.args[0].txn_requires_abort():
+                raise
+            _retried(self._producer.abort_transaction, "abort_transaction", _always)
+            raise DeadLettersError(f"deadLetterTopic: {self._topic!r} did not take {len(new)} records: {error}") from error
+        self._written |= ends
+        return len(new)
+
+    def _look_up(self, partitions: Iterable[snapshots.TopicPartition]) -> None:
+        """Ask how far dead letters are written; after `fence` nobody else adds to them."""
+        asked = [TopicPartition(topic, partition) for topic, partition in partitions]
+        for place in self._consumer.committed(asked, timeout=_CALL_S) if asked else []:
+            if place.error:
+                raise KafkaException(place.error)
+            self._written[place.topic, place.partition] = max(place.offset, 0)
+
+    def _send(self, letters: Sequence[DeadLetter], ends: Mapping[snapshots.TopicPartition, int]) -> None:
+        for letter in letters:
+            key = f"{letter.topic}-{letter.partition}-{letter.offset}"
+            value = letter.model_dump_json().encode()
+            while True:
+                try:
+                    self._producer.produce(self._topic, value, key)
+                    break
+                except BufferError:
+                    self._producer.poll(0.1)
+        places = [TopicPartition(topic, partition, offset) for (topic, partition), offset in ends.items()]
+        group = self._consumer.consumer_group_metadata()
+        _retried(lambda limit: self._producer.send_offsets_to_transaction(places, group, limit), "send_offsets_to_transaction", _always)
+        _retried(self._producer.commit_transaction, "commit_transaction", _always)
+
+
+def _always() -> bool:
+    return True
+
+
+def _retried(call: Callable[[float], object], name: str, going_on: Callable[[], bool]) -> None:
+    """Call again while the client says that calling again resumes, up to a deadline."""
+    deadline = time.monotonic() + _DEADLINE_S
+    while True:
+        try:
+            call(_CALL_S)
+        except KafkaException as error:
+            if not error.args[0].retriable():
+                raise
+            if time.monotonic() > deadline or not going_on():
+                raise DeadLettersError(f"bootstrapServers: {name} got no answer: {error}") from error
+        else:
+            return

@@ -1,0 +1,78 @@
+"""Rows become a Parquet file that is never visible half-written."""
+
+import os
+import uuid
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ray_apps.ingest.tables import DataFile
+from ray_apps.stores.objects import Store
+
+# Ids that are new in each row gain nothing from a dictionary; the others repeat.
+_UNIQUE = ("event_id", "request_id", "_offset", "_payload_crc32")
+
+
+def write_rows(store: Store, event_type: str, rows: Sequence[pa.RecordBatch], written_at: float) -> DataFile:
+    """Write rows to `{event_type}/{date}/{timestamp}_{count}_events.parquet`, durably, under a name that was free.
+
+    Args:
+        store: where the table is kept.
+        event_type: the table's folder.
+        rows: at least one batch, in the table's columns.
+        written_at: seconds since the epoch; names the file.
+    """
+    table = pa.Table.from_batches(list(rows))
+    day = datetime.fromtimestamp(written_at, tz=UTC).date().isoformat()
+    stamp = int(written_at * 1_000_000)
+    data = _parquet(table)
+    while True:
+        path = f"{day}/{stamp}_{table.num_rows}_events.parquet"
+        try:
+            (_write_local if store.local else _write_remote)(store, f"{event_type}/{path}", data)
+        except FileExistsError:
+            stamp += 1
+            continue
+        return DataFile(path=path, size=data.size, rows=table.num_rows, written_ms=int(written_at * 1000))
+
+
+def _write_local(store: Store, name: str, data: pa.Buffer) -> None:
+    final = Path(store.path(name))
+    if not final.parent.exists():
+        final.parent.mkdir(parents=True, exist_ok=True)
+        _flush(final.parent.parent)
+    partial = final.with_name(f".{uuid.uuid4().hex}.partial")
+    try:
+        with partial.open("xb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        final.hardlink_to(partial)  # refuses a name that is taken, which a rename would not
+    finally:
+        partial.unlink(missing_ok=True)
+    _flush(final.parent)
+
+
+def _write_remote(store: Store, name: str, data: pa.Buffer) -> None:
+    if store.exists(name):
+        raise FileExistsError(name)
+    with store.files.open_output_stream(store.path(name), compression=None) as stream:
+        stream.write(data)
+
+
+def _parquet(table: pa.Table) -> pa.Buffer:
+    repeated = [name for name in table.column_names if name not in _UNIQUE]
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd", compression_level=3, use_dictionary=repeated)
+    return sink.getvalue()
+
+
+def _flush(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,146 @@
+"""A batch becomes visible: dead letters first, then each table's commit, then the manifest.
+
+Whatever is killed when, the next writer takes up from the tables. Dead letters written before a commit that never came are
+known by their group's offset, and a manifest that was never written is derived from the tables.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from ray_apps.ingest.batches import Batch
+from ray_apps.ingest.dead_letters import DeadLetters
+from ray_apps.ingest.files import write_rows
+from ray_apps.ingest.tables import Covered, EventTable, FencedError
+from ray_apps.stores.objects import Store
+from ray_apps.stores.snapshots import TopicPartition, latest_manifest, manifest_of, write_manifest
+from recsys_schemas.events import DeadLetterReason
+from recsys_schemas.snapshot import SnapshotManifest
+from recsys_schemas.train_job import IngestJob
+
+_CLAIM_ROUNDS = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Committed:
+    """One visible commit."""
+
+    event_type: str
+    version: int
+    sequence: int
+    rows: int
+    bytes: int
+    """Size of the Parquet file; 0 without one."""
+    dead_letters: dict[DeadLetterReason, int]
+    lag_ms: int
+    """From the newest record's own time to its visibility."""
+    seconds: float
+    """From cutting the batch to its visible commit."""
+
+
+class Publisher:
+    """The one writer of a model's tables, manifests and dead letters. Not thread-safe."""
+
+    def __init__(self, store: Store, tables: Sequence[EventTable], letters: DeadLetters, *, cluster_id: str) -> None:
+        self._store = store
+        self._tables = {table.state.event_type: table for table in tables}
+        self._letters = letters
+        self._cluster_id = cluster_id
+
+    @property
+    def positions(self) -> dict[TopicPartition, int]:
+        """The next offset of each partition that the tables cover."""
+        return {partition: offset for table in self._tables.values() for partition, offset in table.state.offsets.items()}
+
+    def publish(self, batch: Batch, event_types: dict[str, str], on_commit: Callable[[Committed], None]) -> None:
+        """Publish a batch: one commit for each event type in it.
+
+        Raises:
+            FencedError: another writer has taken over.
+        """
+        started = time.monotonic()
+        self._letters.write(batch.letters)
+        for event_type in batch.touched(event_types):
+            table = self._tables[event_type]
+            rows = batch.rows.get(event_type, [])
+            file = write_rows(self._store, event_type, rows, time.time()) if rows else None
+            reasons = [letter.reason for letter in batch.letters if event_types[letter.topic] == event_type]
+            state = table.publish(
+                file,
+                Covered(
+                    offsets={place: offset for place, offset in batch.offsets.items() if event_types[place[0]] == event_type},
+                    dead_letters=len(reasons),
+                    newest_ms=batch.newest_ms.get(event_type),
+                ),
+            )
+            manifest = self._manifest()
+            write_manifest(self._store, manifest)
+            on_commit(
+                Committed(
+                    event_type=event_type,
+                    version=state.version,
+                    sequence=manifest.sequence,
+                    rows=file.rows if file else 0,
+                    bytes=file.size if file else 0,
+                    dead_letters={reason: reasons.count(reason) for reason in set(reasons)},
+                    lag_ms=state.committed_ms - (batch.newest_ms.get(event_type, -1)),
+                    seconds=time.monotonic() - started,
+                )
+            )
+
+    def restore_manifest(self) -> SnapshotManifest | None:
+        """Write the manifest of the tables as they are, unless the newest one says the same or nothing is covered yet.
+
+        Returns the manifest if it was written. A claim changes no row, so it makes no snapshot.
+        """
+        manifest = self._manifest()
+        newest = latest_manifest(self._store)
+        covered = manifest.rows or manifest.dead_letters
+        if not covered or (newest is not None and _content(newest) == _content(manifest)):
+            return None
+        write_manifest(self._store, manifest)
+        return manifest
+
+    def renew_latest(self) -> None:
+        """Look whether the tables are still ours, and put `latest.json` right if an older writer woke up and set it back.
+
+        Raises:
+            FencedError: another writer has taken over.
+        """
+        for table in self._tables.values():
+            table.check_claim()
+        self.restore_manifest()
+
+    def _manifest(self) -> SnapshotManifest:
+        return manifest_of(self._cluster_id, [table.state for table in self._tables.values()])
+
+
+def claim_all(store: Store, job: IngestJob, consumer: str, cluster_id: str) -> list[EventTable]:
+    """Claim every table of a job; all of them are ours at one moment.
+
+    Raises:
+        FencedError: another writer claims them as often as we do.
+        RefusedError: a table cannot be written as it is.
+    """
+    wanted = {event_type: [each.topic for each in job.topics if each.event_type == event_type] for event_type in event_types(job).values()}
+    for _ in range(_CLAIM_ROUNDS):
+        tables = [
+            EventTable.claim(store, event_type, consumer=consumer, topics=topics, cluster_id=cluster_id)
+            for event_type, topics in sorted(wanted.items())
+        ]
+        try:
+            for table in tables:
+                table.check_claim()
+        except FencedError:
+            continue
+        return tables
+    raise FencedError(f"tables of {job.storage_uri}: another writer claims them as often as this one; stop all but one")
+
+
+def event_types(job: IngestJob) -> dict[str, str]:
+    """Event type of each topic of a job."""
+    return {each.topic: each.event_type for each in job.topics}
+
+
+def _content(manifest: SnapshotManifest) -> tuple[object, ...]:
+    return (manifest.cluster_id, manifest.offsets, manifest.rows, manifest.dead_letters, [table.event_type for table in manifest.tables])

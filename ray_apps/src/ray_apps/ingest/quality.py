@@ -1,0 +1,158 @@
+"""Is this record an event? The pydantic schema judges; a faster decoder answers first where it cannot differ.
+
+The fast decoder (msgspec, compiled from the same schema) may only say yes. Whatever it refuses, and whatever it could see
+otherwise than pydantic does, goes to pydantic, whose answer stands. So both accept the same documents by construction, if
+every yes of the fast one is also pydantic's: a property test holds that.
+"""
+
+import base64
+import functools
+import hashlib
+import operator
+import types
+import typing
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import annotated_types as at
+import msgspec
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+
+from recsys_schemas.events import DeadLetter, DeadLetterReason
+
+MAX_VALUE_BYTES = 1 << 20
+"""A larger value is not read: no event of ours comes near it."""
+MAX_AHEAD_MS = 24 * 3600 * 1000
+"""An event may claim to be this much newer than its record: clocks differ, but not by days."""
+_KEPT_BYTES = 64 << 10
+_DETAIL_CHARACTERS = 500
+# What `Identifier` allows: in JSON such a character can only stand behind a backslash, or be DEL itself.
+_PRINTABLE = r"^[^\x00-\x1f\x7f]+$"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """Why a record is not an event."""
+
+    reason: DeadLetterReason
+    detail: str
+
+
+class Judge:
+    """Reads the values of one event type's records."""
+
+    __slots__ = ("_exact", "_fast", "event")
+
+    def __init__(self, event: type[BaseModel]) -> None:
+        self.event = event
+        self._exact: Callable[[bytes], BaseModel] = event.model_validate_json
+        self._fast = fast_decoder(event)
+
+    def read(self, value: bytes | None, timestamp: int) -> Any:
+        """Return an object with the event's fields, or the `Fault` of the record.
+
+        Args:
+            value: the record's raw value.
+            timestamp: the record's timestamp, milliseconds; below 0 when it has none.
+        """
+        if not value:
+            return Fault(reason=DeadLetterReason.EMPTY, detail="value: empty (a tombstone); an event is one JSON object")
+        if len(value) > MAX_VALUE_BYTES:
+            return Fault(reason=DeadLetterReason.TOO_LARGE, detail=f"value: {len(value)} bytes; at most {MAX_VALUE_BYTES} fit")
+        try:
+            event = self._decode(value)
+        except ValidationError as error:
+            return _fault(error)
+        ahead = event.timestamp - timestamp
+        if ahead > MAX_AHEAD_MS and timestamp >= 0:
+            detail = f"timestamp: {event.timestamp} is {ahead} ms after the record's own {timestamp}; at most {MAX_AHEAD_MS} ms fit"
+            return Fault(reason=DeadLetterReason.FUTURE_TIME, detail=detail)
+        return event
+
+    def _decode(self, value: bytes) -> Any:
+        if self._fast is not None and b"\\" not in value and b"\x7f" not in value:
+            try:
+                return self._fast(value)
+            except msgspec.MsgspecError:
+                pass
+        return self._exact(value)
+
+
+def fast_decoder(event: type[BaseModel]) -> Callable[[bytes], Any] | None:
+    """Compile an event's schema for msgspec; None when a rule of it is not understood here, so that pydantic judges alone.
+
+    Unknown fields are refused by it (and so judged by pydantic): what stands in them is checked by the exact parser only.
+    """
+    fields: list[tuple[str, Any] | tuple[str, Any, Any]] = []
+    try:
+        for name, field in event.model_fields.items():
+            kind = _fast_kind(field.annotation, field.metadata)
+            fields.append((name, kind) if field.is_required() else (name, kind, field.get_default(call_default_factory=False)))
+    except _NotUnderstoodError:
+        return None
+    struct = msgspec.defstruct(event.__name__, fields, forbid_unknown_fields=True, gc=False, kw_only=True)
+    return msgspec.json.Decoder(struct).decode
+
+
+class _NotUnderstoodError(Exception):
+    """A rule that msgspec is not known to hold as pydantic does."""
+
+
+def _fast_kind(annotation: Any, rules: Iterable[object]) -> Any:
+    if typing.get_origin(annotation) is Annotated:
+        plain, *marks = typing.get_args(annotation)
+        inner = [rule for mark in marks for rule in (mark.metadata if isinstance(mark, FieldInfo) else [mark])]
+        return _fast_kind(plain, [*inner, *rules])
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        return functools.reduce(operator.or_, [_fast_kind(choice, rules) for choice in typing.get_args(annotation)])
+    if annotation is types.NoneType:
+        return None
+    if annotation not in (str, int, float):
+        raise _NotUnderstoodError
+    bounds: dict[str, Any] = {}
+    for rule in rules:
+        bounds |= _bounds(rule)
+    return Annotated[annotation, msgspec.Meta(**bounds)] if bounds else annotation
+
+
+def _bounds(rule: object) -> dict[str, Any]:
+    match rule:
+        case at.Ge(ge=limit):
+            return {"ge": limit}
+        case at.Le(le=limit):
+            return {"le": limit}
+        case at.MinLen(min_length=length):
+            return {"min_length": length}
+        case at.MaxLen(max_length=length):
+            return {"max_length": length}
+    stated = {name: value for name, value in vars(rule).items() if value is not None}
+    # Strict JSON has no NaN and no infinity, and `_decode` keeps every control character from the fast decoder.
+    if stated in ({"allow_inf_nan": False}, {"pattern": _PRINTABLE}):
+        return {}
+    raise _NotUnderstoodError
+
+
+def _fault(error: ValidationError) -> Fault:
+    first = error.errors(include_url=False, include_context=False)[0]
+    broken = first["type"] == "json_invalid"
+    reason = DeadLetterReason.UNPARSEABLE if broken else DeadLetterReason.SCHEMA_MISMATCH
+    where = ".".join(str(part) for part in first["loc"]) or "value"
+    seen = "" if broken else f"; seen {ascii(first['input'])[:200]}"
+    return Fault(reason=reason, detail=f"{where}: {first['msg']}{seen}"[:_DETAIL_CHARACTERS])
+
+
+def dead_letter(*, topic: str, partition: int, offset: int, timestamp: int, value: bytes | None, fault: Fault) -> DeadLetter:
+    """Say where a refused record stood and why it was put aside."""
+    payload = value or b""
+    return DeadLetter(
+        topic=topic,
+        partition=partition,
+        offset=offset,
+        timestamp=timestamp,
+        reason=fault.reason,
+        detail=fault.detail,
+        payload_sha256=hashlib.sha256(payload).hexdigest(),
+        payload_base64=base64.b64encode(payload[:_KEPT_BYTES]).decode(),
+    )

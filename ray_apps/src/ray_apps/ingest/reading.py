@@ -1,0 +1,120 @@
+"""Reads topics from the offsets that the tables give; consumer groups have no say in it."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from ray_apps.ingest.dead_letters import group_id
+from ray_apps.ingest.tables import RefusedError
+from ray_apps.stores import snapshots
+from recsys_schemas.train_job import IngestJob
+
+_CALL_S = 10.0
+_LOOK_EVERY_S = 30.0
+_LOOK_FOR_MISSING_EVERY_S = 3.0
+
+
+def open_consumer(job: IngestJob, on_error: Callable[[KafkaError], None]) -> Consumer:
+    """Make a consumer that reads committed records only and commits nothing by itself."""
+    return Consumer(
+        {
+            "bootstrap.servers": ",".join(job.bootstrap_servers),
+            "group.id": group_id(job),
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+            "isolation.level": "read_committed",
+            "auto.offset.reset": "error",
+            "enable.partition.eof": True,
+            "allow.auto.create.topics": False,
+            "queued.max.messages.kbytes": 32 << 10,  # bounds what is fetched ahead, over all partitions
+            "queued.min.messages": 50_000,
+            "fetch.wait.max.ms": 100,
+            "error_cb": on_error,
+        }
+    )
+
+
+class Reader:
+    """Reads all partitions of some topics, those made later too. Not thread-safe."""
+
+    def __init__(self, consumer: Consumer, topics: Sequence[str], log: Callable[..., None]) -> None:
+        self._consumer = consumer
+        self._topics = topics
+        self._log = log
+        self._assigned: set[snapshots.TopicPartition] = set()
+        self._look_at = 0.0
+
+    def follow(self, positions: Mapping[snapshots.TopicPartition, int]) -> dict[snapshots.TopicPartition, int]:
+        """Look for new topics and partitions when it is time to, and read them too; returns where each of these begins.
+
+        Args:
+            positions: the next offset to read of each partition known so far.
+
+        Raises:
+            RefusedError: a position lies beyond its partition's end: the topic was made anew.
+            KafkaException: the brokers do not answer.
+        """
+        if time.monotonic() < self._look_at:
+            return {}
+        found, missing = self._partitions()
+        self._look_at = time.monotonic() + (_LOOK_FOR_MISSING_EVERY_S if missing else _LOOK_EVERY_S)
+        if missing:
+            self._log("topics missing", topics=missing, mend="waiting: create them, or let the operator do it")
+        new = {partition: self._start(partition, positions.get(partition)) for partition in found if partition not in self._assigned}
+        if new:
+            at = {**positions, **new}
+            # Where the loop has read to, not where the client has fetched to: what it holds unread is fetched again.
+            self._consumer.assign([TopicPartition(*partition, at[partition]) for partition in found])
+            self._assigned = set(found)
+            self._log("partitions assigned", partitions={f"{topic}-{partition}": offset for (topic, partition), offset in new.items()})
+        return new
+
+    def read(self, limit: int, wait_s: float) -> tuple[list[Message], dict[snapshots.TopicPartition, int]]:
+        """Return records in the order of each partition, and the ends of partitions that are read to their end.
+
+        Raises:
+            KafkaException: the client cannot go on reading.
+        """
+        if not self._assigned:
+            time.sleep(wait_s)  # nothing is there to wait on
+            return [], {}
+        messages = self._consumer.consume(limit, wait_s)
+        if not any(message.error() for message in messages):
+            return messages, {}
+        ends: dict[snapshots.TopicPartition, int] = {}
+        for message in messages:
+            error = message.error()
+            if error is None:
+                continue
+            if error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001 (the client's own name)
+                raise KafkaException(error)
+            ends[message.topic(), message.partition()] = message.offset()
+        return [message for message in messages if message.error() is None], ends
+
+    def lag(self, positions: Mapping[snapshots.TopicPartition, int]) -> int:
+        """Records between the positions and the ends that the client last heard of."""
+        behind = 0
+        for partition in self._assigned:
+            _, high = self._consumer.get_watermark_offsets(TopicPartition(*partition), cached=True)
+            behind += max(high - positions.get(partition, 0), 0) if high > OFFSET_INVALID else 0
+        return behind
+
+    def _partitions(self) -> tuple[list[snapshots.TopicPartition], list[str]]:
+        counts = {topic: len(self._consumer.list_topics(topic, timeout=_CALL_S).topics[topic].partitions) for topic in self._topics}
+        found = [(topic, partition) for topic, count in counts.items() for partition in range(count)]
+        return found, [topic for topic, count in counts.items() if not count]
+
+    def _start(self, partition: snapshots.TopicPartition, position: int | None) -> int:
+        low, high = self._consumer.get_watermark_offsets(TopicPartition(*partition), timeout=_CALL_S)
+        name = f"{partition[0]}-{partition[1]}"
+        if position is None:
+            return low
+        if position > high:
+            raise RefusedError(
+                f"topics: {name} ends at offset {high}, and the tables cover it up to {position}: the topic was made anew; "
+                "give the model another storageURI, or restore the topic"
+            )
+        if position < low:
+            self._log("records lost to retention", partition=name, first=position, last=low - 1, mend="raise the topic's retention.ms")
+        return max(position, low)

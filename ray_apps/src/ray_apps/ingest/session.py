@@ -1,0 +1,173 @@
+"""One life of a consumer: from claiming the tables to being stopped, fenced or failed.
+
+Everything it knows it reads from the tables when it begins, so that a session that ends in any way is followed by another one
+as if the process had been killed.
+"""
+
+import queue
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from confluent_kafka import Consumer, KafkaError
+
+from ray_apps.ingest.batches import Batch, Filling, Judging, Roll
+from ray_apps.ingest.dead_letters import DeadLetters
+from ray_apps.ingest.metrics import Metrics
+from ray_apps.ingest.publishing import Committed, Publisher, claim_all, event_types
+from ray_apps.ingest.reading import Reader, open_consumer
+from ray_apps.stores.objects import open_store
+from recsys_schemas.train_job import IngestJob
+
+_READ_AT_MOST = 10_000
+_LOOK_S = 0.1
+_RENEW_S = 10.0
+_LAST_COMMIT_S = 20.0
+
+Log = Callable[..., None]
+
+
+@dataclass(slots=True)
+class Progress:
+    """What a supervisor looks at; written by the consumer's threads, read by any."""
+
+    beat: float = field(default_factory=time.monotonic)
+    """Clock seconds when the reading loop last came round."""
+    writing_since: float | None = None
+    """Clock seconds when the batch being written was cut; None while none is."""
+    rows: int = 0
+    dead_letters: int = 0
+    commits: int = 0
+    sequence: int = 0
+    sessions: int = 0
+
+
+class Session:
+    """Reads on the caller's thread and publishes on another one."""
+
+    def __init__(self, job: IngestJob, *, log: Log, metrics: Metrics, progress: Progress, stopping: threading.Event) -> None:
+        self._job = job
+        self._types = event_types(job)
+        self._log = log
+        self._metrics = metrics
+        self._progress = progress
+        self._stopping = stopping
+        self._handed: queue.Queue[Batch | None] = queue.Queue(maxsize=1)
+        self._failure: Exception | None = None
+
+    def run(self) -> None:
+        """Read and publish until asked to stop; what was read by then is committed.
+
+        Raises:
+            FencedError: another writer has taken over.
+            RefusedError: the topics or tables are not what they were, and a person must look.
+            Exception: anything else that a new session may overcome.
+        """
+        consumer = open_consumer(self._job, self._on_client_error)
+        try:
+            cluster_id = consumer.list_topics(self._job.topics[0].topic, timeout=10.0).cluster_id
+            publisher, reader = self._begin(consumer, cluster_id)
+            writer = threading.Thread(target=self._write, args=(publisher,), name="ingest-writer", daemon=True)
+            writer.start()
+            try:
+                self._read(reader, Filling(self._roll(), publisher.positions))
+            finally:
+                self._hand_over(None)
+                writer.join(_LAST_COMMIT_S)
+            self._check_writer()
+        finally:
+            consumer.close()
+
+    def _begin(self, consumer: Consumer, cluster_id: str) -> tuple[Publisher, Reader]:
+        consumer_name = f"{self._job.model.namespace}.{self._job.model.name}"
+        store = open_store(self._job.storage_uri)
+        letters = DeadLetters(self._job, consumer)
+        letters.fence(self._going_on)
+        tables = claim_all(store, self._job, consumer_name, cluster_id)
+        publisher = Publisher(store, tables, letters, cluster_id=cluster_id)
+        restored = publisher.restore_manifest()
+        self._log(
+            "session begins",
+            cluster_id=cluster_id,
+            versions={table.state.event_type: table.state.version for table in tables},
+            manifest_restored=restored.sequence if restored else None,
+        )
+        return publisher, Reader(consumer, list(self._types), self._log)
+
+    def _roll(self) -> Roll:
+        return Roll(max_records=self._job.roll_max_records, max_seconds=self._job.roll_max_seconds)
+
+    def _read(self, reader: Reader, filling: Filling) -> None:
+        judging = Judging(self._types)
+        while not self._stopping.is_set():
+            self._progress.beat = time.monotonic()
+            self._check_writer()
+            filling.positions.update(reader.follow(filling.positions))
+            due_at = filling.due_at()
+            wait_s = _LOOK_S if due_at is None else min(_LOOK_S, max(due_at - time.monotonic(), 0.0))
+            records, ends = reader.read(min(_READ_AT_MOST, filling.room), wait_s)
+            filling.add(judging.chunk(records, filling.positions), time.monotonic())
+            for partition, offset in ends.items():
+                filling.pass_over(partition, offset)
+            self._metrics.behind(reader.lag(filling.positions))
+            if batch := filling.cut(time.monotonic()):
+                self._hand_over(batch)
+        if batch := filling.cut(time.monotonic(), anyway=True):
+            self._hand_over(batch)
+
+    def _hand_over(self, batch: Batch | None) -> None:
+        """Give a batch to the writer; wait while it has one in hand and one in store. Meanwhile the client fetches no more."""
+        while self._failure is None:
+            self._progress.beat = time.monotonic()
+            try:
+                return self._handed.put(batch, timeout=_LOOK_S)
+            except queue.Full:
+                continue
+
+    def _write(self, publisher: Publisher) -> None:
+        try:
+            while True:
+                try:
+                    batch = self._handed.get(timeout=_RENEW_S)
+                except queue.Empty:
+                    publisher.renew_latest()
+                    continue
+                if batch is None:
+                    return
+                self._progress.writing_since = time.monotonic()
+                publisher.publish(batch, self._types, self._committed)
+                self._progress.writing_since = None
+        except Exception as error:  # noqa: BLE001 (raised again by the reading thread)
+            self._failure = error
+        finally:
+            self._progress.writing_since = None
+
+    def _committed(self, commit: Committed) -> None:
+        self._metrics.committed(commit)
+        self._progress.rows += commit.rows
+        self._progress.dead_letters += sum(commit.dead_letters.values())
+        self._progress.commits += 1
+        self._progress.sequence = commit.sequence
+        self._log(
+            "committed",
+            event_type=commit.event_type,
+            version=commit.version,
+            sequence=commit.sequence,
+            rows=commit.rows,
+            bytes=commit.bytes,
+            dead_letters={reason.value: count for reason, count in commit.dead_letters.items()},
+            lag_ms=commit.lag_ms,
+            seconds=round(commit.seconds, 4),
+        )
+
+    def _check_writer(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+    def _going_on(self) -> bool:
+        self._progress.beat = time.monotonic()
+        return not self._stopping.is_set()
+
+    def _on_client_error(self, error: KafkaError) -> None:
+        self._log("kafka client", error=error.str(), code=error.name(), mend="waiting: the client connects again by itself")

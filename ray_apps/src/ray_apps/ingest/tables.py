@@ -1,0 +1,224 @@
+"""One event type's table: claimed by one writer, and written so that a record is in it once.
+
+A writer claims a table with a commit that raises the application transaction `{consumer}/writer`. Every later commit of that
+writer carries the same application transactions, and Delta Lake refuses a commit that carries one that has moved since the
+table was opened: an older writer can publish nothing more, however late it wakes.
+"""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pyarrow as pa
+from deltalake import CommitProperties, DeltaTable, Field, PostCommitHookProperties, Transaction
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from deltalake.transaction import AddAction
+
+from ray_apps.ingest.columns import table_schema
+from ray_apps.stores.objects import Store, delta_options
+from ray_apps.stores.snapshots import (
+    TableState,
+    TopicPartition,
+    dead_letters_key,
+    newest_key,
+    offset_key,
+    read_state,
+    table_uri,
+)
+
+_CLUSTER = "recsys.clusterId"
+_CLAIM_ATTEMPTS = 20
+_SETTINGS = {"delta.checkpointInterval": "100", "delta.enableExpiredLogCleanup": "false"}
+
+
+class FencedError(Exception):
+    """Another writer has claimed the table: this one must stop."""
+
+
+class RefusedError(Exception):
+    """The table cannot be written as it is, and trying again will not help; the message names the field and the mend."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Covered:
+    """What a commit says of the records that it covers."""
+
+    offsets: Mapping[TopicPartition, int]
+    """Next offset of every partition of every topic of the event type."""
+    dead_letters: int
+    """Records put aside in this commit."""
+    newest_ms: int | None
+    """Newest record timestamp in this commit."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataFile:
+    """A Parquet file, in place but not yet part of the table."""
+
+    path: str
+    """Below the table's folder."""
+    size: int
+    rows: int
+    written_ms: int
+
+
+class EventTable:
+    """A claimed table. Not thread-safe."""
+
+    def __init__(self, table: DeltaTable, state: TableState, *, consumer: str, writer: int, cluster_id: str) -> None:
+        self.state = state
+        self._table = table
+        self._consumer = consumer
+        self._writer = writer
+        self._cluster_id = cluster_id
+        self._schema = table_schema(state.event_type)
+
+    @classmethod
+    def claim(cls, store: Store, event_type: str, *, consumer: str, topics: Sequence[str], cluster_id: str) -> "EventTable":
+        """Open the table, made if need be, and become its only writer.
+
+        Raises:
+            RefusedError: it belongs to another Kafka cluster, or its columns are not ours or fewer.
+            FencedError: others claimed it each time that we tried.
+        """
+        uri = table_uri(store, event_type)
+        for _ in range(_CLAIM_ATTEMPTS):
+            table = _open(uri, event_type, cluster_id)
+            _widen(table, event_type)
+            writer = (table.transaction_version(_writer_key(consumer)) or 0) + 1
+            try:
+                _commit(table, [], {_writer_key(consumer): writer}, table_schema(event_type), {"clusterId": cluster_id})
+            except CommitFailedError:
+                continue
+            table.update_incremental()
+            if table.transaction_version(_writer_key(consumer)) == writer:
+                state = read_state(table, event_type, consumer=consumer, topics=topics)
+                return cls(table, state, consumer=consumer, writer=writer, cluster_id=cluster_id)
+        raise FencedError(f"table {event_type!r}: claimed by others {_CLAIM_ATTEMPTS} times in a row; stop all writers of {uri} but one")
+
+    def check_claim(self) -> None:
+        """Look whether the table is still ours.
+
+        Raises:
+            FencedError: another writer has claimed it.
+        """
+        self._table.update_incremental()
+        claimed = self._table.transaction_version(_writer_key(self._consumer))
+        if claimed != self._writer:
+            raise FencedError(f"table {self.state.event_type!r}: writer {claimed} has taken over from writer {self._writer}")
+
+    def publish(self, file: DataFile | None, covered: Covered) -> TableState:
+        """Make a file's rows visible and its records covered, in one commit; without a file, only covered.
+
+        Raises:
+            FencedError: another writer has claimed the table; nothing was published.
+        """
+        before = self.state
+        newest = [moment for moment in (before.newest_ms, covered.newest_ms) if moment is not None and moment >= 0]
+        dead_letters = before.dead_letters + covered.dead_letters
+        marks = {offset_key(self._consumer, partition): offset for partition, offset in covered.offsets.items()}
+        marks |= {_writer_key(self._consumer): self._writer, dead_letters_key(self._consumer): dead_letters}
+        marks |= {newest_key(self._consumer): max(newest)} if newest else {}
+        try:
+            _commit(self._table, [_added(file)] if file else [], marks, self._schema, {"clusterId": self._cluster_id})
+        except CommitFailedError as error:
+            self.check_claim()
+            raise CommitFailedError(f"table {before.event_type!r} is still ours, but refused: {error}") from error
+        self.check_claim()
+        _keep_log(self._table, before.version)
+        self.state = replace(
+            before,
+            version=self._table.version(),
+            rows=before.rows + (file.rows if file else 0),
+            offsets=dict(covered.offsets),
+            dead_letters=dead_letters,
+            newest_ms=max(newest) if newest else None,
+            committed_ms=int(self._table.history(1)[0]["timestamp"]),
+        )
+        return self.state
+
+
+def _writer_key(consumer: str) -> str:
+    return f"{consumer}/writer"
+
+
+def _open(uri: str, event_type: str, cluster_id: str) -> DeltaTable:
+    try:
+        table = DeltaTable(uri, storage_options=delta_options())
+    except TableNotFoundError:
+        try:
+            table = DeltaTable.create(
+                uri,
+                table_schema(event_type),
+                configuration={**_SETTINGS, _CLUSTER: cluster_id},
+                raise_if_key_not_exists=False,  # a property of ours
+                storage_options=delta_options(),
+            )
+        except DeltaError:  # another writer was first
+            table = DeltaTable(uri, storage_options=delta_options())
+    owner = table.metadata().configuration.get(_CLUSTER)
+    if owner != cluster_id:
+        raise RefusedError(
+            f"storageURI: {uri} holds records of Kafka cluster {owner!r}, and the brokers are cluster {cluster_id!r}; "
+            "give each cluster a storageURI of its own"
+        )
+    return table
+
+
+def _widen(table: DeltaTable, event_type: str) -> None:
+    """Add columns that the event has gained; refuse to drop or change one."""
+    ours = table_schema(event_type)
+    theirs = pa.schema(table.schema().to_arrow())
+    for column in theirs:
+        at = ours.get_field_index(column.name)
+        if at < 0:
+            raise RefusedError(f"{event_type}.{column.name}: the table has this column and the schema has not; put the field back")
+        if ours.field(at).type != column.type:
+            raise RefusedError(f"{event_type}.{column.name}: {column.type} in the table, {ours.field(at).type} in the schema; name it anew")
+        if column.nullable != ours.field(at).nullable and not column.nullable:
+            raise RefusedError(f"{event_type}.{column.name}: required in the table, optional in the schema; keep it required")
+    added = [column for column in ours if theirs.get_field_index(column.name) < 0]
+    for column in added:
+        if not column.nullable:
+            raise RefusedError(f"{event_type}.{column.name}: a required field that older rows do not have; make it optional")
+    if added:
+        table.alter.add_columns([Field.from_arrow(column) for column in added])
+        table.update_incremental()
+
+
+def _commit(table: DeltaTable, files: Sequence[AddAction], marks: Mapping[str, int], schema: pa.Schema, note: dict[str, str]) -> None:
+    table.create_write_transaction(
+        list(files),
+        "append",
+        schema,
+        commit_properties=CommitProperties(
+            custom_metadata=note, app_transactions=[Transaction(name, value) for name, value in marks.items()]
+        ),
+        post_commithook_properties=PostCommitHookProperties(create_checkpoint=True, cleanup_expired_logs=False),
+    )
+
+
+def _added(file: DataFile) -> AddAction:
+    return AddAction(
+        path=file.path,
+        size=file.size,
+        partition_values={},
+        modification_time=file.written_ms,
+        data_change=True,
+        stats=json.dumps({"numRecords": file.rows}),
+    )
+
+
+def _keep_log(table: DeltaTable, before: int) -> None:
+    """Flush the new entries of a local log: a manifest must not outlive the commit that it names."""
+    if not table.table_uri.startswith("file://") and "://" in table.table_uri:
+        return
+    log = Path(table.table_uri.removeprefix("file://")) / "_delta_log"
+    for path in [*(log / f"{version:020d}.json" for version in range(before + 1, table.version() + 1)), log]:
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

@@ -1,0 +1,192 @@
+"""Snapshots: tables of events, and the manifests that name one version of each.
+
+A table's state is all in its Delta log: rows in the files, and, as application transactions `{consumer}/...`, the next offset
+of each partition, the count of dead letters, the newest broker time and the number of its writer. A manifest is a pure
+function of the tables' states, so that one that was never written can be written later.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+from deltalake import DeltaTable
+from pyarrow import fs
+
+from ray_apps.stores.objects import StorageError, Store, delta_options
+from recsys_schemas.snapshot import LATEST_MANIFEST, PartitionOffset, SnapshotManifest, TableVersion, manifest_path
+
+TopicPartition = tuple[str, int]
+"""A Kafka topic and one of its partitions."""
+
+TOPIC, PARTITION, OFFSET, TIMESTAMP, PAYLOAD_CRC32 = "_topic", "_partition", "_offset", "_timestamp", "_payload_crc32"
+"""Columns that say which record a row was made from; zlib's CRC-32 of the record's raw value."""
+
+RECORD_COLUMNS = pa.schema(
+    [
+        pa.field(TOPIC, pa.string(), nullable=False),
+        pa.field(PARTITION, pa.int32(), nullable=False),
+        pa.field(OFFSET, pa.int64(), nullable=False),
+        pa.field(TIMESTAMP, pa.int64(), nullable=False),
+        pa.field(PAYLOAD_CRC32, pa.int64(), nullable=False),
+    ]
+)
+"""The schema of those columns; they end every table."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableState:
+    """What one version of a table holds and covers."""
+
+    event_type: str
+    version: int
+    rows: int
+    offsets: Mapping[TopicPartition, int]
+    dead_letters: int
+    newest_ms: int | None
+    committed_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """One manifest and, for each event type, exactly the rows that it names."""
+
+    manifest: SnapshotManifest
+    datasets: Mapping[str, ds.Dataset]
+
+    def rows(self, event_type: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """All rows of an event type in the order of the topic: by topic, partition and offset.
+
+        Raises:
+            KeyError: the snapshot has no such event type.
+        """
+        order = [TOPIC, PARTITION, OFFSET]
+        wanted = None if columns is None else [*columns, *(name for name in order if name not in columns)]
+        found = self.datasets[event_type].to_table(columns=wanted)
+        ordered = found.take(pc.sort_indices(found, sort_keys=[(name, "ascending") for name in order]))
+        return ordered if columns is None else ordered.select(list(columns))
+
+
+def offset_key(consumer: str, partition: TopicPartition) -> str:
+    """Name of the application transaction that carries a partition's next offset."""
+    return f"{consumer}/{partition[0]}-{partition[1]}"
+
+
+def dead_letters_key(consumer: str) -> str:
+    """Name of the application transaction that counts records put aside since the first commit."""
+    return f"{consumer}/dead-letters"
+
+
+def newest_key(consumer: str) -> str:
+    """Name of the application transaction that carries the newest broker time covered, in milliseconds."""
+    return f"{consumer}/newest-timestamp"
+
+
+def read_state(table: DeltaTable, event_type: str, *, consumer: str, topics: Iterable[str]) -> TableState:
+    """Read what a table, as it is opened, holds and covers.
+
+    Every commit carries all partitions of a topic from 0 upwards, so the first one without an offset ends the topic.
+    """
+    offsets: dict[TopicPartition, int] = {}
+    for topic in topics:
+        partition = 0
+        while (offset := table.transaction_version(offset_key(consumer, (topic, partition)))) is not None:
+            offsets[topic, partition] = offset
+            partition += 1
+    actions = pa.table(table.get_add_actions(flatten=True))
+    return TableState(
+        event_type=event_type,
+        version=table.version(),
+        rows=int(pc.sum(actions["num_records"]).as_py() or 0) if actions.num_rows else 0,
+        offsets=offsets,
+        dead_letters=table.transaction_version(dead_letters_key(consumer)) or 0,
+        newest_ms=table.transaction_version(newest_key(consumer)),
+        committed_ms=int(table.history(1)[0]["timestamp"]),
+    )
+
+
+def sequence_of(states: Iterable[TableState]) -> int:
+    """Number of the snapshot that these tables make: every commit of any table raises it by one."""
+    return sum(state.version + 1 for state in states)
+
+
+def manifest_of(cluster_id: str, states: Sequence[TableState]) -> SnapshotManifest:
+    """Return the manifest of these table versions: the same states give the same bytes."""
+    offsets = sorted((topic, partition, offset) for state in states for (topic, partition), offset in state.offsets.items())
+    newest = [state.newest_ms for state in states if state.newest_ms is not None]
+    return SnapshotManifest(
+        sequence=sequence_of(states),
+        cluster_id=cluster_id,
+        tables=[
+            TableVersion(event_type=state.event_type, path=state.event_type, version=state.version, rows=state.rows)
+            for state in sorted(states, key=lambda state: state.event_type)
+        ],
+        offsets=[PartitionOffset(topic=topic, partition=partition, next_offset=offset) for topic, partition, offset in offsets],
+        rows=sum(state.rows for state in states),
+        dead_letters=sum(state.dead_letters for state in states),
+        committed_at=_moment(max(state.committed_ms for state in states)),
+        newest_event_at=_moment(max(newest)) if newest else None,
+    )
+
+
+def write_manifest(store: Store, manifest: SnapshotManifest) -> None:
+    """Put a manifest in place, then let `latest.json` name it; neither an older manifest nor a newer latest is replaced.
+
+    Raises:
+        StorageError: another manifest of that number is there: two writers counted the same tables differently.
+    """
+    data = manifest.model_dump_json(indent=1).encode()
+    name = manifest_path(manifest.sequence)
+    if not store.exists(name):
+        store.write(name, data)
+    elif store.read(name) != data:
+        raise StorageError(f"{store.uri}/{name}: holds another snapshot than the tables; delete the one that no version card names")
+    newest = latest_manifest(store)
+    if newest is None or newest.sequence < manifest.sequence:
+        store.write(LATEST_MANIFEST, data)
+
+
+def latest_manifest(store: Store) -> SnapshotManifest | None:
+    """Return the newest manifest; None before the first commit."""
+    try:
+        return SnapshotManifest.model_validate_json(store.read(LATEST_MANIFEST))
+    except FileNotFoundError:
+        return None
+
+
+def open_snapshot(store: Store, sequence: int | None = None) -> Snapshot:
+    """Open a snapshot, the newest one when no number is given: the same number opens the same rows for ever.
+
+    Raises:
+        StorageError: there is no such snapshot.
+    """
+    name = LATEST_MANIFEST if sequence is None else manifest_path(sequence)
+    try:
+        manifest = SnapshotManifest.model_validate_json(store.read(name))
+    except FileNotFoundError:
+        raise StorageError(
+            f"snapshot: {store.uri}/{name} does not exist; wait for the first commit, or list {store.uri}/manifests"
+        ) from None
+    datasets = {table.event_type: open_table_version(store, table.path, table.version) for table in manifest.tables}
+    return Snapshot(manifest=manifest, datasets=datasets)
+
+
+def open_table_version(store: Store, path: str, version: int) -> ds.Dataset:
+    """Open one version of one table as a pyarrow dataset, files in the order of their commits."""
+    table = DeltaTable(table_uri(store, path), version=version, storage_options=delta_options())
+    root = fs.SubTreeFileSystem(store.path(path), store.files)
+    return table.to_pyarrow_dataset(filesystem=root)
+
+
+def table_uri(store: Store, path: str) -> str:
+    """URI of a table below the store; the folder of a local one is made."""
+    if store.local:
+        Path(store.path(path)).mkdir(parents=True, exist_ok=True)
+    return f"{store.uri}/{path}"
+
+
+def _moment(milliseconds: int) -> datetime:
+    return datetime.fromtimestamp(milliseconds / 1000, tz=UTC)
