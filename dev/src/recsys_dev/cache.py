@@ -127,7 +127,11 @@ def _substitute(program: Program, progress: Progress) -> Path | None:
     if program is CONTROLLER_MANAGER:
         progress("Without kube-controller-manager (no Go to build it): owned objects are not collected when owners go.")
         return None
-    raise no_go()
+    raise Unmet(
+        f"the program `{program.name}`",
+        "not in KUBEBUILDER_ASSETS, not on PATH, and no `go` to build it",
+        f"Install Go 1.26 or later, or put {program.name} into that folder or on PATH.",
+    )
 
 
 def _link(link: Path, target: Path) -> None:

@@ -120,3 +120,11 @@ def test_given_assets_are_used_without_go_and_the_missing_controllers_are_told(
     assert folder.joinpath("kube-apiserver").resolve() == given / "kube-apiserver"
     assert not os.path.lexists(folder / "kube-controller-manager")
     assert any("Without kube-controller-manager" in line for line in lines)
+
+
+@pytest.mark.usefixtures("no_path")
+def test_a_program_that_no_one_has_is_named_with_the_ways_to_get_it(module: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    assert module.exists()
+    monkeypatch.setenv("KUBEBUILDER_ASSETS", str(assets(tmp_path / "assets", "kubectl", "etcd", "kube-apiserver")))
+    with pytest.raises(Unmet, match="the program `helm`: not in KUBEBUILDER_ASSETS, not on PATH"):
+        cache.ensure_kubernetes(silent)
