@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from numpy.typing import NDArray
 
 from ray_apps.serving.ranking import ArmFailure, top_k
 
@@ -13,7 +14,7 @@ scores = hnp.arrays(np.float32, st.integers(1, 60), elements=st.sampled_from([-2
 
 
 @given(scores, st.integers(1, 80), st.data())
-def test_the_best_k_are_those_of_a_full_sort(values: np.ndarray, k: int, data: st.DataObject):
+def test_the_best_k_are_those_of_a_full_sort(values: NDArray[np.float32], k: int, data: st.DataObject):
     banned = data.draw(st.lists(st.integers(0, values.size - 1), max_size=2 * values.size))
     chosen, best = top_k(values, k, np.array(banned, dtype=np.int64))
     expected = sorted((i for i in range(values.size) if i not in set(banned)), key=lambda i: (-values[i], i))[:k]
@@ -22,7 +23,7 @@ def test_the_best_k_are_those_of_a_full_sort(values: np.ndarray, k: int, data: s
 
 
 @given(scores, st.sampled_from([np.nan, np.inf, -np.inf]), st.data())
-def test_a_score_that_is_not_finite_is_a_failure_of_the_arm(values: np.ndarray, wrong: float, data: st.DataObject):
+def test_a_score_that_is_not_finite_is_a_failure_of_the_arm(values: NDArray[np.float32], wrong: float, data: st.DataObject):
     values[data.draw(st.integers(0, values.size - 1))] = wrong
     with pytest.raises(ArmFailure, match="finite"):
         top_k(values, 5, np.empty(0, dtype=np.int64))

@@ -4,9 +4,8 @@ import hashlib
 import hmac
 from collections.abc import Mapping
 
-from recsys_schemas.serving_api import Role
-
 from ray_apps.serving.problems import ProblemError
+from recsys_schemas.serving_api import Role
 
 READ = frozenset({Role.READER, Role.WRITER})
 WRITE = frozenset({Role.WRITER})

@@ -39,7 +39,9 @@ class Logged:
 class AnswerLog:
     """Writes answers to Kafka on a thread of its own."""
 
-    def __init__(self, bootstrap_servers: list[str], requests_topic: str, responses_topic: str, flush_seconds: float = FLUSH_SECONDS) -> None:
+    def __init__(
+        self, bootstrap_servers: list[str], requests_topic: str, responses_topic: str, flush_seconds: float = FLUSH_SECONDS
+    ) -> None:
         self._flush_seconds = flush_seconds
         self.dropped = 0
         self._requests_topic = requests_topic

@@ -5,13 +5,13 @@ import time
 from dataclasses import dataclass
 
 import numpy as np
-from recsys_schemas.serving_api import Reason, RecommendationRequest, Variant
 
 from ray_apps.serving.arms import LoadedArm, Serving
 from ray_apps.serving.assignment import assigned
 from ray_apps.serving.counters import Tallies
 from ray_apps.serving.pace import ArmLate
 from ray_apps.serving.ranking import ArmFailure, first_allowed, top_k
+from recsys_schemas.serving_api import Reason, RecommendationRequest, Variant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,8 +115,9 @@ def rank(arm: LoadedArm, request: RecommendationRequest) -> Ranked:
         raise ArmFailure(f"scores: shape {scores.shape} for {len(arm.names)} items")
     banned = np.concatenate((history, np.fromiter(excluded, dtype=history.dtype))) if excluded else history
     chosen, values = top_k(scores, request.k, banned)
-    names = arm.names
-    return Ranked(items=[(names[i], v) for i, v in zip(chosen.tolist(), values.tolist(), strict=True)], reason=Reason.PERSONAL)
+    return Ranked(
+        items=[(arm.names[int(i)], float(v)) for i, v in zip(chosen.tolist(), values.tolist(), strict=True)], reason=Reason.PERSONAL
+    )
 
 
 def banned_by_request(arm: LoadedArm, request: RecommendationRequest) -> set[int]:

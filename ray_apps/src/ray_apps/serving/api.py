@@ -8,7 +8,6 @@ from typing import Any
 
 import msgspec
 from pydantic import ValidationError
-from recsys_schemas.serving_api import EvidenceResponse, RecommendationRequest, Role, ServingRecord, Variant
 
 from ray_apps.serving import access, asgi
 from ray_apps.serving.answer_log import Logged
@@ -22,6 +21,7 @@ from ray_apps.serving.openapi import openapi
 from ray_apps.serving.problems import ProblemError, unavailable, unfit
 from ray_apps.serving.replica import Evidence, Replica
 from ray_apps.serving.request_ids import new_id
+from recsys_schemas.serving_api import EvidenceResponse, RecommendationRequest, Role, ServingRecord, Variant
 
 RETRY_SECONDS = 2
 """Retry-After while versions load."""

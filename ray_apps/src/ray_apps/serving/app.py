@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import JsonValue
-from ray import serve
 from ray.serve import Application
-from recsys_schemas.serving_api import ServingArguments
 from threadpoolctl import threadpool_limits
 
+from ray import serve
 from ray_apps.algorithms import load_model
 from ray_apps.serving.answer_log import AnswerLog
 from ray_apps.serving.api import Api
@@ -25,6 +24,7 @@ from ray_apps.serving.reporting import Reporter
 from ray_apps.serving.request_ids import key_of
 from ray_apps.stores.objects import open_store
 from ray_apps.stores.registry import LoadedVersion, open_version
+from recsys_schemas.serving_api import ServingArguments
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ def assemble(arguments: ServingArguments, replica_id: str) -> Replica:
     health_check_timeout_s=20,
     graceful_shutdown_timeout_s=10,
 )
-@serve.ingress()
+@serve.ingress()  # pyright: ignore[reportUntypedClassDecorator]
 class Recommender:
     """One replica: holds the versions as arms and answers HTTP itself."""
 
@@ -77,7 +77,7 @@ class Recommender:
         self._replica = assemble(asked, serve.get_replica_context().replica_id.unique_id)
         self._reporter = Reporter(asked.uid, self._replica.report)
 
-    def __serve_build_asgi_app__(self) -> Api:  # noqa: PLW3201 - Ray Serve's name for the late-bound application
+    def __serve_build_asgi_app__(self) -> Api:
         """The ASGI application that Ray Serve's ingress calls."""
         return Api(self._replica, self._reporter.evidence)
 

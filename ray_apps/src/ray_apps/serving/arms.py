@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 import numpy as np
-from recsys_schemas.serving_api import Arm, ServingRecord, Variant
+from pydantic import JsonValue
 
 from ray_apps.serving.assignment import Split, split_of
 from ray_apps.serving.pace import Pace
 from ray_apps.serving.ranking import Indices
 from ray_apps.serving.record import RecordRefused, check_succession, parse
 from ray_apps.stores.registry import LoadedVersion
+from recsys_schemas.serving_api import Arm, ServingRecord, Variant
 
 NO_EPOCH = -1
 """What a replica reports before it serves any record."""
@@ -101,7 +102,7 @@ class Arms:
         """Version → why it could not be mapped."""
         return {version: refusal.reason for (version, _), refusal in list(self._refused.items())}
 
-    def apply(self, value: object) -> bool:
+    def apply(self, value: JsonValue) -> bool:
         """Take a record; False when it is refused, and then the old one stays (see `refused_record`). Never raises.
 
         Ray Serve stops a replica whose `reconfigure` raises, so a bad record must not.
@@ -111,7 +112,7 @@ class Arms:
             check_succession(self.wanted, record)
         except RecordRefused as error:
             self.refused_record = str(error)
-            logger.error("record refused", extra={"event": "RecordRefused", "reason": str(error)})
+            logger.warning("record refused", extra={"event": "RecordRefused", "reason": str(error)})
             return False
         with self._changed:
             self.refused_record = None
@@ -179,7 +180,7 @@ class Arms:
         key = (arm.version, arm.digest)
         try:
             loaded = load(arm, self._opener)
-        except Exception as error:  # whatever is wrong with the bytes, the replica goes on with what it has
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with the bytes, the replica goes on with what it has
             self._note_refusal(key, f"{type(error).__name__}: {error}")
             return
         with self._changed:

@@ -4,9 +4,9 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
 import msgspec
-from recsys_schemas.serving_api import Problem
 
 from ray_apps.serving.problems import ProblemError
+from recsys_schemas.serving_api import Problem
 
 MAX_BODY_BYTES = 1 << 20
 """A larger body is refused with 413."""
@@ -19,7 +19,7 @@ Send = Callable[[Message], Awaitable[None]]
 encode = msgspec.json.Encoder().encode
 
 
-class Disconnected(Exception):
+class Disconnected(Exception):  # noqa: N818 - not an error of ours
     """The client went away before its request was read."""
 
 

@@ -8,8 +8,9 @@ import asyncio
 import time
 from collections import OrderedDict
 
-import ray
 from ray.actor import ActorHandle
+
+import ray
 
 NAMESPACE = "recsys"
 """Ray namespace of the boards."""
@@ -43,13 +44,15 @@ class Board:
         return [(now - at, report) for at, report in self._reports.values()]
 
     async def _end_when_silent(self) -> None:
-        while (left := self._heard + SILENCE_SECONDS - time.monotonic()) > 0:
+        left = SILENCE_SECONDS
+        while left > 0:
             await asyncio.sleep(left)
+            left = self._heard + SILENCE_SECONDS - time.monotonic()
         ray.kill(ray.get_runtime_context().current_actor)
 
 
-def board_of(model_uid: str) -> ActorHandle:
+def board_of(model_uid: str) -> ActorHandle[Board]:
     """The model's board, made if there is none. Calls the cluster: not for the request path."""
     actor = ray.remote(num_cpus=0, max_restarts=0)(Board)
     name = f"evidence-{model_uid}"
-    return actor.options(name=name, namespace=NAMESPACE, lifetime="detached", get_if_exists=True).remote()
+    return actor.options(name=name, namespace=NAMESPACE, lifetime="detached", get_if_exists=True).remote()  # pyright: ignore[reportReturnType]

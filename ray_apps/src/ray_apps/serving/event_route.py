@@ -5,12 +5,12 @@ from collections.abc import Mapping
 
 import msgspec
 from pydantic import ValidationError
-from recsys_schemas.events import RateEvent, WatchEvent
-from recsys_schemas.serving_api import EventsRequest, EventsResponse
 
 from ray_apps.serving.event_writer import NotAcknowledged
 from ray_apps.serving.problems import ProblemError, unavailable, unfit
 from ray_apps.serving.replica import Replica
+from recsys_schemas.events import RateEvent, WatchEvent
+from recsys_schemas.serving_api import EventsRequest, EventsResponse
 
 SCHEMAS: Mapping[str, type[WatchEvent | RateEvent]] = {"watch": WatchEvent, "rate": RateEvent}
 MAX_AHEAD_MS = 24 * 3600 * 1000

@@ -15,7 +15,7 @@ POLL_SECONDS = 0.1
 logger = logging.getLogger(__name__)
 
 
-class NotAcknowledged(Exception):
+class NotAcknowledged(Exception):  # noqa: N818 - it says what Kafka did not do
     """Kafka has not acknowledged all events; the client may send them again with the same event ids."""
 
 

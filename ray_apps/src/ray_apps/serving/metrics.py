@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from prometheus_client.core import CollectorRegistry, CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
-from recsys_schemas.metric_names import SERVE_LOG_DROPPED, SERVE_REQUESTS, SERVE_SECONDS
 
 from ray_apps.serving.counters import BOUNDS_MS, Tally
+from recsys_schemas.metric_names import SERVE_LOG_DROPPED, SERVE_REQUESTS, SERVE_SECONDS
 
 
 class AnswerMetrics(Collector):

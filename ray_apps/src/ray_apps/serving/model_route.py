@@ -1,8 +1,7 @@
 """GET /v1/model: what the replica that answers serves, and what it waits for."""
 
-from recsys_schemas.serving_api import ArmState, ModelResponse
-
 from ray_apps.serving.replica import Replica
+from recsys_schemas.serving_api import ArmState, ModelResponse
 
 
 def model_state(replica: Replica) -> ModelResponse:

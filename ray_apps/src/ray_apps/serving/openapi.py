@@ -4,6 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
+
 from recsys_schemas.serving_api import (
     EventsRequest,
     EventsResponse,
@@ -56,7 +57,7 @@ def _paths() -> Json:
         "/v1/events": {
             "post": _operation(
                 "sendEvents",
-                "Send events; answered when Kafka has them on all in-sync replicas. Repeats with the same event_id are dropped. Token: writer.",
+                "Send events; answered when all in-sync replicas of Kafka have them. Repeats of an event_id are dropped. Token: writer.",
                 _json(EventsResponse, "All events are on Kafka."),
                 EventsRequest,
                 (400, 401, 403, 413, 422, 503),

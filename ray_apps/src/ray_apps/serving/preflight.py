@@ -15,18 +15,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import ValidationError
 from pythonjsonlogger.json import JsonFormatter
-from recsys_schemas.serving_api import Arm, Reason, RecommendationRequest, Variant
-from recsys_schemas.train_job import PreflightJob
-from recsys_schemas.version_card import PREFLIGHT_FILE, PreflightReport, version_folder
 from threadpoolctl import threadpool_limits
 
 from ray_apps.algorithms import load_model
+from ray_apps.algorithms.recommender import Arrays, Recommender
 from ray_apps.serving.answering import rank
 from ray_apps.serving.arms import LoadedArm, load
-from ray_apps.stores.objects import Store, StorageError, open_store
+from ray_apps.stores.objects import StorageError, Store, open_store
 from ray_apps.stores.registry import open_version
+from recsys_schemas.serving_api import Arm, Reason, RecommendationRequest, Variant
+from recsys_schemas.train_job import PreflightJob
+from recsys_schemas.version_card import PREFLIGHT_FILE, PreflightReport, version_folder
 
 SAMPLED_USERS = 300
 """Known users tried; each asks once, some with extremes of k or excluded items."""
@@ -98,7 +100,7 @@ def ask(trial: Trial, arm: LoadedArm, request: RecommendationRequest) -> None:
         trial.fail("contract", f"user {request.user_id!r} has a history, yet the reason is {ranked.reason.value}")
 
 
-def check_arrays(trial: Trial, arm: LoadedArm) -> None:
+def check_arrays(trial: Trial, arm: LoadedArm, arrays: Arrays) -> None:
     """All numbers finite, item ids unique and present."""
     ids = arm.names
     if not ids:
@@ -106,7 +108,7 @@ def check_arrays(trial: Trial, arm: LoadedArm) -> None:
     elif len(set(ids)) < len(ids):
         trial.fail("items", f"{len(ids) - len(set(ids))} of {len(ids)} ids repeat")
     trial.passed("items", f"{len(ids)} items, ids unique")
-    for name, array in arm.version.arrays.items():
+    for name, array in {**arrays, "history_weights": arm.version.history_weights}.items():
         if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
             trial.fail("finite", f"{name}: {int((~np.isfinite(array)).sum())} of {array.size} values are not")
     trial.passed("finite", "all arrays")
@@ -134,15 +136,21 @@ def try_version(job: PreflightJob, store: Store, cache: Path) -> PreflightReport
     trial = Trial()
     arm = Arm(version=job.version, digest=job.digest, variant=Variant.CANDIDATE, share=0)
     p99 = 0.0
+    arrays: dict[str, NDArray[np.generic]] = {}
+
+    def keep(algorithm: str, own: Arrays, n_items: int) -> Recommender:
+        arrays.update(own)
+        return load_model(algorithm, own, n_items)
+
     try:
-        loaded = load(arm, lambda version, digest: open_version(store, version, digest, cache, load_model))
+        loaded = load(arm, lambda version, digest: open_version(store, version, digest, cache, keep))
     except (ConnectionError, TimeoutError, PermissionError):
         raise
     except Exception as error:  # noqa: BLE001 - a version that cannot be opened has not passed
         trial.fail("load", f"{type(error).__name__}: {error}")
     else:
         trial.passed("load", f"digest {job.digest} verified")
-        check_arrays(trial, loaded)
+        check_arrays(trial, loaded, arrays)
         until = time.monotonic() + SECONDS
         for request in questions(loaded):
             if time.monotonic() > until:
@@ -154,9 +162,7 @@ def try_version(job: PreflightJob, store: Store, cache: Path) -> PreflightReport
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     trial.passed("memory", f"peak {peak:.0f} MiB in a process that holds this version only")
     passed = not any(seen.startswith("failed: ") for seen in trial.checks.values())
-    return PreflightReport(
-        version=job.version, digest=job.digest, passed=passed, checks=trial.checks, requests=trial.requests, p99_ms=p99
-    )
+    return PreflightReport(version=job.version, digest=job.digest, passed=passed, checks=trial.checks, requests=trial.requests, p99_ms=p99)
 
 
 def main(arguments: list[str] | None = None) -> int:

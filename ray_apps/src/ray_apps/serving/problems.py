@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
+
 from recsys_schemas.serving_api import Problem
 
 SHOWN = 120
@@ -13,9 +14,7 @@ SHOWN = 120
 class ProblemError(Exception):
     """A request that gets a problem for an answer."""
 
-    def __init__(
-        self, status: int, title: str, detail: str, *, field: str | None = None, headers: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, status: int, title: str, detail: str, *, field: str | None = None, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(detail)
         self.problem = Problem(title=title, status=status, detail=detail, field=field)
         self.headers = dict(headers or {})

@@ -7,7 +7,7 @@ Scores = NDArray[np.floating]
 Indices = NDArray[np.integer]
 
 
-class ArmFailure(Exception):
+class ArmFailure(Exception):  # noqa: N818 - a failure that is answered, not an error
     """An arm could not answer; the request goes to the next one in the fallback chain."""
 
 

@@ -1,10 +1,11 @@
 """The serving record as a replica takes it: validated whole, or refused whole."""
 
 from pydantic import JsonValue, ValidationError
+
 from recsys_schemas.serving_api import Arm, ServingRecord, Variant
 
 
-class RecordRefused(Exception):
+class RecordRefused(Exception):  # noqa: N818 - it says what was done about the error
     """The record cannot be served; the message names the field, the value and the mend."""
 
 

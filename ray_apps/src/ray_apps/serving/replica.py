@@ -3,14 +3,13 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from recsys_schemas.serving_api import EvidenceResponse, ReplicaReport, Role, ServingArguments
-
 from ray_apps.serving.answer_log import AnswerLog
 from ray_apps.serving.arms import Arms
 from ray_apps.serving.counters import Tallies
 from ray_apps.serving.event_writer import EventWriter
 from ray_apps.serving.feedback import Credits
 from ray_apps.serving.metrics import AnswerMetrics
+from recsys_schemas.serving_api import EvidenceResponse, ReplicaReport, Role, ServingArguments
 
 Evidence = Callable[[], Awaitable[EvidenceResponse]]
 

@@ -5,11 +5,11 @@ import logging
 import threading
 from collections.abc import Callable
 
-import ray
 from ray.actor import ActorHandle
-from recsys_schemas.serving_api import EvidenceResponse, ReplicaReport
 
-from ray_apps.serving.board import board_of
+import ray
+from ray_apps.serving.board import Board, board_of
+from recsys_schemas.serving_api import EvidenceResponse, ReplicaReport
 
 PERIOD_SECONDS = 1.0
 DEADLINE_SECONDS = 2.0
@@ -24,7 +24,7 @@ class Reporter:
     def __init__(self, model_uid: str, report: Callable[[], ReplicaReport]) -> None:
         self._uid = model_uid
         self._report = report
-        self._board: ActorHandle | None = None
+        self._board: ActorHandle[Board] | None = None
         self._lost = False
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="reporter", daemon=True)
@@ -61,7 +61,7 @@ class Reporter:
             if stopping:
                 return
 
-    def _push(self) -> ActorHandle:
+    def _push(self) -> ActorHandle[Board]:
         report = self._report()
         board = self._board or board_of(self._uid)
         try:

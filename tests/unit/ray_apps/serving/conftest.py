@@ -5,10 +5,12 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import httpx
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from ray_apps.serving.answer_log import AnswerLog
 from ray_apps.serving.api import Api
@@ -21,6 +23,8 @@ from ray_apps.serving.replica import Replica
 from ray_apps.serving.request_ids import key_of
 from recsys_schemas.serving_api import EvidenceResponse, ServingArguments
 
+Floats = NDArray[Any]
+
 TOKENS = {"reader": "let-me-read", "writer": "let-me-write", "operator": "let-me-operate"}
 NOWHERE = "127.0.0.1:1"
 ITEMS = 200
@@ -31,9 +35,9 @@ USERS = 50
 class Model:
     """Scores by a rule that the test gives."""
 
-    rule: Callable[[np.ndarray], np.ndarray]
+    rule: Callable[[Floats], Floats]
 
-    def scores(self, history: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    def scores(self, history: Floats, weights: Floats) -> Floats:  # noqa: ARG002 - as every model's
         return self.rule(history)
 
 
@@ -43,33 +47,33 @@ class Version:
 
     model: Model
     item_ids: list[str] = field(default_factory=lambda: [f"item-{i}" for i in range(ITEMS)])
-    popularity: np.ndarray = field(default_factory=lambda: np.arange(ITEMS, dtype=np.float32)[::-1].copy())
+    popularity: Floats = field(default_factory=lambda: np.arange(ITEMS, dtype=np.float32)[::-1].copy())  # noqa: PLW0108
 
     @property
     def item_index(self) -> dict[str, int]:
         return {item: place for place, item in enumerate(self.item_ids)}
 
-    def history(self, user_id: str) -> tuple[np.ndarray, np.ndarray]:
+    def history(self, user_id: str) -> tuple[Floats, Floats]:
         place = {f"user-{i}": i for i in range(USERS)}.get(user_id)
         liked = np.array([] if place is None else [place, place + 1, place + 2], dtype=np.int64)
         return liked, np.ones(liked.size, dtype=np.float32)
 
 
-def good(history: np.ndarray) -> np.ndarray:
+def good(history: Floats) -> Floats:
     return np.cos(np.arange(ITEMS, dtype=np.float32) * (1 + history[0]))
 
 
-def broken(history: np.ndarray) -> np.ndarray:
+def broken(history: Floats) -> Floats:  # noqa: ARG001 - a rule like the others
     raise RuntimeError("this version is broken")
 
 
-def not_finite(history: np.ndarray) -> np.ndarray:
+def not_finite(history: Floats) -> Floats:
     scores = good(history)
     scores[7] = np.nan
     return scores
 
 
-def late(history: np.ndarray) -> np.ndarray:
+def late(history: Floats) -> Floats:
     end = time.perf_counter() + 0.3
     while time.perf_counter() < end:
         pass
@@ -86,7 +90,7 @@ def opener(version: str, digest: str) -> Version:
     return Version(Model(RULES[version]))
 
 
-def record(epoch: int, *arms: tuple[str, int], digest: str | None = None) -> dict:
+def record(epoch: int, *arms: tuple[str, int], digest: str | None = None) -> dict[str, Any]:
     """A record whose first arm is stable."""
     return {
         "epoch": epoch,
@@ -125,12 +129,12 @@ class Caller:
 
         self.api = Api(replica, evidence)
 
-    def serve(self, value: dict) -> None:
+    def serve(self, value: dict[str, Any]) -> None:
         """Give it a record and wait until it serves it in full."""
         assert self.replica.arms.apply(value)
         until(lambda: self.replica.arms.epoch == value["epoch"])
 
-    def call(self, method: str, path: str, token: str | None = None, **more: object) -> httpx.Response:
+    def call(self, method: str, path: str, token: str | None = None, **more: Any) -> httpx.Response:
         token = TOKENS[self.role] if token is None else token
         headers = {"Authorization": f"Bearer {token}"} if token else {}
 
@@ -141,7 +145,7 @@ class Caller:
 
         return asyncio.run(send())
 
-    def ask(self, **fields: object) -> httpx.Response:
+    def ask(self, **fields: Any) -> httpx.Response:
         return self.call("POST", "/v1/recommendations", json={"user_id": "user-1"} | fields)
 
 
@@ -164,7 +168,7 @@ def caller() -> Iterator[Caller]:
         replica_id="replica-1",
         arguments=arguments,
         id_key=key,
-        arms=Arms(opener),
+        arms=Arms(opener),  # pyright: ignore[reportArgumentType] - a version in memory
         tallies=tallies,
         credits=Credits(key, tallies),
         log=AnswerLog([NOWHERE], "reco_requests", "reco_responses", flush_seconds=0.1),
@@ -176,7 +180,7 @@ def caller() -> Iterator[Caller]:
 
 
 @pytest.fixture
-def make_record() -> Callable[..., dict]:
+def make_record() -> Callable[..., dict[str, Any]]:
     return record
 
 

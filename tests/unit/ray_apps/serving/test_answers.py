@@ -1,9 +1,11 @@
 """The chain of answers: own arm, stable arm, popular items."""
 
+from typing import Any
+
 import pytest
 
 
-def test_an_answer_names_version_variant_and_reason(caller, make_record):
+def test_an_answer_names_version_variant_and_reason(caller: Any, make_record: Any):
     caller.serve(make_record(1, ("good", 100)))
     answered = caller.ask(k=5)
     body = answered.json()
@@ -14,7 +16,7 @@ def test_an_answer_names_version_variant_and_reason(caller, make_record):
     assert all(item["propensity"] == 1.0 for item in body["items"])
 
 
-def test_neither_seen_nor_excluded_items_are_shown(caller, make_record):
+def test_neither_seen_nor_excluded_items_are_shown(caller: Any, make_record: Any):
     caller.serve(make_record(1, ("good", 100)))
     first = {item["item_id"] for item in caller.ask(k=10).json()["items"]}
     second = {item["item_id"] for item in caller.ask(k=10, exclude=[*first, "an item nobody knows"]).json()["items"]}
@@ -23,7 +25,7 @@ def test_neither_seen_nor_excluded_items_are_shown(caller, make_record):
     assert first.isdisjoint(second)
 
 
-def test_an_unknown_user_gets_what_is_popular(caller, make_record):
+def test_an_unknown_user_gets_what_is_popular(caller: Any, make_record: Any):
     caller.serve(make_record(1, ("good", 100)))
     body = caller.ask(user_id="somebody new", k=3, exclude=["item-1"]).json()
     assert body["reason"] == "popular"
@@ -31,7 +33,7 @@ def test_an_unknown_user_gets_what_is_popular(caller, make_record):
 
 
 @pytest.mark.parametrize("rule", ["broken", "not-finite"])
-def test_a_broken_candidate_is_answered_by_the_stable_arm_and_counted(caller, make_record, rule):
+def test_a_broken_candidate_is_answered_by_the_stable_arm_and_counted(caller: Any, make_record: Any, rule: str):
     caller.serve(make_record(1, ("good", 0), (rule, 100)))
     body = caller.ask().json()
     counters = caller.replica.tallies.counters()
@@ -40,7 +42,7 @@ def test_a_broken_candidate_is_answered_by_the_stable_arm_and_counted(caller, ma
     assert (counters["good"].requests, counters["good"].impressions) == (0, 1)
 
 
-def test_a_broken_only_arm_is_answered_by_the_popular_fallback(caller, make_record):
+def test_a_broken_only_arm_is_answered_by_the_popular_fallback(caller: Any, make_record: Any):
     caller.serve(make_record(1, ("broken", 100)))
     body = caller.ask(k=3).json()
     counters = caller.replica.tallies.counters()["broken"]
@@ -49,7 +51,7 @@ def test_a_broken_only_arm_is_answered_by_the_popular_fallback(caller, make_reco
     assert (counters.requests, counters.errors, counters.late, counters.impressions) == (1, 1, 0, 0)
 
 
-def test_a_late_arm_is_answered_by_the_fallback_and_counted_as_late(caller, make_record):
+def test_a_late_arm_is_answered_by_the_fallback_and_counted_as_late(caller: Any, make_record: Any):
     caller.serve(make_record(1, ("late", 100)))
     first, second = caller.ask().json(), caller.ask().json()
     counters = caller.replica.tallies.counters()["late"]
@@ -57,14 +59,14 @@ def test_a_late_arm_is_answered_by_the_fallback_and_counted_as_late(caller, make
     assert (counters.requests, counters.errors, counters.late) == (2, 2, 2)
 
 
-def test_a_candidate_known_to_be_slow_leaves_the_stable_arm_no_less_of_its_users(caller, make_record):
+def test_a_candidate_known_to_be_slow_leaves_the_stable_arm_no_less_of_its_users(caller: Any, make_record: Any):
     caller.serve(make_record(1, ("good", 0), ("late", 100)))
     caller.ask()
     assert caller.replica.arms.serving.arms["late"].pace.expected_ms > 150
     assert caller.replica.arms.serving.arms["good"].pace.expected_ms < 150
 
 
-def test_buckets_count_every_request_once(caller, make_record):
+def test_buckets_count_every_request_once(caller: Any, make_record: Any):
     caller.serve(make_record(1, ("good", 100)))
     for _ in range(7):
         caller.ask()
@@ -75,7 +77,7 @@ def test_buckets_count_every_request_once(caller, make_record):
     assert counts[-1] == counters.requests == 7
 
 
-def test_before_a_version_is_mapped_the_answer_is_503_with_a_time_to_ask_again(caller, make_record):
+def test_before_a_version_is_mapped_the_answer_is_503_with_a_time_to_ask_again(caller: Any, make_record: Any):
     unready = caller.ask()
     caller.replica.arms.apply(make_record(1, ("good", 100), digest="sha256:wrong"))
     refused = caller.ask()
@@ -84,7 +86,7 @@ def test_before_a_version_is_mapped_the_answer_is_503_with_a_time_to_ask_again(c
     assert unready.headers["content-type"] == "application/problem+json"
 
 
-def test_a_model_without_a_version_says_so(caller, make_record):
+def test_a_model_without_a_version_says_so(caller: Any, make_record: Any):
     caller.serve(make_record(0))
     answered = caller.ask()
     assert answered.status_code == 503
@@ -93,6 +95,6 @@ def test_a_model_without_a_version_says_so(caller, make_record):
     assert caller.call("GET", "/healthz").status_code == 200
 
 
-def test_answers_are_logged_without_a_broker_and_without_waiting(caller, make_record):
+def test_answers_are_logged_without_a_broker_and_without_waiting(caller: Any, make_record: Any):
     caller.serve(make_record(1, ("good", 100)))
     assert all(caller.ask().status_code == 200 for _ in range(50))

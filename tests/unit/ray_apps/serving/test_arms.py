@@ -1,6 +1,7 @@
 """Records become arms: loading is off the request path, switching is a pointer."""
 
 import threading
+from typing import Any
 
 import pytest
 
@@ -10,12 +11,12 @@ from ray_apps.serving.arms import NO_EPOCH, Arms
 class Gate:
     """An opener that waits until the test lets it go."""
 
-    def __init__(self, opener) -> None:
+    def __init__(self, opener: Any) -> None:
         self.opener = opener
         self.open = threading.Event()
         self.asked: list[str] = []
 
-    def __call__(self, version, digest):
+    def __call__(self, version: str, digest: str) -> Any:
         self.asked.append(version)
         if version != "good":
             assert self.open.wait(10)
@@ -23,19 +24,19 @@ class Gate:
 
 
 @pytest.fixture
-def gate(caller):
+def gate(caller: Any):
     return Gate(caller.replica.arms._opener)
 
 
 @pytest.fixture
-def arms(gate):
+def arms(gate: Any):
     made = Arms(gate)
     yield made
     gate.open.set()
     made.close()
 
 
-def test_the_older_record_is_served_until_the_newer_ones_arms_are_mapped(arms, gate, make_record, wait_until):
+def test_the_older_record_is_served_until_the_newer_ones_arms_are_mapped(arms: Any, gate: Any, make_record: Any, wait_until: Any):
     arms.apply(make_record(1, ("good", 100)))
     wait_until(lambda: arms.epoch == 1)
     arms.apply(make_record(2, ("good", 95), ("other", 5)))
@@ -47,7 +48,7 @@ def test_the_older_record_is_served_until_the_newer_ones_arms_are_mapped(arms, g
     assert set(arms.ready()) == {"good", "other"}
 
 
-def test_an_arm_without_a_share_holds_nothing_up(arms, gate, make_record, wait_until):
+def test_an_arm_without_a_share_holds_nothing_up(arms: Any, gate: Any, make_record: Any, wait_until: Any):
     arms.apply(make_record(1, ("good", 100), ("other", 0)))
     wait_until(lambda: arms.epoch == 1)
     assert set(arms.ready()) == {"good"}
@@ -57,7 +58,9 @@ def test_an_arm_without_a_share_holds_nothing_up(arms, gate, make_record, wait_u
     assert arms.epoch == 2, "a mapped arm is switched to at once"
 
 
-def test_after_a_start_the_stable_arm_answers_for_a_candidate_that_is_not_there_yet(arms, gate, make_record, wait_until):
+def test_after_a_start_the_stable_arm_answers_for_a_candidate_that_is_not_there_yet(
+    arms: Any, gate: Any, make_record: Any, wait_until: Any
+):
     arms.apply(make_record(7, ("good", 50), ("other", 50)))
     wait_until(lambda: arms.serving is not None)
     assert arms.epoch == NO_EPOCH
@@ -66,7 +69,7 @@ def test_after_a_start_the_stable_arm_answers_for_a_candidate_that_is_not_there_
     wait_until(lambda: arms.epoch == 7)
 
 
-def test_arms_that_nobody_wants_are_dropped(arms, gate, make_record, wait_until):
+def test_arms_that_nobody_wants_are_dropped(arms: Any, gate: Any, make_record: Any, wait_until: Any):
     gate.open.set()
     arms.apply(make_record(1, ("good", 50), ("other", 50)))
     wait_until(lambda: arms.epoch == 1)
@@ -75,7 +78,7 @@ def test_arms_that_nobody_wants_are_dropped(arms, gate, make_record, wait_until)
     assert arms.epoch == 2
 
 
-def test_a_wrong_digest_is_refused_with_its_reason_and_the_old_record_stays(arms, gate, make_record, wait_until):
+def test_a_wrong_digest_is_refused_with_its_reason_and_the_old_record_stays(arms: Any, gate: Any, make_record: Any, wait_until: Any):
     gate.open.set()
     arms.apply(make_record(1, ("good", 100)))
     wait_until(lambda: arms.epoch == 1)
@@ -101,7 +104,9 @@ def test_a_wrong_digest_is_refused_with_its_reason_and_the_old_record_stays(arms
         ({"epoch": 9, "arms": [{"version": "good", "digest": "sha256:good", "variant": "candidate", "share": 100}]}, "stable"),
     ],
 )
-def test_a_bad_record_is_refused_whole_and_the_old_one_stays(arms, make_record, wait_until, change, named):
+def test_a_bad_record_is_refused_whole_and_the_old_one_stays(
+    arms: Any, make_record: Any, wait_until: Any, change: dict[str, Any], named: str
+):
     arms.apply(make_record(1, ("good", 100)))
     wait_until(lambda: arms.epoch == 1)
     assert not arms.apply(make_record(1, ("good", 100)) | change)
@@ -111,13 +116,13 @@ def test_a_bad_record_is_refused_whole_and_the_old_one_stays(arms, make_record, 
     assert arms.refused_record is None
 
 
-def test_tokens_change_within_an_epoch(arms, make_record):
+def test_tokens_change_within_an_epoch(arms: Any, make_record: Any):
     arms.apply(make_record(1, ("good", 100)))
     assert arms.apply(make_record(1, ("good", 100)) | {"tokens": {"ab": "reader"}})
     assert arms.wanted.tokens == {"ab": "reader"}
 
 
-def test_the_same_record_twice_changes_nothing(arms, gate, make_record, wait_until):
+def test_the_same_record_twice_changes_nothing(arms: Any, gate: Any, make_record: Any, wait_until: Any):
     arms.apply(make_record(1, ("good", 100)))
     wait_until(lambda: arms.epoch == 1)
     before = arms.serving.arms["good"]
