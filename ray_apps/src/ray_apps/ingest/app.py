@@ -9,8 +9,8 @@ import signal
 import threading
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
-from ray.actor import ActorHandle
 from ray.exceptions import GetTimeoutError, RayError
 
 import ray
@@ -84,7 +84,8 @@ class Consuming:
 class _Watch:
     """What the driver remembers of its actor."""
 
-    actor: ActorHandle
+    actor: Any
+    """Ray's handle: its types know no remote methods."""
     answered_at: float
     restarts: list[float] = field(default_factory=list)
 
@@ -117,7 +118,7 @@ def actor_name(job: IngestJob) -> str:
     return f"ingest.{job.model.namespace}.{job.model.name}"
 
 
-def start_actor(job: IngestJob) -> ActorHandle:
+def start_actor(job: IngestJob) -> Any:
     """Start the consumer's actor; one of that name that an older driver left is ended first."""
     made = ray.remote(Consuming).options(
         name=actor_name(job), namespace=RAY_NAMESPACE, num_cpus=_CPUS, max_restarts=-1, max_task_retries=-1
@@ -140,7 +141,7 @@ def _end_older(name: str) -> None:
     time.sleep(0.2)  # Ray frees the name a moment later and has no event for it
 
 
-def _ask(actor: ActorHandle) -> Health | None:
+def _ask(actor: Any) -> Health | None:
     try:
         return ray.get(actor.health.remote(), timeout=_ANSWER_S)
     except (GetTimeoutError, RayError):
@@ -173,7 +174,7 @@ def _look(watch: _Watch, patience: Patience, log: Log) -> int | None:
             return EXIT_GIVEN_UP
 
 
-def _stop(actor: ActorHandle, log: Log) -> int:
+def _stop(actor: Any, log: Log) -> int:
     """Let the actor commit what it has read; what it cannot commit in time is read again by the next one."""
     deadline = time.monotonic() + _STOP_S
     actor.stop.remote()

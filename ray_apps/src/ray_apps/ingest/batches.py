@@ -16,11 +16,25 @@ from recsys_schemas.events import DeadLetter
 class Record(Protocol):
     """One Kafka record, as confluent-kafka shows it."""
 
-    def topic(self) -> str: ...
-    def partition(self) -> int: ...
-    def offset(self) -> int: ...
-    def timestamp(self) -> tuple[int, int]: ...
-    def value(self) -> bytes | None: ...
+    def topic(self) -> str:
+        """Topic."""
+        ...
+
+    def partition(self) -> int:
+        """Partition."""
+        ...
+
+    def offset(self) -> int:
+        """Offset."""
+        ...
+
+    def timestamp(self) -> tuple[int, int]:
+        """Kind of time, and milliseconds: -1 when the record has none."""
+        ...
+
+    def value(self) -> bytes | None:
+        """Raw value; None for a tombstone."""
+        ...
 
 
 class OutOfOrderError(Exception):
@@ -73,7 +87,7 @@ class Judging:
             size += len(value or b"")
             event = rows.judge.read(value, timestamp)
             if isinstance(event, Fault):
-                letters.append(dead_letter(topic=topic, partition=partition, offset=offset, timestamp=timestamp, value=value, fault=event))
+                letters.append(dead_letter((topic, partition, offset, timestamp), value, event))
             else:
                 rows.add(event, (topic, partition, offset, timestamp, zlib.crc32(value or b"")))
         made = {event_type: batch for event_type, rows in self._rows.items() if (batch := rows.take()) is not None}

@@ -8,14 +8,16 @@ below it.
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from ray_apps.stores import snapshots
 from recsys_schemas.events import DeadLetter
 from recsys_schemas.train_job import IngestJob
 
 _CALL_S = 15.0
+_LOOK_S = 0.5
 _DEADLINE_S = 120.0
+_PASSING = (KafkaError._TIMED_OUT, KafkaError._WAIT_COORD, KafkaError.UNSTABLE_OFFSET_COMMIT)  # noqa: SLF001 (the client's own names)
 
 
 class DeadLettersError(Exception):
@@ -86,7 +88,15 @@ class DeadLetters:
     def _look_up(self, partitions: Iterable[snapshots.TopicPartition]) -> None:
         """Ask how far dead letters are written; after `fence` nobody else adds to them."""
         asked = [TopicPartition(topic, partition) for topic, partition in partitions]
-        for place in self._consumer.committed(asked, timeout=_CALL_S) if asked else []:
+        found: list[TopicPartition] = []
+
+        def look(limit: float) -> None:
+            # Short calls: the client waits for its brokers to change when it does not know the coordinator yet.
+            found[:] = self._consumer.committed(asked, timeout=min(limit, _LOOK_S))
+
+        if asked:
+            _retried(look, "the group coordinator", _always)
+        for place in found:
             if place.error:
                 raise KafkaException(place.error)
             self._written[place.topic, place.partition] = max(place.offset, 0)
@@ -118,7 +128,7 @@ def _retried(call: Callable[[float], object], name: str, going_on: Callable[[], 
         try:
             call(_CALL_S)
         except KafkaException as error:
-            if not error.args[0].retriable():
+            if not error.args[0].retriable() and error.args[0].code() not in _PASSING:
                 raise
             if time.monotonic() > deadline or not going_on():
                 raise DeadLettersError(f"bootstrapServers: {name} got no answer: {error}") from error

@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -64,7 +65,7 @@ def _write_remote(store: Store, name: str, data: pa.Buffer) -> None:
 
 
 def _parquet(table: pa.Table) -> pa.Buffer:
-    repeated = [name for name in table.column_names if name not in _UNIQUE]
+    repeated: Any = [name for name in table.column_names if name not in _UNIQUE]
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd", compression_level=3, use_dictionary=repeated)
     return sink.getvalue()

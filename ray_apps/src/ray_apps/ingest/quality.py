@@ -26,6 +26,8 @@ MAX_VALUE_BYTES = 1 << 20
 """A larger value is not read: no event of ours comes near it."""
 MAX_AHEAD_MS = 24 * 3600 * 1000
 """An event may claim to be this much newer than its record: clocks differ, but not by days."""
+Place = tuple[str, int, int, int]
+"""Where a record stands: topic, partition, offset, and its timestamp in milliseconds."""
 _KEPT_BYTES = 64 << 10
 _DETAIL_CHARACTERS = 500
 # What `Identifier` allows: in JSON such a character can only stand behind a backslash, or be DEL itself.
@@ -127,9 +129,13 @@ def _bounds(rule: object) -> dict[str, Any]:
             return {"min_length": length}
         case at.MaxLen(max_length=length):
             return {"max_length": length}
-    stated = {name: value for name, value in vars(rule).items() if value is not None}
+        case _:
+            return _held_anyway(rule)
+
+
+def _held_anyway(rule: object) -> dict[str, Any]:
     # Strict JSON has no NaN and no infinity, and `_decode` keeps every control character from the fast decoder.
-    if stated in ({"allow_inf_nan": False}, {"pattern": _PRINTABLE}):
+    if getattr(rule, "allow_inf_nan", None) is False or getattr(rule, "pattern", None) == _PRINTABLE:
         return {}
     raise _NotUnderstoodError
 
@@ -143,14 +149,14 @@ def _fault(error: ValidationError) -> Fault:
     return Fault(reason=reason, detail=f"{where}: {first['msg']}{seen}"[:_DETAIL_CHARACTERS])
 
 
-def dead_letter(*, topic: str, partition: int, offset: int, timestamp: int, value: bytes | None, fault: Fault) -> DeadLetter:
+def dead_letter(place: Place, value: bytes | None, fault: Fault) -> DeadLetter:
     """Say where a refused record stood and why it was put aside."""
     payload = value or b""
     return DeadLetter(
-        topic=topic,
-        partition=partition,
-        offset=offset,
-        timestamp=timestamp,
+        topic=place[0],
+        partition=place[1],
+        offset=place[2],
+        timestamp=place[3],
         reason=fault.reason,
         detail=fault.detail,
         payload_sha256=hashlib.sha256(payload).hexdigest(),

@@ -2,9 +2,11 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import cast
 
-from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, TopicPartition
 
+from ray_apps.ingest.batches import Record
 from ray_apps.ingest.dead_letters import group_id
 from ray_apps.ingest.tables import RefusedError
 from ray_apps.stores import snapshots
@@ -70,7 +72,7 @@ class Reader:
             self._log("partitions assigned", partitions={f"{topic}-{partition}": offset for (topic, partition), offset in new.items()})
         return new
 
-    def read(self, limit: int, wait_s: float) -> tuple[list[Message], dict[snapshots.TopicPartition, int]]:
+    def read(self, limit: int, wait_s: float) -> tuple[list[Record], dict[snapshots.TopicPartition, int]]:
         """Return records in the order of each partition, and the ends of partitions that are read to their end.
 
         Raises:
@@ -81,7 +83,7 @@ class Reader:
             return [], {}
         messages = self._consumer.consume(limit, wait_s)
         if not any(message.error() for message in messages):
-            return messages, {}
+            return cast("list[Record]", messages), {}
         ends: dict[snapshots.TopicPartition, int] = {}
         for message in messages:
             error = message.error()
@@ -89,8 +91,9 @@ class Reader:
                 continue
             if error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001 (the client's own name)
                 raise KafkaException(error)
-            ends[message.topic(), message.partition()] = message.offset()
-        return [message for message in messages if message.error() is None], ends
+            end = cast("Record", message)
+            ends[end.topic(), end.partition()] = end.offset()
+        return [cast("Record", message) for message in messages if message.error() is None], ends
 
     def lag(self, positions: Mapping[snapshots.TopicPartition, int]) -> int:
         """Records between the positions and the ends that the client last heard of."""

@@ -121,9 +121,10 @@ class Session:
         while self._failure is None:
             self._progress.beat = time.monotonic()
             try:
-                return self._handed.put(batch, timeout=_LOOK_S)
+                self._handed.put(batch, timeout=_LOOK_S)
             except queue.Full:
                 continue
+            return
 
     def _write(self, publisher: Publisher) -> None:
         try:

@@ -167,9 +167,8 @@ def open_snapshot(store: Store, sequence: int | None = None) -> Snapshot:
     try:
         manifest = SnapshotManifest.model_validate_json(store.read(name))
     except FileNotFoundError:
-        raise StorageError(
-            f"snapshot: {store.uri}/{name} does not exist; wait for the first commit, or list {store.uri}/manifests"
-        ) from None
+        mend = f"wait for the first commit, or list {store.uri}/manifests"
+        raise StorageError(f"snapshot: {store.uri}/{name} does not exist; {mend}") from None
     datasets = {table.event_type: open_table_version(store, table.path, table.version) for table in manifest.tables}
     return Snapshot(manifest=manifest, datasets=datasets)
 

@@ -1,0 +1,171 @@
+"""Is a snapshot, with its dead letters, the topic's committed records, each exactly once? Reads everything and compares.
+
+    python -m ray_apps.ingest.verify --job '<IngestJob as JSON>' [--sequence N]
+
+Ends with 0 when it is, with 1 when it is not.
+"""
+
+import argparse
+import hashlib
+import sys
+import time
+import zlib
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from ray_apps.stores import snapshots
+from ray_apps.stores.objects import Store, open_store
+from recsys_schemas.events import DeadLetter
+from recsys_schemas.train_job import IngestJob
+
+_DEADLINE_S = 300.0
+
+Place = tuple[str, int, int]
+"""Topic, partition, offset."""
+Digests = tuple[int, str]
+"""CRC-32 and SHA-256 of a raw value."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verification:
+    """What a comparison found; all of the last five are 0 when the snapshot is exact."""
+
+    sequence: int
+    records: int
+    """Committed records that the snapshot covers."""
+    rows: int
+    dead_letters: int
+    uncovered: int
+    """Committed records that it does not cover yet."""
+    missing: int
+    repeated: int
+    altered: int
+    """Rows or dead letters made from other bytes than the record's."""
+    unknown: int
+    """Rows or dead letters of no committed record: aborted ones, for instance."""
+    miscounted: int
+    """Differences between the manifest's own counts and what is there."""
+
+    @property
+    def exact(self) -> bool:
+        """Whether snapshot ∪ dead letters = the covered records, once each."""
+        return not (self.missing or self.repeated or self.altered or self.unknown or self.miscounted)
+
+
+def verify(store: Store, job: IngestJob, sequence: int | None = None) -> Verification:
+    """Compare a snapshot (the newest when no number is given) with the topics and the dead-letter topic.
+
+    Raises:
+        StorageError: there is no such snapshot.
+        KafkaException: a topic cannot be read.
+    """
+    snapshot = snapshots.open_snapshot(store, sequence)
+    topics = [each.topic for each in job.topics]
+    records = {place: (zlib.crc32(value), hashlib.sha256(value).hexdigest()) for place, value in _committed(job, topics)}
+    upto = {(each.topic, each.partition): each.next_offset for each in snapshot.manifest.offsets}
+    letters = [DeadLetter.model_validate_json(value) for _, value in _committed(job, [job.dead_letter_topic])]
+    covered = [letter for letter in letters if letter.offset < upto.get((letter.topic, letter.partition), 0)]
+    rows = [row for event_type in snapshot.datasets for row in _rows(snapshot, event_type)]
+    return compare(records, upto, rows, covered, snapshot.manifest.sequence, (snapshot.manifest.rows, snapshot.manifest.dead_letters))
+
+
+def compare(  # noqa: PLR0913 (each is one side of the comparison)
+    records: Mapping[Place, Digests],
+    upto: Mapping[tuple[str, int], int],
+    rows: Sequence[tuple[Place, int]],
+    letters: Sequence[DeadLetter],
+    sequence: int,
+    counts: tuple[int, int],
+) -> Verification:
+    """Compare as multisets.
+
+    Args:
+        records: every committed record.
+        upto: the next offset that the snapshot covers, by partition.
+        rows: place and CRC-32 of each row.
+        letters: the dead letters below those offsets.
+        sequence: the snapshot's number.
+        counts: rows and dead letters by the manifest's own account.
+    """
+    expected = {place for place in records if place[2] < upto.get(place[:2], 0)}
+    found = Counter([place for place, _ in rows] + [(letter.topic, letter.partition, letter.offset) for letter in letters])
+    altered = sum(records[place][0] != crc for place, crc in rows if place in records)
+    altered += sum(records.get(_place(letter), (0, ""))[1] != letter.payload_sha256 for letter in letters if _place(letter) in records)
+    return Verification(
+        sequence=sequence,
+        records=len(expected),
+        rows=len(rows),
+        dead_letters=len(letters),
+        uncovered=len(records) - len(expected),
+        missing=len(expected - found.keys()),
+        repeated=sum(count - 1 for count in found.values()),
+        altered=altered,
+        unknown=len(found.keys() - expected),
+        miscounted=abs(counts[0] - len(rows)) + abs(counts[1] - len(letters)),
+    )
+
+
+def _place(letter: DeadLetter) -> Place:
+    return (letter.topic, letter.partition, letter.offset)
+
+
+def _rows(snapshot: snapshots.Snapshot, event_type: str) -> Iterator[tuple[Place, int]]:
+    names = [snapshots.TOPIC, snapshots.PARTITION, snapshots.OFFSET, snapshots.PAYLOAD_CRC32]
+    found = snapshot.rows(event_type, names)
+    for topic, partition, offset, crc in zip(*(found[name].to_pylist() for name in names), strict=True):
+        yield (topic, partition, offset), crc
+
+
+def _committed(job: IngestJob, topics: Sequence[str]) -> Iterator[tuple[Place, bytes]]:
+    """Read every committed record of some topics from the first to the last; a tombstone is an empty value."""
+    consumer = Consumer(
+        {
+            "bootstrap.servers": ",".join(job.bootstrap_servers),
+            "group.id": "recsys.verify",  # asked for by the client; nothing is committed to it
+            "enable.auto.commit": False,
+            "isolation.level": "read_committed",
+            "auto.offset.reset": "earliest",
+            "enable.partition.eof": True,
+        }
+    )
+    try:
+        places = [
+            TopicPartition(topic, partition, 0)
+            for topic in topics
+            for partition in consumer.list_topics(topic, timeout=30.0).topics[topic].partitions
+        ]
+        consumer.assign(places)
+        left, deadline = {(place.topic, place.partition) for place in places}, time.monotonic() + _DEADLINE_S
+        while left:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"topics: {sorted(left)} not read to their end within {_DEADLINE_S:g} s; look at the brokers")
+            for message in consumer.consume(10_000, 0.2):
+                error, partition = message.error(), (message.topic() or "", message.partition() or 0)
+                if error is None:
+                    yield (*partition, message.offset() or 0), message.value() or b""
+                elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 (the client's own name)
+                    left.discard(partition)
+                else:
+                    raise KafkaException(error)
+    finally:
+        consumer.close()
+
+
+def main() -> int:
+    """Verify and print what was found; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="ray_apps.ingest.verify", description="Compare a snapshot with its topics.")
+    parser.add_argument("--job", required=True, help="the IngestJob as JSON")
+    parser.add_argument("--sequence", type=int, help="which snapshot; the newest when not given")
+    asked = parser.parse_args()
+    job = IngestJob.model_validate_json(asked.job)
+    found = verify(open_store(job.storage_uri), job, asked.sequence)
+    sys.stdout.write("".join(f"{name:<14}{value}\n" for name, value in asdict(found).items()))
+    sys.stdout.write("exact\n" if found.exact else "NOT EXACT\n")
+    return 0 if found.exact else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
