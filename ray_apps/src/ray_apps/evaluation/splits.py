@@ -1,0 +1,86 @@
+"""Which interactions are held out, and for whom: by time, because a model is asked about the future."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ray_apps.algorithms.interactions import Histories, Indices, Interactions
+
+HELD_OUT = 0.1
+"""Share of the newest interactions that training does not see."""
+LEAST_USERS_OF_A_CUT = 200
+"""With fewer users to measure on than this, one moment for all is given up for each user's own newest interactions."""
+MOST_USERS = 2_000
+"""More users are not measured: a seeded sample of so many is."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Split:
+    """Training interactions, and what the users measured went on to like.
+
+    `users` are rows of the catalogue, ascending, shape (measured,); row u of `relevant` holds the items, new to that user, that
+    they liked in the held-out part.
+    """
+
+    train: Interactions
+    users: Indices
+    relevant: Histories
+    words: str
+
+
+def by_time(interactions: Interactions, seed: int) -> Split:
+    """Hold out the newest interactions: after one moment for all users, or of each user when that leaves too few to measure.
+
+    The first is the honest one: nothing of the future is known in training. The second knows what *other* users did later, as
+    leave-one-out does, and is taken only when most users come and go within a short time. A user is measured when they have at least
+    one interaction in training and at least one new item held out.
+
+    Args:
+        interactions: Everything known.
+        seed: Draws the sample when more than MOST_USERS users could be measured.
+
+    Returns:
+        The split; it has no users when there is too little data to measure anything.
+    """
+    held = _after_one_moment(interactions)
+    words = f"the newest {HELD_OUT:.0%} of interactions, after one moment for all users"
+    split = _split(interactions, held, seed, words)
+    if split.users.size >= LEAST_USERS_OF_A_CUT:
+        return split
+    words = f"the newest {HELD_OUT:.0%} (at least one) of each user's interactions"
+    own = _split(interactions, _newest_of_each(interactions), seed, words)
+    return own if own.users.size > split.users.size else split
+
+
+def _after_one_moment(interactions: Interactions) -> NDArray[np.bool_]:
+    if not len(interactions):
+        return np.zeros(0, dtype=np.bool_)
+    newest = int(np.ceil(HELD_OUT * len(interactions)))
+    moment = np.partition(interactions.times, len(interactions) - newest)[len(interactions) - newest]
+    return interactions.times >= moment
+
+
+def _newest_of_each(interactions: Interactions) -> NDArray[np.bool_]:
+    """Users with one interaction keep it in training."""
+    counts = np.bincount(interactions.users, minlength=interactions.n_users)
+    kept = counts - np.minimum(np.maximum(1, np.floor(HELD_OUT * counts)), counts - 1)
+    order = np.lexsort((interactions.items, interactions.times, interactions.users))
+    starts = np.cumsum(counts) - counts
+    users = interactions.users[order]
+    held = np.empty(len(interactions), dtype=np.bool_)
+    held[order] = np.arange(len(interactions)) - starts[users] >= kept[users]
+    return held
+
+
+def _split(interactions: Interactions, held: NDArray[np.bool_], seed: int, words: str) -> Split:
+    train = interactions.take(~held)
+    test = interactions.take(held)
+    # One entry for each (user, item) over the whole, so an item held out is never one of the user's in training.
+    measurable = np.intersect1d(np.unique(test.users), np.unique(train.users)).astype(np.int32)
+    total = measurable.size
+    if total > MOST_USERS:
+        chosen = np.random.default_rng(seed).choice(measurable, size=MOST_USERS, replace=False)
+        measurable = np.sort(chosen).astype(np.int32)
+        words = f"{words}; {MOST_USERS} of {total} users drawn by seed {seed}"
+    return Split(train=train, users=measurable, relevant=test.histories().select(measurable), words=words)

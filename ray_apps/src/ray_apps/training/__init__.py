@@ -1,0 +1,1 @@
+"""A snapshot becomes a version: learn, measure on held-out users beside the baselines, write arrays, and the card last."""

@@ -1,0 +1,133 @@
+"""One run: read the snapshot, compare, learn from everything, write the version. It does nothing when the version exists."""
+
+import logging
+import platform
+import tempfile
+from datetime import UTC, datetime
+from importlib.metadata import version as installed
+from pathlib import Path
+
+from ray_apps.algorithms import ALGORITHMS, Algorithms, load_model
+from ray_apps.algorithms.recommender import Recommender
+from ray_apps.stores.objects import StorageError, Store, open_store
+from ray_apps.stores.registry import ArtefactRefused, LoadedVersion, VersionContents, open_version, read_card, write_arrays, write_card
+from ray_apps.stores.snapshots import open_snapshot
+from ray_apps.training.dataset import Dataset, read_dataset
+from ray_apps.training.measuring import Comparison, asked_of, compare
+from ray_apps.training.refusals import Refusal, TrainingRefused
+from recsys_schemas.train_job import TrainJob
+from recsys_schemas.version_card import VersionCard, digest_of
+
+LIBRARIES = ("ray-apps", "implicit", "numpy", "scipy", "pyarrow", "deltalake", "ray")
+"""Packages whose code shapes the result."""
+
+logger = logging.getLogger(__name__)
+
+
+def run(job: TrainJob, algorithms: Algorithms = ALGORITHMS, *, written: Algorithms | None = None, worker: str = "") -> VersionCard:
+    """Make the version that a job asks for, in this process, and return its card.
+
+    The metrics are those of a fit on the training part; what serves is fitted again with the same hyperparameters on all interactions,
+    the newest included.
+
+    Args:
+        job: What is asked.
+        algorithms: What can be fitted and measured.
+        written: What is fitted for the arrays that serve; by default the same.
+        worker: Where it runs, in words, for the card.
+
+    Raises:
+        TrainingRefused: no version can be made, and why.
+    """
+    try:
+        store = open_store(job.storage_uri)
+        existing = finished(store, job)
+        if existing is not None:
+            return existing
+        asked_of(job, algorithms)
+        dataset = read_dataset(open_snapshot(store, job.snapshot_sequence))
+        with tempfile.TemporaryDirectory(prefix="champion-") as cache:
+            comparison = compare(job, dataset, algorithms, standing(store, job, Path(cache)))
+        serves = relearn(job, dataset, written or algorithms)
+        return write(job, dataset, comparison, serves, worker)
+    except (StorageError, ArtefactRefused) as error:
+        raise TrainingRefused(Refusal.STORAGE, str(error)) from error
+
+
+def finished(store: Store, job: TrainJob) -> VersionCard | None:
+    """The card of a version that was made before; None when there is none.
+
+    Raises:
+        TrainingRefused: a version of that name was made of something else.
+        ArtefactRefused: its card cannot be read.
+    """
+    card = read_card(store, job.version)
+    if card is None:
+        return None
+    wanted = (_full_name(job), job.snapshot_sequence, job.algorithm, job.seed)
+    found = (card.model, card.snapshot.sequence, card.algorithm, card.seed)
+    if wanted != found:
+        words = f"version: {job.version!r} was made of (model, snapshot, algorithm, seed) = {found}, asked are {wanted}"
+        raise TrainingRefused(Refusal.STORAGE, f"{words}; versions are never rewritten: use another name or another storageURI")
+    return card
+
+
+def standing(store: Store, job: TrainJob, cache: Path) -> LoadedVersion | None:
+    """The champion, verified and mapped; None when there is none, or when its files are damaged: a new version is the mend for that."""
+    if job.champion is None:
+        return None
+    try:
+        card = read_card(store, job.champion)
+        if card is None:
+            raise ArtefactRefused(f"{job.champion}: it has no card in {store.uri}")  # noqa: TRY301 — told in one place
+        return open_version(store, job.champion, card.digest, cache, load_model)
+    except ArtefactRefused as error:
+        logger.warning("ChampionRefused", extra={"version": job.version, "champion": job.champion, "error": str(error)})
+        return None
+
+
+def relearn(job: TrainJob, dataset: Dataset, algorithms: Algorithms) -> Recommender:
+    """The asked algorithm, fitted on all interactions: what serves."""
+    return algorithms[job.algorithm].fit(dataset.interactions, asked_of(job, algorithms)[job.algorithm], job.seed)
+
+
+def write(job: TrainJob, dataset: Dataset, comparison: Comparison, model: Recommender, worker: str) -> VersionCard:
+    """Write a fitted model as the version that the job asks for, the card last."""
+    store = open_store(job.storage_uri)
+    histories = dataset.interactions.histories()
+    contents = VersionContents(
+        item_ids=dataset.item_ids,
+        user_ids=dataset.user_ids,
+        history_indptr=histories.indptr,
+        history_indices=histories.indices,
+        history_weights=histories.weights,
+        popularity=dataset.interactions.popularity(),
+        model=model.arrays(),
+    )
+    files = write_arrays(store, job.version, contents)
+    card = VersionCard(
+        version=job.version,
+        model=_full_name(job),
+        digest=digest_of({name: file.sha256 for name, file in files.items()}),
+        algorithm=job.algorithm,
+        hyperparameters=dict(comparison.hyperparameters),
+        seed=job.seed,
+        snapshot=dataset.manifest,
+        split=comparison.split.words,
+        users=len(dataset.user_ids),
+        items=len(dataset.item_ids),
+        interactions=len(dataset.interactions),
+        test_users=comparison.split.users.size,
+        evaluations=comparison.evaluations,
+        files=files,
+        libraries={"python": platform.python_version()} | {name: installed(name) for name in LIBRARIES},
+        parent=job.champion,
+        created_at=datetime.now(UTC),
+        worker=worker,
+    )
+    write_card(store, card)
+    return card
+
+
+def _full_name(job: TrainJob) -> str:
+    return f"{job.model.namespace}/{job.model.name}"
