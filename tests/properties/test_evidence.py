@@ -1,0 +1,94 @@
+"""The evidence is always valid: whatever the rate, and however often one looks, the interval holds it."""
+
+import random
+from math import comb, exp
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recsys_operator.plan.evidence import Count, Verdict, _log_martingale, interval, less_often, more_often
+
+counts = st.integers(0, 2000).flatmap(lambda n: st.integers(0, n).map(lambda s: Count(hits=s, trials=n)))
+
+
+@given(counts, st.floats(0.001, 0.4))
+def test_an_interval_holds_its_own_mean_and_stays_within_0_and_1(count: Count, alpha: float):
+    low, high = interval(count, alpha)
+    assert 0 <= low <= high <= 1
+    if count.trials:
+        assert low <= count.hits / count.trials <= high
+
+
+@given(counts, st.floats(0.001, 0.2))
+def test_less_doubt_makes_wider_intervals(count: Count, alpha: float):
+    wide, narrow = interval(count, alpha / 2), interval(count, alpha)
+    assert wide[0] <= narrow[0] + 1e-9
+    assert narrow[1] <= wide[1] + 1e-9
+
+
+@given(counts, counts)
+def test_the_two_comparisons_are_mirror_images(stable: Count, candidate: Count):
+    flipped = [Count(hits=c.trials - c.hits, trials=c.trials) for c in (stable, candidate)]
+    assert more_often(stable, candidate, margin=0.01, alpha=0.05).verdict is less_often(*flipped, margin=0.01, alpha=0.05).verdict
+
+
+def test_the_martingale_has_mean_one_whatever_the_sample_size():
+    """Exact: the sum over all outcomes of probability × M_n is 1 (Robbins 1970), so Ville's inequality applies."""
+
+    for rate in (0.01, 0.3, 0.5, 0.9):
+        for trials in (1, 7, 40):
+            counts = [Count(hits=hits, trials=trials) for hits in range(trials + 1)]
+            chances = [comb(trials, c.hits) * rate**c.hits * (1 - rate) ** (trials - c.hits) for c in counts]
+            mean = sum(chance * exp(_log_martingale(c, rate)) for chance, c in zip(chances, counts, strict=True))
+            assert abs(mean - 1) < 1e-9
+
+
+def _ever_worse(chance: random.Random, stable_rate: float, candidate_rate: float, looks: int) -> int | None:
+    """Look after every 10 answers a side; the number of looks until harm is said, or None."""
+    s = c = 0
+    for look in range(1, looks + 1):
+        s += sum(chance.random() < stable_rate for _ in range(40))
+        c += sum(chance.random() < candidate_rate for _ in range(10))
+        found = more_often(Count(hits=s, trials=40 * look), Count(hits=c, trials=10 * look), margin=0.0, alpha=0.05)
+        if found.verdict is Verdict.WORSE:
+            return look
+    return None
+
+
+def test_two_equal_arms_are_seldom_told_apart_however_often_one_looks():
+    chance = random.Random(11)
+    alarms = sum(_ever_worse(chance, 0.1, 0.1, 100) is not None for _ in range(200))
+    assert alarms <= 200 * 0.05
+
+
+def test_a_naive_test_at_every_look_would_cry_wolf():
+    """The broken twin: a fixed-size 95 % test looked at again and again is wrong far more often than 5 %."""
+    chance = random.Random(11)
+
+    def cries() -> bool:
+        s = c = 0
+        for look in range(1, 101):
+            s += sum(chance.random() < 0.1 for _ in range(40))
+            c += sum(chance.random() < 0.1 for _ in range(10))
+            p = (s + c) / (50 * look)
+            error = (p * (1 - p) * (1 / (40 * look) + 1 / (10 * look))) ** 0.5
+            if error and c / (10 * look) - s / (40 * look) > 1.645 * error:
+                return True
+        return False
+
+    assert sum(cries() for _ in range(200)) > 200 * 0.10
+
+
+def test_harm_is_seen_soon():
+    chance = random.Random(5)
+    looks = [_ever_worse(chance, 0.01, 0.5, 100) for _ in range(50)]
+    assert all(look is not None and look <= 10 for look in looks)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**16))
+def test_an_arm_without_trials_proves_nothing(seed: int):
+    trials = random.Random(seed).randint(0, 10_000)
+    count = Count(hits=trials // 3, trials=trials)
+    nothing = Count(hits=0, trials=0)
+    assert more_often(count, nothing, margin=0, alpha=0.05).verdict is Verdict.INSUFFICIENT_DATA

@@ -1,0 +1,498 @@
+"""A whole world for one model: brokers, a Ray cluster, a registry and an API server, as values that a plan acts on.
+
+Simulated, and only for the pure plan: the real parts have tests of their own. SAFETY is asserted at every action.
+"""
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, assert_never
+
+from recsys_operator.plan import ingest, rollout, serving, shares, topics, training
+from recsys_operator.plan.plan import plan
+from recsys_operator.state.actions import (
+    Action,
+    AddFinalizer,
+    ConfigureTopic,
+    CreateRollout,
+    CreateTopic,
+    CreateVersion,
+    DeleteVersion,
+    DeployApp,
+    EnsureTokens,
+    ForgetJob,
+    GrowTopic,
+    PublishEvent,
+    RemoveApp,
+    RemoveFinalizer,
+    StopJob,
+    SubmitJob,
+    WriteRolloutStatus,
+    WriteVersionStatus,
+)
+from recsys_operator.state.observed import (
+    AppState,
+    JobState,
+    JobWord,
+    Key,
+    ModelState,
+    Observed,
+    PartitionState,
+    RayState,
+    RolloutState,
+    TopicsState,
+    TopicState,
+    Unavailable,
+    VersionState,
+)
+from recsys_operator.state.plan import Plan
+from recsys_schemas.serving_api import ArmCounters, EvidenceResponse, ReplicaReport, Role, ServingRecord
+from recsys_schemas.snapshot import SnapshotManifest
+from recsys_schemas.train_job import IngestJob, PreflightJob, TrainJob
+from recsys_schemas.v1alpha1.model import ModelSpec, ModelStatus
+from recsys_schemas.v1alpha1.rollout import RolloutStatus
+from recsys_schemas.v1alpha1.version import VersionStatus
+from recsys_schemas.version_card import Estimate, Evaluation, FileDigest, PreflightReport, VersionCard, digest_of
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+WORD = "topics ingest training rollout serving"
+
+
+def spec(**changes: object) -> ModelSpec:
+    """A spec with short times."""
+    base: dict[str, object] = {
+        "ray": {"dashboardURL": "http://ray:8265"},
+        "kafka": {"bootstrapServers": ["kafka:9092"]},
+        "training": {"initialRecords": 100, "newRecords": 100, "cooldownSeconds": 1, "backoffLimit": 2},
+        "rollout": {
+            "analysis": {"minimumSeconds": 5, "minimumRequests": 20, "attributionSeconds": 1},
+            "onFailure": {"cooldownSeconds": 30},
+        },
+    }
+    return ModelSpec.model_validate(base | changes)
+
+
+@dataclass
+class Replica:
+    """One Serve replica: it takes over a record a little after it was sent."""
+
+    id: str
+    record: ServingRecord | None = None
+    counters: dict[str, ArmCounters] = field(default_factory=dict[str, ArmCounters])
+
+
+@dataclass
+class World:
+    """Everything outside the plan."""
+
+    chance: random.Random
+    spec: ModelSpec = field(default_factory=spec)
+    now: datetime = START
+    uid: str = "0a1b2c3d-0000"
+    status: ModelStatus = field(default_factory=ModelStatus)
+    finalizer: bool = False
+    gone: bool = False
+    deleting_since: datetime | None = None
+    brokers: int = 3
+    out_of_sync: bool = False
+    topics: dict[str, CreateTopic] = field(default_factory=dict[str, CreateTopic])
+    jobs: dict[str, JobState] = field(default_factory=dict[str, JobState])
+    submitted: dict[str, SubmitJob] = field(default_factory=dict[str, SubmitJob])
+    app: DeployApp | None = None
+    replicas: list[Replica] = field(default_factory=list[Replica])
+    versions: dict[str, VersionState] = field(default_factory=dict[str, VersionState])
+    rollouts: dict[str, RolloutState] = field(default_factory=dict[str, RolloutState])
+    cards: dict[str, VersionCard] = field(default_factory=dict[str, VersionCard])
+    preflights: dict[str, PreflightReport] = field(default_factory=dict[str, PreflightReport])
+    tokens: dict[str, Role] = field(default_factory=dict[str, Role])
+    rows: int = 0
+    dead_letters: int = 0
+    events: list[PublishEvent] = field(default_factory=list[PublishEvent])
+    error_rate: dict[str, float] = field(default_factory=dict[str, float])
+    reward_rate: dict[str, float] = field(default_factory=dict[str, float])
+    worse_offline: set[str] = field(default_factory=set[str])
+    fails_training: dict[str, int] = field(default_factory=dict[str, int])
+    refuses_to_load: set[str] = field(default_factory=set[str])
+    unreachable: set[str] = field(default_factory=set[str])
+    requests_per_second: int = 200
+    rows_per_second: int = 10
+    words: dict[str, object] = field(default_factory=dict[str, object])
+    impressions_at_share: int = 0
+    bad_requests: dict[str, int] = field(default_factory=dict[str, int])
+    share_history: list[tuple[str, int]] = field(default_factory=list[tuple[str, int]])
+
+    # --- what the plan sees -------------------------------------------------------------------------------------
+
+    def observe(self) -> Observed:
+        """Read the world once."""
+        return Observed(
+            now=self.now,
+            model=ModelState(
+                key=Key(namespace="ns", name="movies"),
+                uid=self.uid,
+                generation=1,
+                spec=self.spec,
+                status=self.status,
+                storage_uri="file:///store",
+                has_finalizer=self.finalizer,
+                deleting_since=self.deleting_since,
+            ),
+            tokens=dict(self.tokens),
+            topics=self._topics(),
+            ray=self._ray(),
+            manifest=self._manifest(),
+            evidence=self._evidence(),
+            versions=tuple(self._with_files(v) for _, v in sorted(self.versions.items())),
+            rollouts=tuple(r for _, r in sorted(self.rollouts.items())),
+            registered=tuple(sorted(self.cards)),
+        )
+
+    def _with_files(self, version: VersionState) -> VersionState:
+        return VersionState(
+            name=version.name,
+            spec=version.spec,
+            status=version.status,
+            created_at=version.created_at,
+            card=self.cards.get(version.name),
+            preflight=self.preflights.get(version.name),
+        )
+
+    def _topics(self) -> TopicsState | Unavailable:
+        if "kafka" in self.unreachable:
+            return Unavailable(message="no broker answers")
+        described = {
+            name: TopicState(
+                name=name,
+                partitions=tuple(
+                    PartitionState(id=i, replicas=t.replicas, in_sync=t.replicas - self.out_of_sync, end_offset=self.rows // 3)
+                    for i in range(t.partitions)
+                ),
+                config=t.config,
+            )
+            for name, t in self.topics.items()
+        }
+        return TopicsState(cluster_id="c", live_brokers=self.brokers, topics=described)
+
+    def _ray(self) -> RayState | Unavailable:
+        if "ray" in self.unreachable:
+            return Unavailable(message="the dashboard does not answer")
+        apps = {}
+        if self.app is not None:
+            ids = tuple(replica.id for replica in self.replicas)
+            apps[self.app.name] = AppState(
+                name=self.app.name,
+                route_prefix=self.app.route_prefix,
+                word="RUNNING" if ids else "DEPLOYING",
+                replicas_wanted=self.app.replicas,
+                running_replicas=ids,
+                arguments=self.app.arguments,
+                record=self.app.record,
+            )
+        return RayState(jobs=dict(self.jobs), apps=apps, serving_url="http://ray:8000")
+
+    def _manifest(self) -> SnapshotManifest | Unavailable | None:
+        if "store" in self.unreachable:
+            return Unavailable(message="the store does not answer")
+        if not self.rows:
+            return None
+        return SnapshotManifest(
+            sequence=self.rows // 10,
+            cluster_id="c",
+            tables=[],
+            offsets=[],
+            rows=self.rows,
+            dead_letters=self.dead_letters,
+            committed_at=self.now,
+        )
+
+    def _evidence(self) -> EvidenceResponse | Unavailable | None:
+        if self.unreachable & {"ray", "evidence"}:
+            return Unavailable(message="no evidence")
+        if self.app is None:
+            return None
+        return EvidenceResponse(replicas=[self._report(replica) for replica in self.replicas])
+
+    def _report(self, replica: Replica) -> ReplicaReport:
+        arms = self.app.record.arms if self.app else []
+        return ReplicaReport(
+            replica_id=replica.id,
+            epoch=replica.record.epoch if replica.record else 0,
+            age_seconds=0.5,
+            ready={arm.version: arm.digest for arm in arms if arm.version not in self.refuses_to_load},
+            refused={arm.version: "digest differs" for arm in arms if arm.version in self.refuses_to_load},
+            counters=dict(replica.counters),
+        )
+
+    # --- what the plan does, with SAFETY asserted ---------------------------------------------------------------
+
+    def step(self, *, survive: int | None = None) -> Plan:
+        """One pass; after `survive` actions the operator dies, and its status is never written."""
+        observed = self.observe()
+        self._check_words(observed)
+        decided = plan(observed)
+        assert decided.wake_at > self.now, "a plan must not wake at once: that is a busy loop"
+        for action in decided.actions[:survive]:
+            self.apply(action)
+        if survive is None or survive >= len(decided.actions):
+            self.status = decided.status
+        return decided
+
+    def _check_words(self, observed: Observed) -> None:
+        if self.deleting_since is not None:
+            return
+        seen = topics.judge(observed)
+        words: dict[str, tuple[object, Mapping[Any, frozenset[Any]]]] = {
+            "rollout": (rollout.judge(observed, seen), rollout.MOVES),
+            "training": (training.judge(observed, seen), training.MOVES),
+            "ingest": (ingest.judge(observed, seen), ingest.MOVES),
+            "serving": (serving.judge(observed, seen, None), serving.MOVES),
+        }
+        for concern, (word, table) in words.items():
+            before = self.words.get(concern)
+            anywhere = {training.Training.UNAVAILABLE, training.Training.SUSPENDED}
+            known = before is None or word == before or word in anywhere or before in anywhere or word in table[before]
+            assert known, f"{concern}: {before} → {word} is not in its table"
+            self.words[concern] = word
+
+    def apply(self, action: Action) -> None:  # noqa: PLR0912 - one case for each action
+        """Do one action, as idempotently as the real world does."""
+        match action:
+            case AddFinalizer():
+                self.finalizer = True
+            case RemoveFinalizer():
+                assert self.app is None or "ray" in self.unreachable, "let go while the application still runs"
+                self.finalizer, self.gone = False, True
+            case CreateTopic():
+                assert action.replicas <= self.brokers, "asked for more replicas than brokers"
+                self.topics.setdefault(action.name, action)
+            case GrowTopic():
+                old = self.topics[action.name]
+                assert action.partitions > old.partitions, "I6: partitions never fall"
+                self.topics[action.name] = CreateTopic(
+                    name=old.name, partitions=action.partitions, replicas=old.replicas, config=old.config
+                )
+            case ConfigureTopic():
+                old = self.topics[action.name]
+                self.topics[action.name] = CreateTopic(
+                    name=old.name, partitions=old.partitions, replicas=old.replicas, config={**old.config, **action.config}
+                )
+            case EnsureTokens():
+                self.tokens = self.tokens or {"aa": Role.WRITER, "bb": Role.OPERATOR}
+            case SubmitJob():
+                self._submit(action)
+            case StopJob():
+                self._end(action.id, JobWord.STOPPED, "stopped")
+            case ForgetJob():
+                assert self.jobs[action.id].word.ended, "forgot a job that runs"
+                del self.jobs[action.id]
+            case CreateVersion():
+                self._create_version(action)
+            case WriteVersionStatus():
+                self._write_version(action.name, action.status)
+            case DeleteVersion():
+                assert shares.champion(self.observe()) is None or action.name != shares.champion(self.observe()).name  # type: ignore[union-attr]
+                self.versions.pop(action.name, None)
+                self.rollouts.pop(action.name, None)
+            case CreateRollout():
+                assert not [r for r in self.rollouts.values() if r.status.phase not in shares.ENDED], "two rollouts at once"
+                self.rollouts.setdefault(action.name, RolloutState(name=action.name, spec=action.spec, status=RolloutStatus()))
+            case WriteRolloutStatus():
+                old_rollout = self.rollouts[action.name]
+                assert old_rollout.status.phase not in shares.ENDED or old_rollout.status == action.status, "an ended rollout was changed"
+                if action.status.verified and not old_rollout.status.verified:
+                    self._check_verified()
+                self.rollouts[action.name] = RolloutState(name=action.name, spec=old_rollout.spec, status=action.status)
+            case DeployApp():
+                self._deploy(action)
+            case RemoveApp():
+                self.app, self.replicas = None, []
+            case PublishEvent():
+                self.events.append(action)
+            case _:
+                assert_never(action)
+
+    def _check_verified(self) -> None:
+        epochs = [replica.record.epoch if replica.record else -1 for replica in self.replicas]
+        assert not epochs or self.app is None or min(epochs) >= self.app.record.epoch, "counted as changed before every replica said so"
+
+    def _submit(self, action: SubmitJob) -> None:
+        if isinstance(action.job, TrainJob):
+            live = {id_ for id_, job in self.jobs.items() if not job.word.ended}
+            running = [id_ for id_ in live if isinstance(self.submitted[id_].job, TrainJob)]
+            assert not [id_ for id_ in running if id_ != action.id], "I2: two training runs at once"
+        if isinstance(action.job, IngestJob):
+            live = [id_ for id_, job in self.jobs.items() if id_.startswith("ingest-") and not job.word.ended]
+            assert not [id_ for id_ in live if id_ != action.id], "two ingest jobs at once"
+        self.submitted[action.id] = action
+        self.jobs.setdefault(action.id, JobState(id=action.id, word=JobWord.RUNNING, started_at=self.now))
+
+    def _create_version(self, action: CreateVersion) -> None:
+        made = {(v.spec.cause.trigger, v.spec.snapshot.sequence) for v in self.versions.values() if v.name != action.name}
+        assert (action.spec.cause.trigger, action.spec.snapshot.sequence) not in made, "I2: one run for a trigger and a snapshot"
+        assert action.name not in self.cards, "a version's folder was taken by an earlier one"
+        state = VersionState(name=action.name, spec=action.spec, status=VersionStatus(), created_at=self.now)
+        self.versions.setdefault(action.name, state)
+
+    def _write_version(self, name: str, status: VersionStatus) -> None:
+        old = self.versions[name]
+        assert old.status.artifact is None or status.artifact == old.status.artifact, "artifact is written once"
+        self.versions[name] = VersionState(name=name, spec=old.spec, status=status, created_at=old.created_at)
+
+    def _deploy(self, action: DeployApp) -> None:
+        arms = action.record.arms
+        assert not arms or sum(arm.share for arm in arms) == 100, "I4: shares sum to 100"
+        assert len({arm.version for arm in arms}) == len(arms), "one version twice"
+        for arm in arms:
+            report = self.preflights.get(arm.version)
+            assert report is not None, "I3: an arm that was never tried"
+            assert report.passed, "I3: an arm that did not pass its preflight"
+            assert arm.digest == self.cards[arm.version].digest, "I3: another digest"
+            assert arm.version not in self.worse_offline, "I3: an arm that failed its gates"
+        before = self.app.record if self.app else None
+        if before is not None and before != action.record:
+            assert action.record.epoch > before.epoch, "an epoch only grows"
+        if before is not None and before.arms:
+            assert arms, "users were left without a version"
+            self._check_shares(before, action.record)
+        self.app = action
+        while len(self.replicas) < action.replicas:
+            self.replicas.append(Replica(id=f"replica-{self.chance.getrandbits(32):08x}"))
+
+    def _check_shares(self, before: ServingRecord, after: ServingRecord) -> None:
+        was = {arm.version: arm.share for arm in before.arms}
+        weights = [0, *(s.set_weight for s in self.spec.rollout.steps if s.set_weight is not None), 100]
+        for arm in after.arms:
+            if arm.variant == "stable" and was.get(arm.version, 100) < 100:
+                returned = any(walk.spec.stable and walk.spec.stable.name == arm.version for walk in self.rollouts.values())
+                assert returned or self.bad_requests.get(arm.version, 0) < 100, "a candidate that was shown to fail was promoted"
+            if arm.share > was.get(arm.version, 0) and arm.variant == "candidate":
+                assert arm.share in weights, "I4: a share that is no step"
+                old = was.get(arm.version, 0)
+                assert weights.index(arm.share) == weights.index(old) + 1, "I4: a step was skipped"
+                if old:
+                    assert self.impressions_at_share >= self.spec.rollout.analysis.minimum_requests, "a step without evidence"
+        if [(a.version, a.share) for a in after.arms] != [(a.version, a.share) for a in before.arms]:
+            self.impressions_at_share = 0
+            self.share_history += [(arm.version, arm.share) for arm in after.arms]
+
+    # --- time ---------------------------------------------------------------------------------------------------
+
+    def tick(self, seconds: float = 1.0) -> None:
+        """Let the world go on by itself."""
+        self.now += timedelta(seconds=seconds)
+        if any(id_.startswith("ingest-") and job.word is JobWord.RUNNING for id_, job in self.jobs.items()):
+            self.rows += int(self.rows_per_second * seconds)
+        for id_, job in list(self.jobs.items()):
+            done = self.submitted[id_].job
+            if job.word is JobWord.RUNNING and job.started_at and self.now >= job.started_at + timedelta(seconds=4):
+                if isinstance(done, TrainJob):
+                    self._finish_training(id_, done)
+                elif isinstance(done, PreflightJob):
+                    self._finish_preflight(id_, done)
+        for replica in self.replicas:
+            if self.app and (replica.record is None or self.chance.random() < 0.8):
+                replica.record = self.app.record
+        self._traffic(seconds)
+
+    def _end(self, id_: str, word: JobWord, message: str = "") -> None:
+        job = self.jobs.get(id_)
+        if job and not job.word.ended:
+            self.jobs[id_] = JobState(id=id_, word=word, message=message, started_at=job.started_at, ended_at=self.now)
+
+    def _finish_training(self, id_: str, job: TrainJob) -> None:
+        if self.fails_training.get(job.version, 0) > 0:
+            self.fails_training[job.version] -= 1
+            self._end(id_, JobWord.FAILED, "worker died")
+            return
+        self.cards.setdefault(job.version, self._card(job))
+        self._end(id_, JobWord.SUCCEEDED)
+
+    def _card(self, job: TrainJob) -> VersionCard:
+        files = {"items.npy": FileDigest(sha256=f"{abs(hash(job.version)):064x}"[:64], size_bytes=10)}
+        shift = -0.2 if job.version in self.worse_offline else 0.1
+
+        def estimate(value: float) -> Estimate:
+            return Estimate(value=value, low=value - 0.005, high=value + 0.005, samples=500)
+
+        def evaluation(name: str, role: str, value: float) -> Evaluation:
+            paired = {} if role == "candidate" else {"ndcg@10": estimate(shift if role == "baseline" else 0.0)}
+            measured = {"ndcg@10": estimate(value)}
+            return Evaluation(
+                name=name, role=role, train_seconds=1, inference_ms_per_user=1, size_bytes=1, metrics=measured, difference=paired
+            )
+
+        rivals = [evaluation(name, "baseline", 0.1) for name in job.baselines]
+        rivals += [evaluation(job.champion, "champion", 0.2)] if job.champion else []
+        manifest = self._manifest()
+        assert isinstance(manifest, SnapshotManifest)
+        return VersionCard(
+            version=job.version,
+            model="ns/movies",
+            digest=digest_of({name: file.sha256 for name, file in files.items()}),
+            algorithm=job.algorithm,
+            hyperparameters=dict(job.hyperparameters),
+            seed=job.seed,
+            snapshot=manifest,
+            split="time",
+            users=1,
+            items=1,
+            interactions=1,
+            test_users=1,
+            evaluations=[evaluation(job.algorithm, "candidate", 0.1 + shift), *rivals],
+            files=files,
+            libraries={},
+            created_at=self.now,
+        )
+
+    def _finish_preflight(self, id_: str, job: PreflightJob) -> None:
+        report = PreflightReport(version=job.version, digest=job.digest, passed=True, checks={"digest": "equal"}, requests=200, p99_ms=1.0)
+        self.preflights.setdefault(job.version, report)
+        self._end(id_, JobWord.SUCCEEDED)
+
+    def _traffic(self, seconds: float) -> None:
+        for replica in self.replicas:
+            arms = replica.record.arms if replica.record else []
+            for arm in arms:
+                count = int(self.requests_per_second * seconds * arm.share / 100 / len(self.replicas))
+                errors = sum(self.chance.random() < self.error_rate.get(arm.version, 0.0) for _ in range(count))
+                rewards = sum(self.chance.random() < self.reward_rate.get(arm.version, 0.3) for _ in range(count - errors))
+                old = replica.counters.get(arm.version, ArmCounters())
+                replica.counters[arm.version] = ArmCounters(
+                    requests=old.requests + count,
+                    errors=old.errors + errors,
+                    impressions=old.impressions + count - errors,
+                    rewards=old.rewards + rewards,
+                )
+                if self.error_rate.get(arm.version, 0.0) > 0.2:
+                    self.bad_requests[arm.version] = self.bad_requests.get(arm.version, 0) + count
+                if arm.variant == "candidate" and self.app and replica.record == self.app.record:
+                    self.impressions_at_share += count
+
+    # --- faults -------------------------------------------------------------------------------------------------
+
+    def restart_ray(self) -> None:
+        """The head is replaced: jobs, applications and counters are gone."""
+        self.jobs, self.app, self.replicas = {}, None, []
+        self.bad_requests.clear()
+
+    def restart_replica(self) -> None:
+        """One replica is replaced; what it counted stays on the board in reality, and is lost here: the harder case."""
+        if self.replicas:
+            self.replicas[0] = Replica(id=f"replica-{self.chance.getrandbits(32):08x}")
+            self.bad_requests.clear()
+
+    def kill_job(self, id_: str) -> None:
+        """A job's process dies."""
+        self._end(id_, JobWord.FAILED, "killed")
+
+    def run_until(self, done: object, *, passes: int = 400) -> None:
+        """Pass after pass until `done(self)`; LIVENESS fails when the passes are used up."""
+        assert callable(done)
+        for _ in range(passes):
+            if done(self):
+                return
+            self.step()
+            self.tick()
+        said = "; ".join(f"{c.type}={c.status} {c.reason}: {c.message}" for c in self.status.conditions)
+        raise AssertionError(f"LIVENESS: not reached in {passes} passes; phase {self.status.phase}; {said}")

@@ -1,0 +1,120 @@
+"""Deliberately broken twins of the plan: the simulated world must catch each of them."""
+
+import random
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+
+from recsys_operator.plan import gates, moves, names, plan, reports, rollout, serving, shares, topics, training, weighing
+from recsys_operator.state.actions import Action, SubmitJob
+from recsys_operator.state.observed import Observed, RolloutState, VersionState
+from recsys_schemas.serving_api import Arm, ServingRecord
+from recsys_schemas.v1alpha1.rollout import ArmTotals, RolloutStatus
+from worlds.simulated import World
+
+
+def story(seed: int) -> None:
+    """A bad candidate, a good one, a rejected one, crashes, a lost cluster: enough to trip over any of the twins."""
+    world = World(chance=random.Random(seed))
+    world.error_rate["movies-000002"] = 0.5
+    world.worse_offline.add("movies-000003")
+    for number in range(420):
+        if number == 200:
+            world.restart_ray()
+        world.requests_per_second = 0 if number % 50 < 8 else 200
+        world.out_of_sync = 4 <= number < 30
+        began = len(world.versions)
+        world.step(survive=1 if number % 3 == 0 else None)
+        assert not (world.out_of_sync and len(world.versions) > began), "trained while replicas were out of sync"
+        world.tick()
+    assert shares.champion(world.observe()) is not None, "LIVENESS: no champion"
+    assert len(world.versions) > 3, "LIVENESS: a bad version barred the next"
+    again = World(chance=random.Random(seed), uid="ffffffff-1", cards=dict(world.cards), preflights=dict(world.preflights), rows=200)
+    again.run_until(lambda w: shares.champion(w.observe()) is not None)
+
+
+def always(value: object) -> Callable[..., object]:
+    return lambda *_args, **_kwargs: value
+
+
+def drawn(kind: str, _model: object, version: str) -> str:
+    """A random job id."""
+    return f"{kind}-{version}-{random.getrandbits(32):08x}-"
+
+
+def frozen_epoch(observed: Observed, status: RolloutStatus | None = None) -> ServingRecord:
+    return ORIGINAL_RECORD(observed, status).model_copy(update={"epoch": 1})
+
+
+def lopsided(observed: Observed, status: RolloutStatus | None = None) -> list[Arm]:
+    found = ORIGINAL_ARMS(observed, status)
+    return [arm.model_copy(update={"share": 100}) if arm.variant == "stable" else arm for arm in found]
+
+
+def first_free(observed: Observed) -> str:
+    return f"{observed.model.key.name}-{len(observed.versions) + 1:06d}"
+
+
+def timer_only(observed: Observed, walk: RolloutState, _weighing: object) -> bool:
+    assert walk.status.step_since is not None
+    return observed.now >= walk.status.step_since + timedelta(seconds=5)
+
+
+def skip_a_step(now: moves.Walk, step: int, words: str) -> tuple[Action, ...]:
+    return ORIGINAL_ENTER(now, min(step + 1, len(now.rollout.spec.steps) - 1), words)
+
+
+def only_on_creation(word: training.Training, observed: Observed, version: VersionState) -> tuple[Action, ...]:
+    """An edge-triggered handler: the run is started by the event of creation, which was lost."""
+    found = ORIGINAL_STEP(word, observed, version)
+    return tuple(action for action in found if not isinstance(action, SubmitJob)) if word == "Submitting" else found
+
+
+ORIGINAL_RECORD, ORIGINAL_ARMS, ORIGINAL_ENTER, ORIGINAL_STEP = serving.record, shares.arms, moves.enter, training._step_run
+
+FINE = ArmTotals(requests=1000, impressions=1000, rewards=300)
+
+TWINS: dict[str, tuple[object, str, object]] = {
+    "steps are earned by a timer": (rollout, "_earned", timer_only),
+    "harm is never seen": (weighing.Weighing, "failing", property(always(False))),
+    "shares count as changed when asked": (rollout, "verified", always(True)),
+    "gates always pass": (gates, "passed", always(True)),
+    "an epoch that does not grow": (serving, "record", frozen_epoch),
+    "shares that do not sum to 100": (shares, "arms", lopsided),
+    "a version takes the first free number": (training, "version_name", first_free),
+    "a step is skipped": (moves, "enter", skip_a_step),
+    "random job ids": (training, "run_prefix", drawn),
+    "replicas out of sync hold nothing": (training, "HOLDING", frozenset()),
+    "a trigger fires for ever": (training, "in_progress", always(None)),
+    "an edge-triggered handler": (
+        training,
+        "_step_run",
+        lambda word, observed, version: create_without_run(observed) if word == "Submitting" else ORIGINAL_STEP(word, observed, version),
+    ),
+    "counters that go missing count as success": (
+        reports.Reports,
+        "totals",
+        always(FINE),
+    ),
+}
+
+
+def test_the_story_itself_holds():
+    story(1)
+
+
+@pytest.mark.parametrize("twin", TWINS, ids=lambda name: name.replace(" ", "-"))
+def test_a_broken_twin_is_caught(twin: str, monkeypatch: pytest.MonkeyPatch):
+    where, name, broken = TWINS[twin]
+    monkeypatch.setattr(where, name, broken)
+    with pytest.raises((AssertionError, StopIteration)):
+        for seed in range(3):
+            story(seed)
+
+
+def test_the_twins_break_what_exists():
+    assert all(hasattr(where, name) for where, name, _ in TWINS.values())
+    assert plan.plan is not None
+    assert topics.HOLDING
+    assert names.version_name is training.version_name

@@ -1,0 +1,222 @@
+"""One named story for each thing that everybody assumes."""
+
+import random
+from datetime import timedelta
+
+import pytest
+
+from recsys_operator.plan import shares
+from worlds.simulated import World, spec
+
+
+def champion(world: World) -> str | None:
+    pinned = shares.champion(world.observe())
+    return pinned.name if pinned else None
+
+
+def serves(name: str):
+    return lambda world: champion(world) == name and world.status.phase == "Serving"
+
+
+def ended(name: str):
+    return lambda world: name in world.rollouts and world.rollouts[name].status.phase in shares.ENDED
+
+
+def phases(world: World) -> dict[str, str]:
+    return {name: str(version.status.phase) for name, version in world.versions.items()}
+
+
+@pytest.fixture
+def world() -> World:
+    return World(chance=random.Random(7))
+
+
+@pytest.fixture
+def once() -> World:
+    """A world in which one version is all that ever becomes due."""
+    training = {"initialRecords": 100, "newRecords": 10**9, "cooldownSeconds": 1, "backoffLimit": 2}
+    return World(chance=random.Random(7), spec=spec(training=training))
+
+
+def test_from_nothing_to_a_champion(once: World):
+    once.run_until(serves("movies-000001"))
+    assert len(once.topics) == 5
+    assert phases(once) == {"movies-000001": "Champion"}
+    ready = next(c for c in once.status.conditions if c.type == "Ready")
+    assert (ready.status, ready.reason) == ("True", "ChampionServing")
+
+
+def test_a_second_version_walks_5_25_50_and_is_promoted(world: World):
+    world.run_until(serves("movies-000002"))
+    walked = [share for name, share in world.share_history if name == "movies-000002"]
+    assert walked == [0, 5, 25, 50, 100]
+    assert phases(world)["movies-000001"] == "Retired"
+
+
+def test_a_candidate_with_errors_is_sent_back_and_users_stay_on_the_champion(world: World):
+    world.error_rate["movies-000002"] = 0.5
+    world.run_until(ended("movies-000002"))
+    assert champion(world) == "movies-000001"
+    assert world.rollouts["movies-000002"].status.decisions[-1].verdict == "RolledBack"
+    assert "errors" in world.rollouts["movies-000002"].status.message
+
+
+def test_a_candidate_that_nobody_likes_is_sent_back_though_it_never_errs(world: World):
+    world.reward_rate["movies-000002"] = 0.02
+    world.run_until(ended("movies-000002"))
+    assert champion(world) == "movies-000001"
+    assert max(share for name, share in world.share_history if name == "movies-000002") <= 25
+
+
+def test_a_candidate_rolled_back_does_not_bar_the_next(world: World):
+    world.error_rate["movies-000002"] = 0.5
+    world.run_until(serves("movies-000003"), passes=600)
+    assert phases(world)["movies-000002"] == "RolledBack"
+
+
+def test_a_step_without_requests_proves_nothing(world: World):
+    world.run_until(serves("movies-000001"))
+    world.requests_per_second = 0
+    world.run_until(lambda w: "movies-000002" in w.rollouts and w.rollouts["movies-000002"].status.weight == 5)
+    for _ in range(200):
+        world.step()
+        world.tick()
+    assert world.rollouts["movies-000002"].status.weight == 5
+    assert champion(world) == "movies-000001"
+
+
+def test_a_version_that_does_not_beat_the_baselines_is_never_seen(world: World):
+    world.worse_offline.add("movies-000002")
+    world.run_until(lambda w: phases(w).get("movies-000002") == "Rejected")
+    assert "movies-000002" not in world.rollouts
+    verdict = world.versions["movies-000002"].status.gates[0]
+    assert (verdict.name, verdict.verdict) == ("baselines", "Failed")
+    assert "-0.2000" in verdict.message
+
+
+def test_a_failed_run_is_tried_again_and_given_up_in_the_end(world: World):
+    world.fails_training["movies-000001"] = 2
+    world.run_until(serves("movies-000001"))
+    assert world.versions["movies-000001"].status.attempt == 2
+    other = World(chance=random.Random(7), fails_training={"movies-000001": 3})
+    other.run_until(lambda w: phases(w).get("movies-000001") == "Failed")
+    assert any(event.reason == "TrainingGivenUp" for event in other.events)
+
+
+def test_after_the_cluster_is_replaced_the_champion_serves_again_without_training(once: World):
+    once.run_until(serves("movies-000001"))
+    once.rows_per_second = 0
+    runs = sum(id_.startswith("train-") for id_ in once.submitted)
+    once.restart_ray()
+    once.run_until(lambda w: w.app is not None and bool(w.replicas) and w.status.phase == "Serving")
+    assert [arm.version for arm in once.app.record.arms] == ["movies-000001"]  # type: ignore[union-attr]
+    assert sum(id_.startswith("train-") for id_ in once.submitted) == runs
+
+
+def test_nothing_is_trained_when_nothing_is_due(once: World):
+    once.run_until(serves("movies-000001"))
+    once.rows_per_second = 0
+    for _ in range(300):
+        once.step()
+        once.tick(10)
+    assert sorted(once.versions) == ["movies-000001"]
+
+
+def test_at_rest_a_pass_does_nothing(once: World):
+    once.run_until(serves("movies-000001"))
+    once.rows_per_second = 0
+    for _ in range(5):
+        once.step()
+        once.tick()
+    assert once.step().actions == ()
+
+
+def test_more_replicas_than_brokers_is_said_and_nothing_is_lowered(world: World):
+    world.brokers = 2
+    world.step()
+    world.tick()
+    world.step()
+    said = {c.type: c for c in world.status.conditions}
+    assert said["TopicsReady"].reason == "ReplicasInfeasible"
+    assert "3, but 2 brokers are live" in said["TopicsReady"].message
+    assert said["Stalled"].status == "True"
+    assert not world.topics
+
+
+def test_a_replica_out_of_sync_holds_training(world: World):
+    world.run_until(lambda w: w.rows > 50)
+    world.out_of_sync = True
+    for _ in range(60):
+        world.step()
+        world.tick()
+    assert not world.versions
+    assert next(c for c in world.status.conditions if c.type == "ReplicationHealthy").reason == "UnderReplicated"
+    world.out_of_sync = False
+    world.run_until(serves("movies-000001"))
+
+
+def test_dead_letters_above_the_limit_hold_training(world: World):
+    world.run_until(lambda w: w.rows > 20)
+    world.dead_letters = 1000
+    for _ in range(60):
+        world.step()
+        world.tick()
+    assert not world.versions
+    assert next(c for c in world.status.conditions if c.type == "SnapshotReady").reason == "DataQualityFailed"
+
+
+def test_deleting_a_model_removes_its_application_and_jobs_and_keeps_its_topics(once: World):
+    once.run_until(serves("movies-000001"))
+    once.deleting_since = once.now
+    once.run_until(lambda w: w.gone)
+    assert once.app is None
+    assert all(job.word.ended for job in once.jobs.values())
+    assert len(once.topics) == 5
+
+
+def test_a_deletion_does_not_wait_for_ever_for_a_dead_cluster(once: World):
+    once.run_until(serves("movies-000001"))
+    once.deleting_since = once.now
+    once.unreachable.add("ray")
+    once.run_until(lambda w: w.gone, passes=100)
+    assert once.now - once.deleting_since >= timedelta(seconds=60)
+
+
+def test_a_person_may_abort_and_the_champion_serves_all(world: World):
+    world.run_until(lambda w: "movies-000002" in w.rollouts and w.rollouts["movies-000002"].status.weight == 25)
+    asked = world.rollouts["movies-000002"]
+    control = asked.spec.control.model_copy(update={"abort": True})
+    world.rollouts["movies-000002"] = type(asked)(
+        name=asked.name, spec=asked.spec.model_copy(update={"control": control}), status=asked.status
+    )
+    world.run_until(ended("movies-000002"))
+    assert world.rollouts["movies-000002"].status.phase == "Aborted"
+    assert champion(world) == "movies-000001"
+
+
+def test_a_paused_rollout_holds_its_share_but_a_failing_candidate_is_still_sent_back():
+    steady = spec()
+    held = steady.model_copy(update={"rollout": steady.rollout.model_copy(update={"paused": True})})
+    world = World(chance=random.Random(3))
+    world.run_until(lambda w: "movies-000002" in w.rollouts and w.rollouts["movies-000002"].status.weight == 5)
+    world.spec = held
+    for _ in range(60):
+        world.step()
+        world.tick()
+    assert world.rollouts["movies-000002"].status.weight == 5
+    world.error_rate["movies-000002"] = 0.9
+    world.run_until(ended("movies-000002"))
+    assert champion(world) == "movies-000001"
+
+
+def test_a_replica_that_refuses_the_files_sends_the_candidate_back(world: World):
+    world.refuses_to_load.add("movies-000002")
+    world.run_until(ended("movies-000002"))
+    assert "refused movies-000002: digest differs" in world.rollouts["movies-000002"].status.message
+
+
+def test_a_model_made_again_under_the_same_name_takes_no_old_version_for_its_own(world: World):
+    world.run_until(serves("movies-000001"))
+    again = World(chance=random.Random(1), uid="ffffffff-1111", cards=dict(world.cards), preflights=dict(world.preflights), rows=500)
+    again.run_until(serves("movies-000002"))
+    assert sorted(again.versions) == ["movies-000002"]
