@@ -1,0 +1,60 @@
+"""kopf as the source of events, and nothing more: whatever happens to one of our objects only asks for a pass over its model."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import kopf
+
+from recsys_operator.state.observed import Key
+from recsys_operator.world.objects import MODEL_LABEL, MODELS, ROLLOUTS, VERSIONS
+from recsys_schemas.v1alpha1 import GROUP, VERSION
+
+
+def registry(wake: Callable[[Key], None]) -> kopf.OperatorRegistry:
+    """Handlers of the three kinds. They only listen: kopf writes neither annotations nor finalizers for such handlers."""
+    handlers = kopf.OperatorRegistry()
+
+    @kopf.on.login(registry=handlers)
+    def login(**kwargs: Any) -> Any:  # pyright: ignore[reportUnusedFunction]
+        return kopf.login_via_client(**kwargs)
+
+    @kopf.on.event(GROUP, VERSION, MODELS, registry=handlers)
+    async def model(namespace: str | None, name: str | None, **_: Any) -> None:  # pyright: ignore[reportUnusedFunction]
+        wake(Key(namespace=namespace or "", name=name or ""))
+
+    @kopf.on.event(GROUP, VERSION, VERSIONS, registry=handlers)
+    @kopf.on.event(GROUP, VERSION, ROLLOUTS, registry=handlers)
+    async def child(namespace: str | None, labels: kopf.Labels, **_: Any) -> None:  # pyright: ignore[reportUnusedFunction]
+        if MODEL_LABEL in labels:
+            wake(Key(namespace=namespace or "", name=labels[MODEL_LABEL]))
+
+    return handlers
+
+
+def settings() -> kopf.OperatorSettings:
+    """Settings under which kopf only listens, and opens a watch anew that has gone silent."""
+    chosen = kopf.OperatorSettings()
+    chosen.posting.enabled = False
+    chosen.peering.standalone = True
+    chosen.process.ultimate_exiting_timeout = None
+    chosen.watching.server_timeout = 240
+    chosen.watching.client_timeout = 270
+    chosen.watching.connect_timeout = 10
+    chosen.watching.inactivity_timeout = 75
+    chosen.networking.request_timeout = 30
+    chosen.networking.connect_timeout = 10
+    return chosen
+
+
+async def listen(wake: Callable[[Key], None], *, namespaces: tuple[str, ...], stop: asyncio.Event, ready: asyncio.Event) -> None:
+    """Listen until `stop` is set."""
+    await kopf.operator(
+        registry=registry(wake),
+        settings=settings(),
+        clusterwide=not namespaces,
+        namespaces=namespaces,
+        standalone=True,
+        stop_flag=stop,
+        ready_flag=ready,
+    )

@@ -1,0 +1,137 @@
+"""Perform one action of a plan. Each may be performed twice, or after a crash, and changes nothing then."""
+
+from typing import assert_never
+
+from recsys_operator.state.actions import (
+    Action,
+    AddFinalizer,
+    ConfigureTopic,
+    CreateRollout,
+    CreateTopic,
+    CreateVersion,
+    DeleteVersion,
+    DeployApp,
+    EnsureTokens,
+    ForgetJob,
+    GrowTopic,
+    PublishEvent,
+    RemoveApp,
+    RemoveFinalizer,
+    StopJob,
+    SubmitJob,
+    WriteRolloutStatus,
+    WriteVersionStatus,
+)
+from recsys_operator.state.observed import Key, ModelState, Observed
+from recsys_operator.world.kube import Json
+from recsys_operator.world.objects import ROLLOUTS, VERSIONS, dump, place
+from recsys_operator.world.owned import create_owned, publish_event, set_finalizer, write_status
+from recsys_operator.world.ray import is_loopback
+from recsys_operator.world.ray_words import DEFAULT_SERVE_PORT
+from recsys_operator.world.tokens import ensure_tokens
+from recsys_operator.world.world import World
+
+
+async def apply(world: World, observed: Observed, action: Action) -> None:
+    """Perform one action.
+
+    Raises:
+        UnavailableError: the other side cannot be reached, or is not ready.
+        RefusedError: it said no.
+    """
+    match action:
+        case CreateTopic() | GrowTopic() | ConfigureTopic():
+            await _apply_to_kafka(world, observed.model, action)
+        case SubmitJob() | StopJob() | ForgetJob() | DeployApp() | RemoveApp():
+            await _apply_to_ray(world, observed.model, action)
+        case _:
+            await _apply_to_kubernetes(world, observed, action)
+
+
+async def _apply_to_kafka(world: World, model: ModelState, action: CreateTopic | GrowTopic | ConfigureTopic) -> None:
+    bootstrap = model.spec.kafka.bootstrap_servers
+    match action:
+        case CreateTopic():
+            await world.kafka.create(bootstrap, action.name, action.partitions, action.replicas, action.config)
+        case GrowTopic():
+            await world.kafka.grow(bootstrap, action.name, action.partitions)
+        case ConfigureTopic():
+            await world.kafka.configure(bootstrap, action.name, action.config)
+        case _:
+            assert_never(action)
+
+
+async def _apply_to_ray(world: World, model: ModelState, action: SubmitJob | StopJob | ForgetJob | DeployApp | RemoveApp) -> None:
+    cluster = await world.ray(model)
+    match action:
+        case SubmitJob():
+            await cluster.submit(action.id, action.job)
+        case StopJob():
+            await cluster.stop(action.id)
+        case ForgetJob():
+            await cluster.forget(action.id)
+        case DeployApp():
+            await cluster.deploy(action, http_options=_http_options(model))
+        case RemoveApp():
+            await cluster.remove(action.name)
+        case _:
+            assert_never(action)
+
+
+def _http_options(model: ModelState) -> Json:
+    """For a cluster whose Serve has never run: on one machine its ingress stays on loopback."""
+    host = "127.0.0.1" if is_loopback(model.spec.ray.dashboard_url) else "0.0.0.0"  # noqa: S104 - a pod's ingress is for other pods
+    return {"host": host, "port": DEFAULT_SERVE_PORT}
+
+
+async def _apply_to_kubernetes(  # noqa: C901 - one line for each action
+    world: World,
+    observed: Observed,
+    action: AddFinalizer
+    | RemoveFinalizer
+    | EnsureTokens
+    | CreateVersion
+    | WriteVersionStatus
+    | DeleteVersion
+    | CreateRollout
+    | WriteRolloutStatus
+    | PublishEvent,
+) -> None:
+    kube, model = world.kube, observed.model
+    match action:
+        case AddFinalizer():
+            await set_finalizer(kube, model, present=True)
+        case RemoveFinalizer():
+            await set_finalizer(kube, model, present=False)
+        case EnsureTokens():
+            await ensure_tokens(kube, model, action.secret)
+        case CreateVersion():
+            await create_owned(kube, model, VERSIONS, action.name, action.spec)
+        case WriteVersionStatus():
+            if all(version.name != action.name or version.status != action.status for version in observed.versions):
+                await write_status(kube, VERSIONS, _beside(model, action.name), status=dump(action.status))
+        case DeleteVersion():
+            await _delete(world, observed, action.name)
+        case CreateRollout():
+            await create_owned(kube, model, ROLLOUTS, action.name, action.spec)
+        case WriteRolloutStatus():
+            if all(rollout.name != action.name or rollout.status != action.status for rollout in observed.rollouts):
+                await write_status(kube, ROLLOUTS, _beside(model, action.name), status=dump(action.status))
+        case PublishEvent():
+            await publish_event(kube, model, action, observed.now)
+        case _:
+            assert_never(action)
+
+
+async def _delete(world: World, observed: Observed, name: str) -> None:
+    """A version's object and its rollouts', the version last: it is what the plan looks for."""
+    namespace = observed.model.key.namespace
+    for rollout in observed.rollouts:
+        if rollout.spec.candidate.name == name:
+            await world.kube.delete(place(ROLLOUTS, namespace, rollout.name))
+    if any(version.name == name for version in observed.versions):
+        await world.kube.delete(place(VERSIONS, namespace, name))
+
+
+def _beside(model: ModelState, name: str) -> Key:
+    return Key(namespace=model.key.namespace, name=name)

@@ -1,0 +1,235 @@
+"""Kafka: what the brokers say of a model's topics, and the few changes that the plan asks for.
+
+Reading is cheap enough to repeat each second: one metadata request, one for end offsets; settings are read every few seconds.
+"""
+
+# The admin module offers these names, but does not list them as its own.
+# pyright: reportPrivateImportUsage=false
+
+import asyncio
+import os
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any, TypeVar, cast
+
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ClusterMetadata,
+    ConfigEntry,
+    ConfigResource,
+    ConfigSource,
+    OffsetSpec,
+    ResourceType,
+)
+from confluent_kafka.cimpl import NewPartitions, NewTopic
+
+from recsys_operator.state.observed import PartitionState, TopicsState, TopicState
+from recsys_operator.world.errors import RefusedError, UnavailableError
+
+CALL_S = 5.0
+CHANGE_S = 20.0
+CONFIG_AGE_S = 5.0
+KEYS = ("min.insync.replicas", "retention.ms", "cleanup.policy")
+_CLIENTS = 32
+_FORGOTTEN_S = 300.0
+_PROBE_S = 1.0
+_FIELD = "spec.kafka.bootstrapServers"
+
+T = TypeVar("T")
+
+_TRY_AGAIN = frozenset(
+    {
+        KafkaError._TRANSPORT,  # noqa: SLF001 - librdkafka's local errors begin so
+        KafkaError._TIMED_OUT,  # noqa: SLF001
+        KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
+        KafkaError._RESOLVE,  # noqa: SLF001
+        KafkaError.REQUEST_TIMED_OUT,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.NOT_CONTROLLER,
+        KafkaError.BROKER_NOT_AVAILABLE,
+        KafkaError.INVALID_REPLICATION_FACTOR,  # while brokers are starting, fewer than asked for are live
+    }
+)
+
+
+@dataclass(slots=True)
+class _Brokers:
+    """One cluster: its client, and what need not be asked each second."""
+
+    admin: AdminClient
+    configs: dict[str, tuple[float, Mapping[str, str]]] = field(default_factory=dict[str, tuple[float, Mapping[str, str]]])
+    ends: dict[tuple[str, int], int] = field(default_factory=dict[tuple[str, int], int])
+
+
+@dataclass(slots=True)
+class Kafka:
+    """Clients by bootstrap list; the least recently used goes when there are too many."""
+
+    clients: OrderedDict[tuple[str, ...], _Brokers] = field(default_factory=OrderedDict[tuple[str, ...], _Brokers])
+
+    async def read(self, bootstrap: Sequence[str], names: Iterable[str], *, ends_of: Iterable[str]) -> TopicsState:
+        """The brokers and those of `names` that exist; end offsets (records, high watermark) for `ends_of`, 0 for others.
+
+        Raises:
+            UnavailableError: no broker answers in time; the message says what each address said.
+        """
+        wanted, with_ends = set(names), set(ends_of)
+        brokers = self._brokers(bootstrap)
+        try:
+            return await asyncio.to_thread(_read, brokers, wanted, with_ends)
+        except (KafkaException, TimeoutError) as error:
+            probes = await asyncio.gather(*(_probe(address) for address in bootstrap))
+            words = f"{_FIELD}: no broker answers at {', '.join(bootstrap)} within {CALL_S:g} s ({_words(error)}; {'; '.join(probes)})"
+            raise UnavailableError(f"{words}; start the brokers or correct the addresses") from error
+
+    async def create(self, bootstrap: Sequence[str], name: str, partitions: int, replicas: int, config: Mapping[str, str]) -> None:
+        """Make a topic; one that exists is left alone."""
+        new = NewTopic(name, num_partitions=partitions, replication_factor=replicas, config=dict(config))
+        admin = self._brokers(bootstrap).admin
+        done = KafkaError.TOPIC_ALREADY_EXISTS
+        await _change(f"topic {name}", lambda: admin.create_topics([new], request_timeout=CHANGE_S)[name], done=done)
+
+    async def grow(self, bootstrap: Sequence[str], name: str, partitions: int) -> None:
+        """Raise the number of partitions; one that has as many or more is left alone."""
+        brokers = self._brokers(bootstrap)
+        seen = await self.read(bootstrap, [name], ends_of=[])
+        if name in seen.topics and len(seen.topics[name].partitions) >= partitions:
+            return
+        new = NewPartitions(name, partitions)
+        await _change(f"topic {name}", lambda: brokers.admin.create_partitions([new], request_timeout=CHANGE_S)[name])
+
+    async def configure(self, bootstrap: Sequence[str], name: str, config: Mapping[str, str]) -> None:
+        """Set these keys and no others (KIP-339)."""
+        entries = [
+            ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET, source=ConfigSource.DYNAMIC_TOPIC_CONFIG)
+            for key, value in sorted(config.items())
+        ]
+        resource = ConfigResource(ResourceType.TOPIC, name, incremental_configs=entries)
+        brokers = self._brokers(bootstrap)
+
+        def send() -> Future[Any]:
+            return brokers.admin.incremental_alter_configs([resource], request_timeout=CHANGE_S)[resource]
+
+        await _change(f"topic {name}", send)
+        brokers.configs.pop(name, None)
+
+    def _brokers(self, bootstrap: Sequence[str]) -> _Brokers:
+        key = tuple(sorted(bootstrap))
+        if key not in self.clients:
+            settings: dict[str, str | int | float] = {
+                "bootstrap.servers": ",".join(key),
+                "client.id": "recsys-operator",
+                "socket.timeout.ms": int(CHANGE_S * 1000),
+                "socket.connection.setup.timeout.ms": int(CALL_S * 1000),
+                "reconnect.backoff.max.ms": 2000,
+                # Its own log lines are not JSON; what matters comes as errors, and is told in a condition.
+                "log_level": 0,
+            }
+            self.clients[key] = _Brokers(admin=AdminClient(settings))
+            if len(self.clients) > _CLIENTS:
+                self.clients.popitem(last=False)
+        self.clients.move_to_end(key)
+        return self.clients[key]
+
+
+def _read(brokers: _Brokers, names: set[str], with_ends: set[str]) -> TopicsState:
+    # All topics in one answer: asking for one by name could make it, and describe_topics waits for a dead broker.
+    metadata = brokers.admin.list_topics(timeout=CALL_S)
+    here = sorted(names & metadata.topics.keys())
+    configs = _configs(brokers, here)
+    ends = _ends(brokers, metadata, [name for name in here if name in with_ends])
+    topics: dict[str, TopicState] = {}
+    for name in here:
+        partitions = tuple(
+            PartitionState(
+                id=number,
+                replicas=len(seen.replicas),
+                in_sync=len(seen.isrs),
+                end_offset=ends.get((name, number), 0),
+                has_leader=seen.leader in metadata.brokers,
+            )
+            for number, seen in sorted(metadata.topics[name].partitions.items())
+        )
+        topics[name] = TopicState(name=name, partitions=partitions, config=configs[name])
+    return TopicsState(cluster_id=metadata.cluster_id or "", live_brokers=len(metadata.brokers), topics=topics)
+
+
+def _configs(brokers: _Brokers, names: list[str]) -> dict[str, Mapping[str, str]]:
+    now = time.monotonic()
+    stale = [name for name in names if name not in brokers.configs or now - brokers.configs[name][0] > CONFIG_AGE_S]
+    asked = {name: ConfigResource(ResourceType.TOPIC, name) for name in stale}
+    if asked:
+        answers = brokers.admin.describe_configs(list(asked.values()), request_timeout=CALL_S)
+        for name, resource in asked.items():
+            entries: Mapping[str, ConfigEntry] = answers[resource].result(timeout=CALL_S + 1)
+            brokers.configs[name] = (now, {key: str(entries[key].value) for key in KEYS if key in entries})
+    found = {name: brokers.configs[name][1] for name in names}
+    # Other threads read for other models: copies are iterated, never the cache itself.
+    for name, (read_at, _) in list(brokers.configs.items()):
+        if now - read_at > _FORGOTTEN_S:
+            brokers.configs.pop(name, None)
+    return found
+
+
+def _ends(brokers: _Brokers, metadata: ClusterMetadata, names: list[str]) -> dict[tuple[str, int], int]:
+    """End offsets; of a partition that cannot say now, the last one known."""
+    latest = cast("OffsetSpec", OffsetSpec.latest())
+    asked = {
+        TopicPartition(name, number): latest
+        for name in names
+        for number, seen in metadata.topics[name].partitions.items()
+        if seen.leader in metadata.brokers
+    }
+    if asked:
+        for partition, answer in brokers.admin.list_offsets(asked, request_timeout=CALL_S).items():
+            try:
+                brokers.ends[partition.topic, partition.partition] = int(answer.result(timeout=CALL_S + 1).offset)
+            except (KafkaException, TimeoutError):
+                continue
+    return {key: end for key, end in list(brokers.ends.items()) if key[0] in names}
+
+
+async def _change(what: str, send: Callable[[], Future[Any]], *, done: int | None = None) -> None:
+    """Perform a change.
+
+    Raises:
+        UnavailableError: no answer in time, or an answer that may differ next time.
+        RefusedError: the brokers said no.
+    """
+    try:
+        await asyncio.to_thread(lambda: send().result(timeout=CHANGE_S + 1))
+    except KafkaException as error:
+        code = error.args[0].code()
+        if code == done:
+            return
+        if code in _TRY_AGAIN:
+            raise UnavailableError(f"Kafka: {what}: {_words(error)}") from error
+        raise RefusedError(f"Kafka: {what}: {_words(error)}") from error
+    except TimeoutError as error:
+        raise UnavailableError(f"Kafka: {what}: no answer within {CHANGE_S:g} s") from error
+
+
+def _words(error: KafkaException | TimeoutError) -> str:
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    inner = error.args[0]
+    return inner.str() if isinstance(inner, KafkaError) else str(inner)
+
+
+async def _probe(address: str) -> str:
+    """What a plain connection to an address says: librdkafka tells only that none could be used."""
+    host, _, port = address.rpartition(":")
+    try:
+        async with asyncio.timeout(_PROBE_S):
+            _, writer = await asyncio.open_connection(host, int(port))
+    except TimeoutError:
+        return f"{address}: no connection within {_PROBE_S:g} s"
+    except OSError as error:
+        return f"{address}: {os.strerror(error.errno) if error.errno and error.errno > 0 else error}"
+    writer.close()
+    return f"{address}: accepts connections, but does not answer as a Kafka broker"

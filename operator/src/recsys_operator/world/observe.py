@@ -1,0 +1,160 @@
+"""Read the world of one model, once, all parts at the same time; a part that cannot be read says why."""
+
+import asyncio
+from collections.abc import Awaitable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import TypeVar
+
+from recsys_operator.state.observed import (
+    Key,
+    ModelState,
+    Observed,
+    RayState,
+    RolloutState,
+    TopicsState,
+    Unavailable,
+    VersionState,
+)
+from recsys_operator.world.errors import RefusedError, WorldError
+from recsys_operator.world.evidence import read_evidence
+from recsys_operator.world.objects import (
+    MODELS,
+    ROLLOUTS,
+    UID_LABEL,
+    VERSIONS,
+    Unreadable,
+    UnreadableError,
+    folder,
+    oldest_first,
+    place,
+    read_model,
+    read_rollout,
+    read_version,
+)
+from recsys_operator.world.ray_words import read_apps, serving_url
+from recsys_operator.world.tokens import operator_token, read_roles
+from recsys_operator.world.world import World
+from recsys_schemas.serving_api import EvidenceResponse
+from recsys_schemas.snapshot import SnapshotManifest
+from recsys_schemas.v1alpha1.version import VersionPhase
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Stored:
+    """What the registry said."""
+
+    manifest: SnapshotManifest | None
+    registered: tuple[str, ...]
+    versions: tuple[VersionState, ...]
+
+
+async def observe(world: World, key: Key, now: datetime) -> Observed | Unreadable | None:
+    """Everything that one pass decides from; None when the model is gone.
+
+    Raises:
+        UnavailableError: the API server cannot be read, so nothing can be decided.
+        RefusedError: the API server denies us.
+    """
+    body = await world.kube.get(place(MODELS, key.namespace, key.name))
+    if body is None:
+        return None
+    try:
+        model = read_model(body, world.storage_root)
+        versions, rollouts = await _children(world, model)
+    except UnreadableError as error:
+        metadata = body["metadata"]
+        return Unreadable(
+            key=key,
+            uid=metadata["uid"],
+            generation=metadata.get("generation", 0),
+            raw_status=body.get("status", {}),
+            message=str(error),
+        )
+    tokens, topics, (ray, evidence), stored = await asyncio.gather(
+        _part(read_roles(world.kube, model)),
+        _part(_topics(world, model)),
+        _ray_and_evidence(world, model),
+        _part(_stored(world, model, versions)),
+    )
+    unread = stored if isinstance(stored, Unavailable) else None
+    return Observed(
+        now=now,
+        model=model,
+        tokens=tokens,
+        topics=topics,
+        ray=ray,
+        manifest=unread or (None if isinstance(stored, Unavailable) else stored.manifest),
+        evidence=evidence,
+        versions=versions if isinstance(stored, Unavailable) else stored.versions,
+        rollouts=rollouts,
+        registered=() if isinstance(stored, Unavailable) else stored.registered,
+    )
+
+
+async def _part(reading: Awaitable[_T]) -> _T | Unavailable:
+    try:
+        return await reading
+    except WorldError as error:
+        return Unavailable(message=str(error), refused=isinstance(error, RefusedError))
+
+
+async def _children(world: World, model: ModelState) -> tuple[tuple[VersionState, ...], tuple[RolloutState, ...]]:
+    """Versions and rollouts, by the uid on their label: those of an earlier model of the same name are not ours."""
+    mine = {UID_LABEL: model.uid}
+    versions, rollouts = await asyncio.gather(
+        world.kube.items(folder(VERSIONS, model.key.namespace), labels=mine),
+        world.kube.items(folder(ROLLOUTS, model.key.namespace), labels=mine),
+    )
+    return (
+        tuple(read_version(body) for body in oldest_first(versions, model.uid)),
+        tuple(read_rollout(body) for body in oldest_first(rollouts, model.uid)),
+    )
+
+
+async def _topics(world: World, model: ModelState) -> TopicsState:
+    kafka = model.spec.kafka
+    names = [topic.name for topic in kafka.topics]
+    dead = f"{model.key.namespace}.{model.key.name}.dead-letters"
+    events = [topic.name for topic in kafka.topics if topic.role in ("Watch", "Rate")]
+    return await world.kafka.read(kafka.bootstrap_servers, [*names, dead], ends_of=events)
+
+
+async def _ray_and_evidence(world: World, model: ModelState) -> tuple[RayState | Unavailable, EvidenceResponse | Unavailable | None]:
+    ray = await _part(_ray(world, model))
+    if isinstance(ray, Unavailable):
+        return ray, ray
+    return ray, await _part(_evidence(world, model, ray))
+
+
+async def _ray(world: World, model: ModelState) -> RayState:
+    cluster = await world.ray(model)
+    jobs, details = await asyncio.gather(cluster.jobs(model.uid[:8]), cluster.serve())
+    asked = model.spec.ray
+    return RayState(jobs=jobs, apps=read_apps(details), serving_url=serving_url(asked.serving_url, asked.dashboard_url, details))
+
+
+async def _evidence(world: World, model: ModelState, ray: RayState) -> EvidenceResponse | None:
+    """From our own application only: another's may stand on the route that we ask for."""
+    mine = next((app for app in ray.apps.values() if app.arguments is not None and app.arguments.uid == model.uid), None)
+    if mine is None or not mine.running_replicas:
+        return None
+    token = await operator_token(world.kube, model)
+    return None if token is None else await read_evidence(world.http, ray.serving_url, mine.route_prefix, token)
+
+
+async def _stored(world: World, model: ModelState, versions: tuple[VersionState, ...]) -> _Stored:
+    # A failed version has no card and never will: it is not asked for each second.
+    asked = [(version.spec.storage_uri, version.name) for version in versions if version.status.phase is not VersionPhase.FAILED]
+    manifest, registered, left = await asyncio.gather(
+        world.registry.manifest(model.storage_uri),
+        world.registry.versions(model.storage_uri),
+        world.registry.left(asked),
+    )
+    filled = tuple(
+        replace(version, card=left[version.name].card, preflight=left[version.name].preflight) if version.name in left else version
+        for version in versions
+    )
+    return _Stored(manifest=manifest, registered=registered, versions=filled)

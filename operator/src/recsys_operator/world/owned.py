@@ -1,0 +1,124 @@
+"""What the operator writes to Kubernetes: its finalizer, the objects that a model owns, statuses, events."""
+
+import hashlib
+from datetime import datetime
+
+from pydantic import BaseModel
+
+from recsys_operator.state.actions import PublishEvent
+from recsys_operator.state.observed import Key, ModelState
+from recsys_operator.world.errors import RefusedError, UnavailableError
+from recsys_operator.world.kube import FIELD_MANAGER, ConflictError, Json, Kube
+from recsys_operator.world.objects import (
+    FINALIZER,
+    KINDS,
+    MODELS,
+    dump,
+    folder,
+    labels,
+    owned_metadata,
+    owner_uid,
+    place,
+    status_body,
+)
+from recsys_schemas.v1alpha1 import API_VERSION
+
+_ATTEMPTS = 5
+
+
+async def set_finalizer(kube: Kube, model: ModelState, *, present: bool) -> None:
+    """Add or remove our finalizer; those of others stay.
+
+    Raises:
+        UnavailableError: the object changed each time that we tried.
+    """
+    path = place(MODELS, model.key.namespace, model.key.name)
+    for _ in range(_ATTEMPTS):
+        body = await kube.get(path)
+        if body is None or body["metadata"]["uid"] != model.uid:
+            return
+        metadata = body["metadata"]
+        names: list[str] = metadata.get("finalizers", [])
+        if (FINALIZER in names) == present:
+            return
+        wanted = [*names, FINALIZER] if present else [name for name in names if name != FINALIZER]
+        try:
+            await kube.merge(path, {"metadata": {"finalizers": wanted, "resourceVersion": metadata["resourceVersion"]}})
+        except ConflictError:
+            continue
+        return
+    raise UnavailableError(f"{path}: changed by others {_ATTEMPTS} times while its finalizer was to be written")
+
+
+async def create_owned(kube: Kube, model: ModelState, plural: str, name: str, spec: BaseModel) -> None:
+    """Make an object that the model owns; one of that name and owner is left alone.
+
+    Raises:
+        RefusedError: the name is taken by an object of another owner.
+        UnavailableError: the name is taken by what an earlier model of this name left, which is about to go.
+    """
+    body: Json = {"apiVersion": API_VERSION, "kind": KINDS[plural], "metadata": owned_metadata(model, name), "spec": dump(spec)}
+    await _create(kube, model, folder(plural, model.key.namespace), name, body)
+
+
+async def create_secret(kube: Kube, model: ModelState, name: str, data: dict[str, str]) -> None:
+    """Make a Secret that the model owns; one of that name and owner is left alone, errors as `create_owned`."""
+    metadata = owned_metadata(model, name)
+    body: Json = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": "Opaque", "stringData": data}
+    await _create(kube, model, f"/api/v1/namespaces/{model.key.namespace}/secrets", name, body)
+
+
+async def _create(kube: Kube, model: ModelState, path: str, name: str, body: Json) -> None:
+    try:
+        await kube.create(path, body)
+    except ConflictError:
+        taken = await kube.get(f"{path}/{name}")
+        if taken is None:
+            raise UnavailableError(f"{path}/{name}: it was there and is gone; trying again") from None
+        owner = owner_uid(taken)
+        if owner == model.uid and "deletionTimestamp" not in taken["metadata"]:
+            return
+        if owner == model.uid or taken["metadata"].get("labels", {}).get("recsys.dev/model") == model.key.name:
+            raise UnavailableError(f"{path}/{name}: still there from an earlier model of this name; waiting for its end") from None
+        words = f"{path}/{name}: the name is taken by an object that {model.key} (uid {model.uid}) does not own (owner: {owner or 'none'})"
+        raise RefusedError(f"{words}; delete or rename it") from None
+
+
+async def write_status(kube: Kube, plural: str, key: Key, *, status: Json, uid: str | None = None) -> bool:
+    """Write a status as a whole; return whether the object is still there.
+
+    Raises:
+        RefusedError: the object is another one of the same name, or the status breaks the CRD.
+    """
+    body = status_body(plural, key, status=status, uid=uid)
+    return await kube.apply(f"{place(plural, key.namespace, key.name)}/status", body) is not None
+
+
+async def publish_event(kube: Kube, model: ModelState, event: PublishEvent, now: datetime) -> None:
+    """Tell people; the same words about the same model are one event, however often they are said."""
+    words = f"{model.uid}/{event.reason}/{event.message}"
+    name = f"{model.key.name}.{hashlib.sha256(words.encode()).hexdigest()[:16]}"
+    about = {
+        "apiVersion": API_VERSION,
+        "kind": KINDS[MODELS],
+        "namespace": model.key.namespace,
+        "name": model.key.name,
+        "uid": model.uid,
+    }
+    body: Json = {
+        "apiVersion": "events.k8s.io/v1",
+        "kind": "Event",
+        "metadata": {"name": name, "namespace": model.key.namespace, "labels": labels(model)},
+        "eventTime": now.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        "reportingController": "recsys.dev/operator",
+        "reportingInstance": FIELD_MANAGER,
+        "action": "Reconcile",
+        "reason": event.reason[:128],
+        "regarding": about,
+        "note": event.message[:1024],
+        "type": event.severity,
+    }
+    try:
+        await kube.create(f"/apis/events.k8s.io/v1/namespaces/{model.key.namespace}/events", body)
+    except ConflictError:
+        return

@@ -1,0 +1,167 @@
+"""The Ray cluster through its dashboard: jobs, and Serve applications of one declarative config that all models share."""
+
+import asyncio
+import json
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import quote, urlsplit
+from weakref import WeakValueDictionary
+
+import httpx
+
+from recsys_operator.state.actions import DeployApp
+from recsys_operator.state.observed import JobState
+from recsys_operator.world.errors import RefusedError, UnavailableError
+from recsys_operator.world.kube import Json, seen
+from recsys_operator.world.ray_words import read_job
+from recsys_operator.world.serve_config import changed, without
+from recsys_operator.world.serve_config import with_app as merged
+from recsys_schemas.train_job import IngestJob, PreflightJob, TrainJob
+
+CALL_S = 15.0
+PUT_S = 60.0
+"""The first PUT to a fresh head starts Serve's controller and ingress: seconds."""
+_TOKEN_FIELD = "spec.ray.tokenSecretRef"  # noqa: S105 - the name of a field
+_URL_FIELD = "spec.ray.dashboardURL"
+_APPLICATIONS = "/api/serve/applications/"
+_JOBS = "/api/jobs/"
+DRIVER_CPUS = 0.1
+"""A job's driver only steers; what it starts asks for its own."""
+
+
+@dataclass(slots=True)
+class Rays:
+    """What all clusters share: one pool of connections, and one writer of Serve's config for each cluster."""
+
+    http: httpx.AsyncClient
+    training_command: str
+    locks: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary[str, asyncio.Lock])
+
+    def at(self, url: str, token: str) -> "RayCluster":
+        """The cluster behind a dashboard."""
+        lock = self.locks.setdefault(url, asyncio.Lock())
+        return RayCluster(http=self.http, url=url.rstrip("/"), token=token, lock=lock, training_command=self.training_command)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RayCluster:
+    """One Ray cluster; every call has a deadline and may be repeated."""
+
+    http: httpx.AsyncClient
+    url: str
+    token: str = field(repr=False)
+    lock: asyncio.Lock
+    training_command: str
+
+    async def jobs(self, uid8: str) -> Mapping[str, JobState]:
+        """Jobs whose id carries these eight characters of the model's uid."""
+        answer = await self._call("GET", _JOBS)
+        bodies: list[Json] = _json(answer, list)
+        mine = [body for body in bodies if f"-{uid8}-" in (body.get("submission_id") or "")]
+        return {job.id: job for job in map(read_job, mine)}
+
+    async def submit(self, job_id: str, job: IngestJob | TrainJob | PreflightJob) -> None:
+        """Start a job under this id; one submitted before under it, ended or not, is left alone."""
+        body = {
+            "entrypoint": f"{self._command(job)} --job {shlex.quote(job.model_dump_json())}",
+            "submission_id": job_id,
+            "entrypoint_num_cpus": DRIVER_CPUS,
+            "metadata": {"recsys.dev/model": f"{job.model.namespace}/{job.model.name}", "recsys.dev/model-uid": job.model.uid},
+        }
+        try:
+            await self._call("POST", _JOBS, body=body)
+        except (RefusedError, UnavailableError) as error:
+            # Ray answers a duplicate with 500 and a traceback; whether the job is there is what counts.
+            if f"{job_id} already exists" not in str(error) and not await self._exists(job_id):
+                raise
+
+    async def stop(self, job_id: str) -> None:
+        """Ask a job to end; one that has ended or was forgotten is as good."""
+        await self._call("POST", f"{_JOBS}{quote(job_id, safe='')}/stop", missing_ok=True)
+
+    async def forget(self, job_id: str) -> None:
+        """Delete the record of a job that has ended; one that is gone is as good."""
+        await self._call("DELETE", f"{_JOBS}{quote(job_id, safe='')}", missing_ok=True)
+
+    async def serve(self) -> Json:
+        """Serve's details as Ray reports them: applications, http_options and so on."""
+        return _json(await self._call("GET", _APPLICATIONS), dict)
+
+    async def deploy(self, action: DeployApp, *, http_options: Json) -> None:
+        """Put one application into Serve's config, or change it there; `http_options` only count before Serve runs."""
+        async with self.lock:
+            details = await self.serve()
+            await self._put(details, merged(details, action, http_options=http_options))
+
+    async def remove(self, name: str) -> None:
+        """Take one application out of Serve's config."""
+        async with self.lock:
+            details = await self.serve()
+            await self._put(details, without(details, name))
+
+    async def _put(self, details: Json, config: Json) -> None:
+        if changed(details, config):
+            await self._call("PUT", _APPLICATIONS, body=config, within=PUT_S)
+
+    async def _exists(self, job_id: str) -> bool:
+        answer = await self._call("GET", f"{_JOBS}{quote(job_id, safe='')}", missing_ok=True)
+        return answer.status_code != HTTPStatus.NOT_FOUND
+
+    def _command(self, job: IngestJob | TrainJob | PreflightJob) -> str:
+        match job:
+            case IngestJob():
+                return "python -m ray_apps.ingest"
+            case TrainJob():
+                return self.training_command
+            case PreflightJob():
+                return "python -m ray_apps.serving.preflight"
+
+    async def _call(
+        self, method: str, path: str, *, body: Json | None = None, within: float = CALL_S, missing_ok: bool = False
+    ) -> httpx.Response:
+        headers = {"Authorization": f"Bearer {self.token}"}
+        try:
+            async with asyncio.timeout(within):
+                answer = await self.http.request(method, f"{self.url}{path}", json=body, headers=headers, timeout=within)
+        except (httpx.HTTPError, TimeoutError) as error:
+            words = f"{_URL_FIELD}: no Ray dashboard answers at {self.url} within {within:g} s ({method} {path}: {seen(error)})"
+            raise UnavailableError(f"{words}; start the cluster or correct the address") from error
+        if answer.is_success or (missing_ok and answer.status_code == HTTPStatus.NOT_FOUND):
+            return answer
+        raise self._refusal(method, path, answer)
+
+    def _refusal(self, method: str, path: str, answer: httpx.Response) -> RefusedError | UnavailableError:
+        words = f"{method} {self.url}{path}: {answer.status_code} {_last_words(answer.text)}"
+        match answer.status_code:
+            case HTTPStatus.UNAUTHORIZED | HTTPStatus.FORBIDDEN:
+                return RefusedError(f"{_TOKEN_FIELD}: Ray refused the token: {words}; put the cluster's token into the Secret")
+            case HTTPStatus.NOT_FOUND:
+                return RefusedError(f"{_URL_FIELD}: no Ray dashboard is at {self.url}: {words}; correct the address")
+            case code if code == HTTPStatus.TOO_MANY_REQUESTS or code >= HTTPStatus.INTERNAL_SERVER_ERROR:
+                return UnavailableError(f"Ray: {words}")
+            case _:
+                return RefusedError(f"Ray: {words}")
+
+
+def _last_words(text: str) -> str:
+    """Ray's refusals are tracebacks: the cause is in the last lines."""
+    return text.strip()[-600:]
+
+
+def _json(answer: httpx.Response, kind: type[Any]) -> Any:
+    try:
+        body = json.loads(answer.content)
+    except ValueError:
+        body = None
+    if not isinstance(body, kind):
+        words = f"{_URL_FIELD}: {answer.request.url} answers {answer.text[:100]!r}, which Ray's dashboard would not"
+        raise RefusedError(f"{words}; correct the address")
+    return body
+
+
+def is_loopback(url: str) -> bool:
+    """Whether a URL names this machine itself."""
+    return urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1")

@@ -1,0 +1,67 @@
+"""Serve's declarative config, which is always sent as a whole: read, one application changed, all others kept as they are."""
+
+from recsys_operator.state.actions import DeployApp
+from recsys_operator.world.kube import Json
+
+DEPLOYMENT = "Recommender"
+IMPORT_PATH = "ray_apps.serving.app:build"
+_GOING = "DELETING"
+_KEPT = ("proxy_location", "http_options", "grpc_options", "logging_config", "target_capacity")
+
+
+def _others(details: Json, name: str) -> list[Json]:
+    """Configs of the other applications, verbatim; one that is being deleted must not be brought back."""
+    return [
+        body["deployed_app_config"]
+        for other, body in sorted(details.get("applications", {}).items())
+        if other != name and body.get("deployed_app_config") and body.get("status") != _GOING
+    ]
+
+
+def _whole(details: Json, applications: list[Json]) -> Json:
+    kept = {key: details[key] for key in _KEPT if details.get(key) is not None}
+    return kept | {"applications": applications}
+
+
+def app_config(action: DeployApp) -> Json:
+    """One model's application as Serve has it."""
+    deployment: Json = {
+        "name": DEPLOYMENT,
+        "num_replicas": action.replicas,
+        # New code starts a new replica beside each old one: with none beside, one replica would mean seconds without answers.
+        "max_surge_percent": 100,
+        "max_ongoing_requests": 100,
+        "graceful_shutdown_wait_loop_s": 1.0,
+        "graceful_shutdown_timeout_s": 20.0,
+        "health_check_period_s": 5.0,
+        "health_check_timeout_s": 10.0,
+        "user_config": action.record.model_dump(mode="json"),
+    }
+    return {
+        "name": action.name,
+        "route_prefix": action.route_prefix,
+        "import_path": IMPORT_PATH,
+        "args": action.arguments.model_dump(mode="json"),
+        "deployments": [deployment],
+    }
+
+
+def with_app(details: Json, action: DeployApp, *, http_options: Json) -> Json:
+    """The whole config with this application in it."""
+    config = _whole(details, [*_others(details, action.name), app_config(action)])
+    return {"http_options": http_options} | config
+
+
+def without(details: Json, name: str) -> Json:
+    """The whole config without this application."""
+    return _whole(details, _others(details, name))
+
+
+def changed(details: Json, config: Json) -> bool:
+    """Whether sending this config would change any application."""
+    now = {
+        name: body["deployed_app_config"]
+        for name, body in details.get("applications", {}).items()
+        if body.get("deployed_app_config") and body.get("status") != _GOING
+    }
+    return now != {app["name"]: app for app in config["applications"]}

@@ -1,0 +1,58 @@
+"""Everything outside the process that the operator speaks to."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import httpx
+from kubernetes.client import Configuration
+
+from recsys_operator.state.observed import ModelState
+from recsys_operator.world.kafka import Kafka
+from recsys_operator.world.kube import Kube, open_kube
+from recsys_operator.world.ray import RayCluster, Rays
+from recsys_operator.world.registry import Registry
+from recsys_operator.world.tokens import read_key
+
+_THREADS = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """The clients; one set for the whole process."""
+
+    kube: Kube
+    kafka: Kafka
+    rays: Rays
+    registry: Registry
+    http: httpx.AsyncClient
+    """For the replicas."""
+    storage_root: str
+    """Where models that name no storage keep theirs."""
+
+    async def ray(self, model: ModelState) -> RayCluster:
+        """The model's Ray cluster, with the token that its Secret holds now.
+
+        Raises:
+            RefusedError: there is no such Secret, or no such key in it.
+        """
+        token = await read_key(self.kube, model.key.namespace, model.spec.ray.token_secret_ref, "spec.ray.tokenSecretRef")
+        return self.rays.at(model.spec.ray.dashboard_url, token)
+
+
+@asynccontextmanager
+async def open_world(configuration: Configuration, *, storage_root: str, training_command: str) -> AsyncGenerator[World]:
+    """Open the clients, and close them at the end."""
+    # Kafka's client blocks: its calls have threads of their own number, so that a silent broker holds up no other model for long.
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix="world"))
+    kube = open_kube(configuration)
+    limits = httpx.Limits(max_connections=64, max_keepalive_connections=16)
+    http = httpx.AsyncClient(limits=limits, trust_env=False, follow_redirects=False)
+    try:
+        rays = Rays(http=http, training_command=training_command)
+        yield World(kube=kube, kafka=Kafka(), rays=rays, registry=Registry(), http=http, storage_root=storage_root)
+    finally:
+        await http.aclose()
+        await kube.http.aclose()
