@@ -1,0 +1,35 @@
+"""A real Ray head for the tests of this folder; applications in `apps` can be deployed by name."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from recsys_dev import ray, runs
+from recsys_dev.ray import RayHead
+
+HERE = Path(__file__).resolve().parent
+RUNS = HERE.parents[1] / "build" / "run" / "tests"
+
+
+@pytest.fixture(scope="session")
+def ray_head() -> Iterator[RayHead]:
+    """One head for all tests of the session, with Serve running and no application."""
+    run_dir = runs.claim(RUNS / f"ray-{os.getpid()}")
+    head = None
+    try:
+        head = ray.start(run_dir, python_path=[HERE / "apps"], progress=print)
+        yield head
+    finally:
+        if head is not None:
+            head.stop()
+        runs.discard(run_dir)
+
+
+@pytest.fixture
+def rest(ray_head: RayHead) -> Iterator[httpx.Client]:
+    """The head's REST API, with the token."""
+    with ray_head.client(timeout_s=60.0) as client:
+        yield client
