@@ -87,11 +87,7 @@ TWINS: dict[str, tuple[object, str, object]] = {
     "random job ids": (training, "run_prefix", drawn),
     "replicas out of sync hold nothing": (training, "HOLDING", frozenset()),
     "a trigger fires for ever": (training, "in_progress", always(None)),
-    "an edge-triggered handler": (
-        training,
-        "_step_run",
-        lambda word, observed, version: create_without_run(observed) if word == "Submitting" else ORIGINAL_STEP(word, observed, version),
-    ),
+    "an edge-triggered handler": (training, "_step_run", only_on_creation),
     "counters that go missing count as success": (
         reports.Reports,
         "totals",
