@@ -105,6 +105,25 @@ def outputs() -> dict[str, str]:
     return files | {f"docs/reference/{name}.md": f"<!-- {HOW} -->\n\n{text}" for name, text in pages.items()}
 
 
+def released(files: Mapping[str, str]) -> dict[str, str]:
+    """What a release freezes, by its path below `schemas/released/<release>`: events, and artefacts that are kept for years."""
+    kept = [*(f"events/{name}" for name in EVENTS), "artifacts/snapshot_manifest", "artifacts/version_card"]
+    return {f"{name}.schema.json": files[f"schemas/{name}.schema.json"] for name in kept}
+
+
+def freeze(root: Path, release: str, files: Mapping[str, str]) -> int:
+    """Write the frozen copies of a release; refuse to touch one that is there."""
+    folder = root / "schemas" / "released" / release
+    if folder.exists():
+        sys.stderr.write(f"{folder} exists: a release is frozen once; choose the next number\n")
+        return 1
+    for path, text in released(files).items():
+        target = folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text)
+    return 0
+
+
 def repository() -> Path:
     """The root of the checkout that this package is installed from."""
     return Path(__file__).resolve().parents[3]
@@ -120,8 +139,11 @@ def main(argv: list[str] | None = None) -> int:
     arguments = argparse.ArgumentParser(prog="python -m recsys_schemas.generate", description=__doc__)
     arguments.add_argument("--check", action="store_true", help="write nothing; exit 1 naming the files that differ")
     arguments.add_argument("--root", type=Path, default=repository(), help="root of the checkout")
+    arguments.add_argument("--release", metavar="v0.1.0", help="freeze events and kept artefacts below schemas/released/")
     asked = arguments.parse_args(argv)
     files = outputs()
+    if asked.release:
+        return freeze(asked.root, asked.release, files)
     wrong = differing(asked.root, files)
     if asked.check:
         for path in wrong:

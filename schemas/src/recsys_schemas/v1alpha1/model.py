@@ -103,9 +103,7 @@ def default_topics() -> list[Topic]:
 class Kafka(Resource):
     """Where events come from."""
 
-    bootstrap_servers: Annotated[
-        list[Annotated[str, Field(max_length=260, pattern=HOST_AND_PORT)]], Field(min_length=1, max_length=16)
-    ]
+    bootstrap_servers: Annotated[list[Annotated[str, Field(max_length=260, pattern=HOST_AND_PORT)]], Field(min_length=1, max_length=16)]
     """Brokers as host:port."""
     topics: Annotated[
         list[Topic],

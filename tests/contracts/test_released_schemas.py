@@ -1,0 +1,44 @@
+"""What was released stays readable: the present schemas are judged against every frozen release."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from recsys_schemas import generate
+from recsys_schemas.evolution import Breach, compatible
+
+ROOT = Path(__file__).resolve().parents[2]
+RELEASED = ROOT / "schemas" / "released"
+FROZEN = sorted(path.relative_to(RELEASED) for path in RELEASED.rglob("*.schema.json"))
+PRESENT = generate.outputs()
+
+
+def test_the_first_release_froze_every_event_and_what_is_kept_for_years():
+    frozen = {str(path.relative_to("v0.1.0")) for path in FROZEN if path.parts[0] == "v0.1.0"}
+    assert frozen == {f"events/{name}.schema.json" for name in ("watch", "rate", "reco_requests", "reco_responses", "dead_letter")} | {
+        "artifacts/snapshot_manifest.schema.json",
+        "artifacts/version_card.schema.json",
+    }
+
+
+@pytest.mark.parametrize("path", FROZEN, ids=str)
+def test_the_present_schema_may_follow_what_was_released(path: Path):
+    old = json.loads((RELEASED / path).read_text())
+    new = json.loads(PRESENT["schemas/" + str(Path(*path.parts[1:]))])
+    assert [str(violation) for violation in compatible(old, new)] == []
+
+
+@pytest.mark.parametrize("path", FROZEN, ids=str)
+def test_taking_any_field_out_of_a_released_schema_is_noticed(path: Path):
+    schema = json.loads((RELEASED / path).read_text())
+    for field in schema["properties"]:
+        without = schema | {"properties": {name: child for name, child in schema["properties"].items() if name != field}}
+        assert (f".{field}", Breach.REMOVED) in [(v.path, v.breach) for v in compatible(schema, without)]
+
+
+def test_a_release_is_frozen_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert generate.main(["--release", "v9.9.9", "--root", str(tmp_path)]) == 0
+    assert len(list((tmp_path / "schemas/released/v9.9.9").rglob("*.json"))) == len(generate.released(PRESENT))
+    assert generate.main(["--release", "v9.9.9", "--root", str(tmp_path)]) == 1
+    assert "frozen once" in capsys.readouterr().err

@@ -1,0 +1,312 @@
+"""What the API server refuses, and with which words: every rule and every pattern has a resource that breaks it."""
+
+import copy
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from recsys_dev.kubernetes import Cluster, CommandFailedError
+from recsys_schemas.kinds import KINDS, open_api
+from recsys_schemas.structural import RULES
+
+DEFINITIONS = Path(__file__).resolve().parents[2] / "charts" / "recsys-operator" / "files" / "crds"
+API = "recsys.dev/v1alpha1"
+
+TOPICS = [{"name": "watch", "role": "Watch"}, {"name": "asked", "role": "Requests"}, {"name": "answered", "role": "Responses"}]
+REFERENCE = {"name": "movies", "uid": "8a7d3f1e"}
+SPECS: dict[str, Any] = {
+    "RecommenderModel": {"ray": {"dashboardURL": "http://127.0.0.1:8265"}, "kafka": {"bootstrapServers": ["127.0.0.1:9092"]}},
+    "RecommenderModelVersion": {
+        "modelRef": REFERENCE,
+        "cause": {"trigger": "Initial", "detail": "1000 rows"},
+        "snapshot": {"sequence": 3, "rows": 1000},
+        "storageURI": "file:///var/lib/recsys",
+        "algorithm": "ALS",
+        "seed": 42,
+    },
+    "RecommenderRollout": {
+        "modelRef": REFERENCE,
+        "stable": {"name": "movies-000001", "digest": "sha256:01"},
+        "candidate": {"name": "movies-000002", "digest": "sha256:02"},
+        "steps": [{"setWeight": 5}, {"setWeight": 50}],
+        "analysis": {},
+    },
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Broken:
+    """A resource that differs from a good one at one path, what in the schema it breaks, and the words that must come back."""
+
+    kind: str = "RecommenderModel"
+    at: str
+    value: Any
+    breaks: str = ""
+    says: tuple[str, ...]
+    before: dict[str, Any] = field(default_factory=dict[str, Any])
+
+
+def rm(at: str, value: Any, *says: str, breaks: str = "") -> Broken:
+    return Broken(at=at, value=value, says=says, breaks=breaks)
+
+
+def topics(**change: Any) -> list[dict[str, Any]]:
+    return [TOPICS[0] | change, *TOPICS[1:]]
+
+
+def gate(**change: Any) -> list[dict[str, Any]]:
+    return [{"name": "g", "metric": "ndcg@10", "atLeast": 0.1} | change]
+
+
+CREATED = {
+    "a name too long": rm(
+        "metadata.name", "m" * 41, "metadata.name must be 40 characters or fewer", "m" * 41, breaks="metadata.name must be 40"
+    ),
+    "a name with a dot": rm("metadata.name", "a.b", "letters, digits and -", "seen a.b", breaks="metadata.name must be a DNS-1035"),
+    "a name with a digit first": rm("metadata.name", "1a", "a letter first", "seen 1a"),
+    "a dashboard without a scheme": rm(
+        "spec.ray.dashboardURL", "127.0.0.1:8265", "spec.ray.dashboardURL", '"127.0.0.1:8265"', "^https?://", breaks="pattern"
+    ),
+    "a dashboard with an invisible space": rm("spec.ray.dashboardURL", "http://a\u00a0b", "spec.ray.dashboardURL", "^https?://"),
+    "an ingress that is not HTTP": rm("spec.ray.servingURL", "ftp://x", "spec.ray.servingURL", '"ftp://x"', "^https?://", breaks="pattern"),
+    "a Secret without a name": rm("spec.ray.tokenSecretRef", {"key": "k"}, "spec.ray.tokenSecretRef.name", "Required value"),
+    "a broker without a port": rm(
+        "spec.kafka.bootstrapServers", ["kafka"], "spec.kafka.bootstrapServers[0]", '"kafka"', ":[1-9][0-9]{0,4}$", breaks="[]pattern"
+    ),
+    "no brokers": rm("spec.kafka.bootstrapServers", [], "spec.kafka.bootstrapServers", "at least 1 items"),
+    "a topic that cannot be named so": rm(
+        "spec.kafka.topics", topics(name="a b"), "spec.kafka.topics[0].name", '"a b"', "^[a-zA-Z0-9._-]+$", breaks="[].namepattern"
+    ),
+    "two topics of one name": rm("spec.kafka.topics", [*TOPICS, TOPICS[0]], "spec.kafka.topics[3]", "Duplicate value", '"watch"'),
+    "an unknown role": rm("spec.kafka.topics", topics(role="Clicks"), "spec.kafka.topics[0].role", '"Clicks"', '"Watch", "Rate"'),
+    "replication factor 2 with three in sync": rm(
+        "spec.kafka.topics",
+        topics(replicas=2, minInsyncReplicas=3),
+        "spec.kafka.topics[0]",
+        "topic watch: minInsyncReplicas 3 exceeds replicas 2",
+        "lower minInsyncReplicas or raise replicas",
+        breaks="[]minInsyncReplicas must not exceed",
+    ),
+    "as many in sync as there are": rm(
+        "spec.kafka.topics",
+        topics(replicas=3, minInsyncReplicas=3),
+        "topic watch: with minInsyncReplicas and replicas both 3 one broker restart stops all writes",
+        breaks="[]with minInsyncReplicas equal",
+    ),
+    "no events at all": rm(
+        "spec.kafka.topics",
+        [*TOPICS[1:], {"name": "more", "role": "Responses"}],
+        "at least one topic must have the role Watch or Rate",
+        breaks="topics: at least one",
+    ),
+    "no topic of questions": rm(
+        "spec.kafka.topics",
+        [TOPICS[0], TOPICS[2], {"name": "rate", "role": "Rate"}],
+        "exactly one topic must have the role Requests",
+        breaks="topics: exactly one topic must have the role Requests",
+    ),
+    "no topic of answers": rm(
+        "spec.kafka.topics",
+        [*TOPICS[:2], {"name": "rate", "role": "Rate"}],
+        "exactly one topic must have the role Responses",
+        breaks="topics: exactly one topic must have the role Responses",
+    ),
+    "two topics of watching": rm(
+        "spec.kafka.topics",
+        [*TOPICS, {"name": "more", "role": "Watch"}],
+        "at most one topic may have the role Watch",
+        breaks="topics: at most one topic may have the role Watch",
+    ),
+    "two topics of rating": rm(
+        "spec.kafka.topics",
+        [*TOPICS, {"name": "r1", "role": "Rate"}, {"name": "r2", "role": "Rate"}],
+        "at most one topic may have the role Rate",
+        breaks="topics: at most one topic may have the role Rate",
+    ),
+    "a storage that is a path": rm(
+        "spec.data.snapshot.storageURI", "/var/x", "spec.data.snapshot.storageURI", '"/var/x"', "file:///", breaks="pattern"
+    ),
+    "an unknown algorithm": rm("spec.model.algorithm", "BPR", "spec.model.algorithm", '"BPR"', '"ALS", "ItemItem", "Popularity"'),
+    "a baseline twice": rm("spec.model.baselines", ["ALS", "ALS"], "spec.model.baselines[1]", "Duplicate value"),
+    "a number as text": rm("spec.model.hyperparameters", {"factors": "64"}, "spec.model.hyperparameters.factors", "type integer"),
+    "a confidence of nothing": rm("spec.model.hyperparameters", {"alpha": 0}, "spec.model.hyperparameters.alpha", "greater than 0"),
+    "a gate without a bound": rm(
+        "spec.gates", [{"name": "g", "metric": "hr@10"}], "spec.gates[0]", "gate g: set exactly one of atLeast, atMost, seen none"
+    ),
+    "a gate with two bounds": rm("spec.gates", gate(atMost=1), "gate g", "seen both", breaks="[]set exactly one of atLeast"),
+    "a gate that cannot be named so": rm("spec.gates", gate(name="G"), "spec.gates[0].name", '"G"', "^[a-z]", breaks="[].namepattern"),
+    "an unknown metric": rm("spec.gates", gate(metric="ndcg@5"), "spec.gates[0].metric", '"ndcg@5"', '"ndcg@10"'),
+    "an unknown comparison": rm("spec.gates", gate(relativeTo="Yesterday"), "spec.gates[0].relativeTo", '"Champion"'),
+    "weights that fall": rm(
+        "spec.rollout.steps",
+        [{"setWeight": 25}, {"pause": {"seconds": 5}}, {"setWeight": 5}],
+        "spec.rollout.steps",
+        "setWeight must not fall",
+        "order the weights upwards",
+        breaks="steps: setWeight must not fall",
+    ),
+    "a rollout that begins with waiting": rm(
+        "spec.rollout.steps", [{"pause": {"seconds": 5}}], "put a setWeight before it", breaks="steps: the first step must be a setWeight"
+    ),
+    "a step of two verbs": rm(
+        "spec.rollout.steps",
+        [{"setWeight": 5, "pause": {"seconds": 5}}],
+        "spec.rollout.steps[0]",
+        "exactly one of setWeight, pause in a step, seen both",
+        breaks="[]exactly one of setWeight, pause",
+    ),
+    "a step of no verb": rm("spec.rollout.steps", [{"setWeight": 5}, {}], "spec.rollout.steps[1]", "seen none"),
+    "a step to everybody": rm("spec.rollout.steps", [{"setWeight": 100}], "spec.rollout.steps[0].setWeight", "100", "equal to 99"),
+    "an error probability of a half": rm("spec.rollout.analysis.alpha", 0.5, "spec.rollout.analysis.alpha", "less than 0.5"),
+    "a relative route": rm("spec.serving.routePrefix", "movies", "spec.serving.routePrefix", '"movies"', "^/", breaks="pattern"),
+    "no replicas": rm("spec.serving.replicas", 0, "spec.serving.replicas", "greater than or equal to 1"),
+    "a misspelt field": rm("spec.servng", {}, 'unknown field "spec.servng"'),
+    "no Kafka": rm("spec.kafka", None, "spec.kafka", "Required value"),
+    "a rollout with a step of two verbs": Broken(
+        kind="RecommenderRollout",
+        at="spec.steps",
+        value=[{"setWeight": 5, "pause": {"seconds": 5}}],
+        says=("spec.steps[0]", "exactly one of setWeight, pause"),
+        breaks="[]exactly one of setWeight, pause",
+    ),
+    "a rollout of unknown promotion": Broken(
+        kind="RecommenderRollout", at="spec.control", value={"promote": "Half"}, says=("spec.control.promote", '"None", "Full"')
+    ),
+    "a version of an unknown cause": Broken(
+        kind="RecommenderModelVersion", at="spec.cause.trigger", value="Whim", says=("spec.cause.trigger", '"Whim"', '"Initial"')
+    ),
+}
+
+FIXED = {
+    "partitions lowered": Broken(
+        at="spec.kafka.topics",
+        before={"spec.kafka.topics": topics(partitions=6)},
+        value=topics(partitions=3),
+        says=("spec.kafka.topics[0]", "topic watch: partitions cannot be lowered", "Kafka cannot remove partitions"),
+        breaks="[]partitions cannot be lowered",
+    ),
+    "a topic of another role": Broken(
+        at="spec.kafka.topics",
+        before={"spec.kafka.topics": TOPICS},
+        value=topics(role="Rate"),
+        says=("topic watch: role cannot be changed from Watch to Rate", "a topic of its own"),
+        breaks="[]role of a topic cannot be changed",
+    ),
+    "another storage": Broken(
+        at="spec.data.snapshot.storageURI",
+        before={"spec.data.snapshot.storageURI": "file:///a"},
+        value="s3://b/c",
+        says=('data.snapshot.storageURI cannot be changed from "file:///a" to "s3://b/c"', "make another model"),
+        breaks="spec#data.snapshot.storageURI cannot be changed",
+    ),
+    "a storage set later": Broken(at="spec.data.snapshot.storageURI", value="s3://b/c", says=('cannot be changed from "" to "s3://b/c"',)),
+    "a version rewritten": Broken(
+        kind="RecommenderModelVersion",
+        at="spec.seed",
+        value=43,
+        says=("spec", "a version's spec is immutable"),
+        breaks="spec#a version's spec is immutable",
+    ),
+    "a rollout's candidate exchanged": Broken(
+        kind="RecommenderRollout",
+        at="spec.candidate.digest",
+        value="sha256:03",
+        says=("only spec.control of a rollout may be changed",),
+        breaks="spec#only spec.control",
+    ),
+    "a rollout's stable version left out": Broken(
+        kind="RecommenderRollout", at="spec.stable", value=None, says=("only spec.control of a rollout may be changed",)
+    ),
+    "a rollout's steps shortened": Broken(
+        kind="RecommenderRollout", at="spec.steps", value=[{"setWeight": 50}], says=("only spec.control of a rollout may be changed",)
+    ),
+    "a rollout's evidence cheapened": Broken(
+        kind="RecommenderRollout", at="spec.analysis.minimumRequests", value=1, says=("only spec.control of a rollout may be changed",)
+    ),
+    "a rollout's model exchanged": Broken(
+        kind="RecommenderRollout", at="spec.modelRef.name", value="other", says=("only spec.control of a rollout may be changed",)
+    ),
+    "a rollout's deadline moved": Broken(
+        kind="RecommenderRollout", at="spec.progressDeadlineSeconds", value=9, says=("only spec.control of a rollout may be changed",)
+    ),
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def definitions(cluster: Cluster) -> None:
+    cluster.kubectl("apply", "--server-side", "-f", str(DEFINITIONS))
+    cluster.kubectl("wait", "--for=condition=Established", "-f", str(DEFINITIONS), "--timeout=60s")
+
+
+def good(kind: str, name: str = "movies") -> dict[str, Any]:
+    return {"apiVersion": API, "kind": kind, "metadata": {"name": name}, "spec": copy.deepcopy(SPECS[kind])}
+
+
+def put(document: dict[str, Any], at: str, value: Any) -> dict[str, Any]:
+    """Set what stands at a path, or take it away (None)."""
+    node = document
+    *parents, last = at.split(".")
+    for key in parents:
+        node = node.setdefault(key, {})
+    if value is None:
+        node.pop(last, None)
+    else:
+        node[last] = value
+    return document
+
+
+@pytest.mark.parametrize("kind", [kind.name for kind in KINDS])
+def test_what_the_tables_begin_from_is_admitted(cluster: Cluster, namespace: str, kind: str):
+    cluster.kubectl("create", "-n", namespace, "-f", "-", input=json.dumps(good(kind)))
+
+
+@pytest.mark.parametrize("row", CREATED.values(), ids=CREATED.keys())
+def test_a_resource_that_breaks_a_rule_is_refused_in_words_that_help(cluster: Cluster, row: Broken):
+    document = put(good(row.kind), row.at, row.value)
+    with pytest.raises(CommandFailedError) as refused:
+        cluster.kubectl("create", "--dry-run=server", "-f", "-", input=json.dumps(document))
+    assert [words for words in row.says if words not in refused.value.stderr] == [], refused.value.stderr
+
+
+@pytest.mark.parametrize("row", FIXED.values(), ids=FIXED.keys())
+def test_a_change_that_must_not_be_is_refused_in_words_that_help(cluster: Cluster, namespace: str, row: Broken):
+    document = good(row.kind)
+    for at, value in row.before.items():
+        put(document, at, value)
+    cluster.kubectl("create", "-n", namespace, "-f", "-", input=json.dumps(document))
+    with pytest.raises(CommandFailedError) as refused:
+        cluster.kubectl("replace", "-n", namespace, "-f", "-", input=json.dumps(put(document, row.at, row.value)))
+    assert [words for words in row.says if words not in refused.value.stderr] == [], refused.value.stderr
+
+
+def stated(schema: dict[str, Any], path: str) -> Iterator[str]:
+    """Every rule and pattern of a schema, as `path#words`."""
+    yield from (f"{path}#{rule['message']}" for rule in schema.get(RULES, []))
+    if "pattern" in schema:
+        yield f"{path}#pattern"
+    for name, child in schema.get("properties", {}).items():
+        yield from stated(child, f"{path}.{name}".removeprefix("."))
+    if "items" in schema:
+        yield from stated(schema["items"], f"{path}[]")
+
+
+def broken(row: Broken) -> str:
+    """What a row breaks, as `path#words`; rules on a part below `at` name the part first."""
+    if row.at == "metadata.name":
+        return f"#{row.breaks}"
+    if "#" in row.breaks:
+        return row.breaks
+    part = next((part for part in ("[].name", "[]") if row.breaks.startswith(part)), "")
+    return f"{row.at}{part}#{row.breaks.removeprefix(part)}"
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+def test_every_rule_and_every_pattern_has_a_resource_that_breaks_it(kind: Any):
+    rows = [broken(row) for row in (*CREATED.values(), *FIXED.values()) if row.kind == kind.name and row.breaks]
+    spec = {"type": "object", "properties": {"spec": open_api(kind)["properties"]["spec"]}, RULES: open_api(kind).get(RULES, [])}
+    untested = [words for words in stated(spec, "") if not any(words.startswith(row) for row in rows)]
+    assert untested == []
