@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from recsys_operator.plan import gates, moves, names, plan, reports, rollout, serving, shares, topics, training, weighing
+from recsys_operator.plan import due, gates, moves, names, plan, reports, rollout, runs, serving, shares, topics, training, weighing
 from recsys_operator.state.actions import Action, SubmitJob
 from recsys_operator.state.observed import Observed, RolloutState, VersionState
 from recsys_schemas.serving_api import Arm, ServingRecord
@@ -65,13 +65,12 @@ def skip_a_step(now: moves.Walk, step: int, words: str) -> tuple[Action, ...]:
     return ORIGINAL_ENTER(now, min(step + 1, len(now.rollout.spec.steps) - 1), words)
 
 
-def only_on_creation(word: training.Training, observed: Observed, version: VersionState) -> tuple[Action, ...]:
+def only_on_creation(observed: Observed, version: VersionState) -> tuple[Action, ...]:
     """An edge-triggered handler: the run is started by the event of creation, which was lost."""
-    found = ORIGINAL_STEP(word, observed, version)
-    return tuple(action for action in found if not isinstance(action, SubmitJob)) if word == "Submitting" else found
+    return tuple(action for action in runs.submit(observed, version) if not isinstance(action, SubmitJob))
 
 
-ORIGINAL_RECORD, ORIGINAL_ARMS, ORIGINAL_ENTER, ORIGINAL_STEP = serving.record, shares.arms, moves.enter, training._step_run
+ORIGINAL_RECORD, ORIGINAL_ARMS, ORIGINAL_ENTER = serving.record, shares.arms, moves.enter
 
 FINE = ArmTotals(requests=1000, impressions=1000, rewards=300)
 
@@ -82,12 +81,12 @@ TWINS: dict[str, tuple[object, str, object]] = {
     "gates always pass": (gates, "passed", always(True)),
     "an epoch that does not grow": (serving, "record", frozen_epoch),
     "shares that do not sum to 100": (shares, "arms", lopsided),
-    "a version takes the first free number": (training, "version_name", first_free),
+    "a version takes the first free number": (due, "version_name", first_free),
     "a step is skipped": (moves, "enter", skip_a_step),
-    "random job ids": (training, "run_prefix", drawn),
-    "replicas out of sync hold nothing": (training, "HOLDING", frozenset()),
+    "random job ids": (runs, "run_prefix", drawn),
+    "replicas out of sync hold nothing": (due, "HOLDING", frozenset()),
     "a trigger fires for ever": (training, "in_progress", always(None)),
-    "an edge-triggered handler": (training, "_step_run", only_on_creation),
+    "an edge-triggered handler": (training, "_STEPS", training._STEPS | {training.Training.SUBMITTING: only_on_creation}),
     "counters that go missing count as success": (
         reports.Reports,
         "totals",
@@ -113,4 +112,4 @@ def test_the_twins_break_what_exists():
     assert all(hasattr(where, name) for where, name, _ in TWINS.values())
     assert plan.plan is not None
     assert topics.HOLDING
-    assert names.version_name is training.version_name
+    assert names.version_name is due.version_name

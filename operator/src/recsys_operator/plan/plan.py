@@ -31,7 +31,7 @@ def plan(observed: Observed) -> Plan:
         return _farewell(observed)
     seen = topics.judge(observed)
     parts = [topics.act(seen, observed), ingest.act(ingest.judge(observed, seen), observed)]
-    parts.append(training.act(training.judge(observed, seen), observed))
+    parts.append(training.act(training.judge(observed, seen), observed, seen))
     walk = rollout.act(rollout.judge(observed, seen), observed)
     written = next((action.status for action in walk.actions if isinstance(action, WriteRolloutStatus)), None)
     parts += [walk, serving.act(serving.judge(observed, seen, written), observed, written)]

@@ -1,0 +1,96 @@
+"""Due: whether another version should be trained now, and why; each trigger fires at most once for one snapshot."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from recsys_operator.plan import shares
+from recsys_operator.plan.names import version_name
+from recsys_operator.plan.topics import HOLDING, Topics
+from recsys_operator.state.actions import Action, CreateVersion, PublishEvent
+from recsys_operator.state.observed import Observed, Unavailable
+from recsys_schemas.snapshot import SnapshotManifest
+from recsys_schemas.v1alpha1.version import Cause, ModelReference, SnapshotReference, VersionPhase, VersionSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Due:
+    """Why a version is due."""
+
+    cause: Cause
+    manifest: SnapshotManifest
+
+
+def due(observed: Observed) -> Due | None:
+    """Whether a version is due, and why: each trigger fires at most once for one snapshot."""
+    manifest = observed.manifest
+    if manifest is None or isinstance(manifest, Unavailable):
+        return None
+    spec, last = observed.model.spec, observed.versions[-1] if observed.versions else None
+    if last is None:
+        if manifest.rows < spec.training.initial_records:
+            return None
+        detail = f"{manifest.rows} rows, at least spec.training.initialRecords {spec.training.initial_records}"
+        return Due(cause=Cause(trigger="Initial", detail=detail), manifest=manifest)
+    asked = (spec.model.algorithm, spec.model.hyperparameters, spec.model.seed, tuple(spec.model.baselines))
+    made = (last.spec.algorithm, last.spec.hyperparameters, last.spec.seed, tuple(last.spec.baselines))
+    fresh = manifest.rows - last.spec.snapshot.rows
+    if asked != made:
+        detail = f"spec.model asks for {spec.model.algorithm} with seed {spec.model.seed}; {last.name} was made otherwise"
+        return Due(cause=Cause(trigger="SpecChanged", detail=detail), manifest=manifest)
+    if fresh >= spec.training.new_records:
+        detail = f"{fresh} new rows since {last.name}, at least spec.training.newRecords {spec.training.new_records}"
+        return Due(cause=Cause(trigger="NewData", detail=detail), manifest=manifest)
+    return None
+
+
+def held(observed: Observed, topics: Topics) -> str | None:
+    """Why a version that is due must wait, or None."""
+    until = _held_until(observed)
+    if topics in HOLDING:
+        return "replicas are out of sync, or the brokers cannot be asked"
+    if _too_many_dead_letters(observed):
+        return "too many records fit no schema"
+    if any(version.status.phase is VersionPhase.CANDIDATE for version in observed.versions):
+        return "a rollout is under way"
+    if until is not None and observed.now < until:
+        return f"cooling down until {until:%Y-%m-%dT%H:%M:%SZ}"
+    return None
+
+
+def _held_until(observed: Observed) -> datetime | None:
+    """End of the cooldown after the last run, or after the last roll-back."""
+    spec = observed.model.spec
+    ends = [version.created_at + timedelta(seconds=spec.training.cooldown_seconds) for version in observed.versions[-1:]]
+    pause = timedelta(seconds=spec.rollout.on_failure.cooldown_seconds)
+    back = [r.status.ended_at for r in observed.rollouts[-1:] if r.status.phase in ("RolledBack", "Aborted")]
+    return max([*ends, *(ended + pause for ended in back if ended)], default=None)
+
+
+def _too_many_dead_letters(observed: Observed) -> bool:
+    manifest = observed.manifest
+    if manifest is None or isinstance(manifest, Unavailable):
+        return False
+    total = manifest.rows + manifest.dead_letters
+    return manifest.dead_letters > total * observed.model.spec.data.snapshot.max_dead_letter_fraction
+
+
+def create(observed: Observed) -> tuple[Action, ...]:
+    """Make the version that is due; its spec says what it is made from and why."""
+    reason = due(observed)
+    assert reason is not None
+    model, spec, name = observed.model, observed.model.spec, version_name(observed)
+    champion = shares.champion(observed)
+    made = VersionSpec(
+        model_ref=ModelReference(name=model.key.name, uid=model.uid),
+        cause=reason.cause,
+        snapshot=SnapshotReference(sequence=reason.manifest.sequence, rows=reason.manifest.rows),
+        storage_uri=model.storage_uri,
+        algorithm=spec.model.algorithm,
+        hyperparameters=spec.model.hyperparameters,
+        baselines=list(spec.model.baselines),
+        seed=spec.model.seed,
+        num_workers=spec.training.num_workers,
+        parent=champion.name if champion else None,
+    )
+    words = f"{name} is trained on snapshot {reason.manifest.sequence}: {reason.cause.detail}"
+    return CreateVersion(name=name, spec=made), PublishEvent(reason="TrainingDue", message=words)
