@@ -27,7 +27,7 @@ class ALS:
     name: ClassVar[str] = "ALS"
     parameters: ClassVar[Mapping[str, Parameter]] = {
         "factors": Parameter(default=64, low=1, high=1024),
-        "alpha": Parameter(default=2.0, low=0.0, high=10_000.0),
+        "alpha": Parameter(default=1.0, low=0.0, high=10_000.0),
         "regularization": Parameter(default=10.0, low=0.0, high=10_000.0),
         "iterations": Parameter(default=15, low=1, high=500),
     }

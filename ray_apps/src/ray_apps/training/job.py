@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from importlib.metadata import version as installed
 from pathlib import Path
 
+from threadpoolctl import threadpool_limits
+
 from ray_apps.algorithms import ALGORITHMS, Algorithms, load_model
 from ray_apps.algorithms.recommender import Recommender
 from ray_apps.stores.objects import StorageError, Store, open_store
@@ -46,9 +48,10 @@ def run(job: TrainJob, algorithms: Algorithms = ALGORITHMS, *, written: Algorith
             return existing
         asked_of(job, algorithms)
         dataset = read_dataset(open_snapshot(store, job.snapshot_sequence))
-        with tempfile.TemporaryDirectory(prefix="champion-") as cache:
+        # One thread: a worker has one CPU, and sums in another order would be other bytes.
+        with threadpool_limits(1), tempfile.TemporaryDirectory(prefix="champion-") as cache:
             comparison = compare(job, dataset, algorithms, standing(store, job, Path(cache)))
-        serves = relearn(job, dataset, written or algorithms)
+            serves = relearn(job, dataset, written or algorithms)
         return write(job, dataset, comparison, serves, worker)
     except (StorageError, ArtefactRefused) as error:
         raise TrainingRefused(Refusal.STORAGE, str(error)) from error
