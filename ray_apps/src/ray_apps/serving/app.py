@@ -84,6 +84,7 @@ class Recommender:
     def reconfigure(self, user_config: Any) -> None:
         """Take the ServingRecord in `user_config`. Swaps pointers; never raises, for Ray Serve would stop the replica."""
         if self._replica.arms.apply(user_config):
+            self._reporter.nudge()
             logger.info("record taken", extra={"event": "RecordTaken", "epoch": user_config["epoch"]})
 
     def check_health(self) -> None:

@@ -26,7 +26,8 @@ class Reporter:
         self._report = report
         self._board: ActorHandle[Board] | None = None
         self._lost = False
-        self._stop = threading.Event()
+        self._stopping = False
+        self._wake = threading.Event()
         self._thread = threading.Thread(target=self._run, name="reporter", daemon=True)
         self._thread.start()
 
@@ -38,9 +39,14 @@ class Reporter:
         """
         return await asyncio.wait_for(asyncio.to_thread(self._evidence), timeout=3 * DEADLINE_SECONDS)
 
+    def nudge(self) -> None:
+        """Report now rather than at the next second; does not wait."""
+        self._wake.set()
+
     def close(self) -> None:
         """Report a last time and stop."""
-        self._stop.set()
+        self._stopping = True
+        self._wake.set()
         self._thread.join(timeout=2 * DEADLINE_SECONDS)
 
     def _evidence(self) -> EvidenceResponse:
@@ -51,7 +57,9 @@ class Reporter:
 
     def _run(self) -> None:
         while True:
-            stopping = self._stop.wait(PERIOD_SECONDS)
+            self._wake.wait(PERIOD_SECONDS)
+            self._wake.clear()
+            stopping = self._stopping
             try:
                 self._push()
             except Exception as error:  # noqa: BLE001 - whatever Ray raises, the next second tries again
