@@ -49,7 +49,7 @@ test: $(VENV) ## All tests on real parts (20 min; 15 min more the first time): A
 	@echo "All tests: fast ones, then a real Kubernetes API, Kafka brokers and Ray, all on loopback."
 	@echo "It takes up to 20 min on 2 cores; the first time 10 to 15 min more, to build Kubernetes and fetch Kafka and Ray."
 	@$(MAKE) tools
-	@$(PYTEST) tests --ignore=tests/bench --ignore=tests/chaos $(ARGS)
+	@$(PYTEST) tests --ignore=tests/bench $(ARGS)
 
 .PHONY: test-unit
 test-unit: $(VENV) ## Units, properties and simulated worlds: no real parts, under 1 min.
@@ -73,13 +73,19 @@ test-ray: $(VENV) ## Tests on a real Ray (5 min).
 test-e2e: tools ## The demo, shortened, as a test (6 min).
 	@$(PYTEST) tests/e2e $(ARGS)
 
+# Each tests/chaos/*_kill.py ends with 0 when the end state is exact; with --twin, when its broken twin was caught.
 .PHONY: chaos-line
-chaos-line: tools ## Kill each part at N=20 random moments of the line; the end must be the same (hours for N=20).
-	@N='$(N)' $(PYTEST) tests/chaos --timeout=0 -s $(ARGS)
+chaos-line: tools ## Kill each part at N=20 random moments of the line; the end must be the same, and broken twins be caught.
+	@for part in tests/chaos/*_kill.py; do \
+	    echo "== $$part: $(N) kills"; PYTHONPATH=tests $(PYTHON) $$part --kills $(N) $(ARGS); \
+	    echo "== $$part: its broken twin"; PYTHONPATH=tests $(PYTHON) $$part --kills $(N) --twin $(ARGS); \
+	done
 
 .PHONY: bench
 bench: tools ## Measure ingest, training and serving against the bare parts in the same run.
-	@$(PYTEST) tests/bench --timeout=0 -s $(ARGS)
+	@for part in $$(grep -l __main__ tests/bench/*.py); do \
+	    echo "== $$part"; PYTHONPATH=tests $(PYTHON) -m bench.$$(basename $$part .py) $(ARGS); \
+	done
 
 .PHONY: lint
 lint: $(VENV) ## Style, types, layers, generated files, chart.
