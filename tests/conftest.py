@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from recsys_dev import kafka, runs
+from recsys_dev import kafka, objects, runs
 
 RUNS = Path(__file__).resolve().parents[1] / "build" / "run" / "tests"
 
@@ -22,4 +22,18 @@ def brokers() -> Iterator[kafka.Brokers]:
     finally:
         if cluster is not None:
             cluster.stop()
+        runs.discard(run_dir)
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[objects.ObjectStore]:
+    """A real S3 server of this session's own, which asks for credentials."""
+    run_dir = runs.claim(RUNS / f"objects-{os.getpid()}")
+    store = None
+    try:
+        store = objects.start(run_dir, progress=print)
+        yield store
+    finally:
+        if store is not None:
+            store.stop()
         runs.discard(run_dir)

@@ -5,7 +5,7 @@ import os
 import signal
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -35,7 +35,7 @@ class RayHead:
     """
 
     dashboard_url: str
-    token: str
+    token: str = field(repr=False)
     serve_port: int
     serve_host: str = LOOPBACK
     address: str | None = None
