@@ -109,14 +109,14 @@ async def _apply_to_kubernetes(  # noqa: C901 - one line for each action
             await create_owned(kube, model, VERSIONS, action.name, action.spec)
         case WriteVersionStatus():
             if all(version.name != action.name or version.status != action.status for version in observed.versions):
-                await write_status(kube, VERSIONS, _beside(model, action.name), status=dump(action.status))
+                await write_status(kube, VERSIONS, _beside(model, action.name), status=dump(action.status), uid=model.uid)
         case DeleteVersion():
             await _delete(world, observed, action.name)
         case CreateRollout():
             await create_owned(kube, model, ROLLOUTS, action.name, action.spec)
         case WriteRolloutStatus():
             if all(rollout.name != action.name or rollout.status != action.status for rollout in observed.rollouts):
-                await write_status(kube, ROLLOUTS, _beside(model, action.name), status=dump(action.status))
+                await write_status(kube, ROLLOUTS, _beside(model, action.name), status=dump(action.status), uid=model.uid)
         case PublishEvent():
             await publish_event(kube, model, action, observed.now)
         case _:

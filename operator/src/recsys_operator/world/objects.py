@@ -85,9 +85,9 @@ def dump(value: BaseModel) -> Json:
     return value.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
-def status_body(plural: str, key: Key, *, status: Json, uid: str | None = None) -> Json:
-    """What server-side apply sends; with a uid it is refused for another object of the same name."""
-    metadata = {"name": key.name, "namespace": key.namespace} | ({"uid": uid} if uid else {})
+def status_body(plural: str, key: Key, *, status: Json, resource_version: str) -> Json:
+    """What server-side apply sends; it is refused when the object has changed since that version."""
+    metadata = {"name": key.name, "namespace": key.namespace, "resourceVersion": resource_version}
     return {"apiVersion": API_VERSION, "kind": KINDS[plural], "metadata": metadata, "status": status}
 
 

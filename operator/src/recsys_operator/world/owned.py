@@ -84,14 +84,26 @@ async def _create(kube: Kube, model: ModelState, path: str, name: str, body: Jso
         raise RefusedError(f"{words}; delete or rename it") from None
 
 
-async def write_status(kube: Kube, plural: str, key: Key, *, status: Json, uid: str | None = None) -> bool:
-    """Write a status as a whole; return whether the object is still there.
+async def write_status(kube: Kube, plural: str, key: Key, *, status: Json, uid: str) -> bool:
+    """Write a status as a whole; return whether the object, or one that the same owner has made again, is still there.
 
     Raises:
-        RefusedError: the object is another one of the same name, or the status breaks the CRD.
+        RefusedError: the status breaks the CRD.
+        UnavailableError: the object changed each time that we tried.
     """
-    body = status_body(plural, key, status=status, uid=uid)
-    return await kube.apply(f"{place(plural, key.namespace, key.name)}/status", body) is not None
+    path = place(plural, key.namespace, key.name)
+    for _ in range(_ATTEMPTS):
+        body = await kube.get(path)
+        # The API server ignores a uid in what is applied to a status, so another object of this name is ruled out here,
+        # and one that comes between by the resourceVersion.
+        if body is None or uid not in (body["metadata"]["uid"], owner_uid(body)):
+            return False
+        wanted = status_body(plural, key, status=status, resource_version=body["metadata"]["resourceVersion"])
+        try:
+            return await kube.apply(f"{path}/status", wanted) is not None
+        except ConflictError:
+            continue
+    raise UnavailableError(f"{path}: changed by others {_ATTEMPTS} times while its status was to be written")
 
 
 async def publish_event(kube: Kube, model: ModelState, event: PublishEvent, now: datetime) -> None:
