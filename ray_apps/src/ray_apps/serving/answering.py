@@ -36,7 +36,7 @@ class Answer:
 async def answer(serving: Serving, request: RecommendationRequest, tallies: Tallies, timeout_ms: float) -> Answer | None:
     """Answer from the arm that the user is assigned to, or from what stands behind it; None when no arm is mapped.
 
-    A failure is counted against the assigned arm. Whoever answers gets the impression.
+    A failure is counted against the assigned arm. The impression is whoever's answered, and is counted when it is ripe.
     """
     stable = serving.stable
     if stable is None or serving.split is None:
@@ -65,7 +65,6 @@ async def answer(serving: Serving, request: RecommendationRequest, tallies: Tall
             reason=Reason.FALLBACK,
             epoch=serving.record.epoch,
         )
-    tallies.of(by.name).impressions += 1
     variant = Variant.STABLE if by is stable else Variant.CANDIDATE
     return Answer(items=ranked.items, version=by.name, variant=variant, reason=ranked.reason, epoch=serving.record.epoch)
 
@@ -91,9 +90,7 @@ async def attempt(arm: LoadedArm, request: RecommendationRequest, budget_ms: flo
         raise
     except Exception as error:  # whatever a version does wrong, its user still gets an answer
         raise ArmFailure(f"{type(error).__name__}: {error}") from error
-    finally:
-        elapsed = (time.perf_counter() - started) * 1000
-        arm.pace.note(elapsed)
+    elapsed = (time.perf_counter() - started) * 1000
     if elapsed > budget_ms:
         raise ArmLate(f"answered after {elapsed:.0f} ms; {budget_ms:.0f} ms were left")
     return ranked

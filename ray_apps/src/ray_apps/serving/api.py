@@ -106,11 +106,12 @@ class Api:
         if answered is None:
             raise unavailable(self._waiting(serving.record if serving else None), RETRY_SECONDS)
         credited = NO_VERSION if answered.variant is Variant.FALLBACK else answered.version
-        request_id = new_id(replica.id_key, credited, request.user_id)
+        shown_at = int(time.time()) if credited == NO_VERSION else replica.ripening.shown(credited)
+        request_id = new_id(replica.id_key, credited, request.user_id, shown_at)
         items = asgi.encode([{"item_id": item, "score": score, "propensity": 1.0} for item, score in answered.items])
         await asgi.send_bytes(send, 200, _body(request_id, request.user_id, answered, items))
         milliseconds = (time.perf_counter() - started) * 1000
-        replica.metrics.count(answered.variant.value, answered.reason.value, 200, milliseconds)
+        replica.metrics.count(answered.variant, answered.reason, 200, milliseconds)
         replica.log.log(
             Logged(
                 request_id=request_id,
@@ -119,8 +120,8 @@ class Api:
                 asked_at=asked_at,
                 answered_at=asked_at + int(milliseconds),
                 model_version=answered.version,
-                variant=answered.variant.value,
-                reason=answered.reason.value,
+                variant=answered.variant,
+                reason=answered.reason,
                 items=items,
                 epoch=answered.epoch,
                 latency_ms=milliseconds,
@@ -194,7 +195,7 @@ def _body(request_id: str, user_id: str, answered: Answer, items: bytes) -> byte
             "user_id": user_id,
             "items": msgspec.Raw(items),
             "model_version": answered.version,
-            "variant": answered.variant.value,
-            "reason": answered.reason.value,
+            "variant": answered.variant,
+            "reason": answered.reason,
         }
     )

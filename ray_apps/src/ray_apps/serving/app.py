@@ -22,6 +22,7 @@ from ray_apps.serving.metrics import AnswerMetrics
 from ray_apps.serving.replica import Replica
 from ray_apps.serving.reporting import Reporter
 from ray_apps.serving.request_ids import key_of
+from ray_apps.serving.ripening import Ripening
 from ray_apps.stores.objects import open_store
 from ray_apps.stores.registry import LoadedVersion, open_version
 from recsys_schemas.serving_api import ServingArguments
@@ -43,13 +44,15 @@ def assemble(arguments: ServingArguments, replica_id: str) -> Replica:
 
     key = key_of(arguments.uid)
     tallies = Tallies()
+    ripening = Ripening(tallies)
     return Replica(
         replica_id=replica_id,
         arguments=arguments,
         id_key=key,
         arms=Arms(opener),
         tallies=tallies,
-        credits=Credits(key, tallies),
+        ripening=ripening,
+        credits=Credits(key, ripening),
         log=AnswerLog(arguments.bootstrap_servers, arguments.requests_topic, arguments.responses_topic),
         events=EventWriter(arguments.bootstrap_servers),
         metrics=AnswerMetrics(f"{arguments.namespace}/{arguments.name}"),

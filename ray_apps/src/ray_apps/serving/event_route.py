@@ -40,7 +40,7 @@ async def accept_events(replica: Replica, body: bytes) -> bytes:
         raise unavailable(detail, RETRY_SECONDS) from None
     for event in events:
         if event.request_id is not None:
-            replica.credits.credit(event.request_id, event.user_id)
+            replica.credits.credit(event.request_id, event.user_id, replica.attribution_seconds())
     return EventsResponse(accepted=len(events)).model_dump_json().encode()
 
 

@@ -2,8 +2,8 @@
 
 from collections import OrderedDict
 
-from ray_apps.serving.counters import Tallies
-from ray_apps.serving.request_ids import version_of
+from ray_apps.serving.request_ids import origin_of
+from ray_apps.serving.ripening import Ripening
 
 NO_VERSION = "fallback"
 """Stands in a request id where no arm answered: its reward credits no version."""
@@ -14,18 +14,21 @@ REMEMBERED = 100_000
 class Credits:
     """Rewards of this replica, at most one for each request id that it remembers."""
 
-    def __init__(self, key: bytes, tallies: Tallies) -> None:
+    def __init__(self, key: bytes, ripening: Ripening) -> None:
         self._key = key
-        self._tallies = tallies
+        self._ripening = ripening
         self._credited: OrderedDict[str, None] = OrderedDict()
 
-    def credit(self, request_id: str, user_id: str) -> bool:
-        """Count a reward; False when the id is not ours, names no version, is another user's, or was credited before."""
-        version = version_of(self._key, request_id, user_id)
-        if version is None or version == NO_VERSION or request_id in self._credited:
+    def credit(self, request_id: str, user_id: str, attribution_seconds: float) -> bool:
+        """Count a reward; False when the id is not ours, names no version, is another user's or too old, or was credited before."""
+        origin = origin_of(self._key, request_id, user_id)
+        if origin is None or origin[0] == NO_VERSION or request_id in self._credited:
+            return False
+        version, shown_at = origin
+        if not self._ripening.in_time(shown_at, attribution_seconds):
             return False
         self._credited[request_id] = None
         if len(self._credited) > REMEMBERED:
             self._credited.popitem(last=False)
-        self._tallies.of(version).rewards += 1
+        self._ripening.rewarded(version, shown_at)
         return True

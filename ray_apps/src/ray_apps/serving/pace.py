@@ -1,7 +1,7 @@
 """How long an arm takes to score, and where it is scored so that the deadline holds.
 
 Scoring is a fraction of a millisecond of numpy: done inline on the event loop, where handing it to a thread would cost
-more than it takes. An arm whose recent scoring took longer than `INLINE_MS` is scored on a thread of its own instead, with a
+more than it takes. An arm whose recent scoring took more CPU time than `INLINE_MS` is scored on a thread of its own instead, with a
 deadline on the wait; when it is quick again it comes back inline. So one request at a time can be late inline (its
 answer is then replaced by the fallback), and a version that hangs holds only its own thread; the preflight has
 refused versions that are slow from the start.
@@ -9,6 +9,7 @@ refused versions that are slow from the start.
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -30,7 +31,7 @@ class ArmLate(ArmFailure):
 
 
 class Pace:
-    """The expected scoring time of one arm: rises at once, falls slowly."""
+    """The expected scoring time of one arm, in milliseconds of CPU: rises at once, falls slowly."""
 
     def __init__(self) -> None:
         self.expected_ms = 0.0
@@ -38,9 +39,13 @@ class Pace:
         self._lock = threading.Lock()
         self._thread: ThreadPoolExecutor | None = None
 
-    def note(self, milliseconds: float) -> None:
-        """Learn from one scoring."""
-        self.expected_ms = max(milliseconds, DECAY * self.expected_ms)
+    def _timed(self, work: Callable[[], T]) -> T:
+        """Do the work and learn from the CPU time it took: a busy machine makes every arm late, but none of them slow."""
+        started = time.thread_time()
+        try:
+            return work()
+        finally:
+            self.expected_ms = max((time.thread_time() - started) * 1000, DECAY * self.expected_ms)
 
     async def run(self, work: Callable[[], T], budget_ms: float) -> T:
         """Do the work inline, or on the arm's thread when it is slow.
@@ -49,14 +54,14 @@ class Pace:
             ArmLate: it did not end within the budget.
         """
         if self.expected_ms <= INLINE_MS:
-            return work()
+            return self._timed(work)
         if self._waiting >= MAX_WAITING:
             raise ArmLate(f"{self._waiting} requests wait for this arm already")
         if self._thread is None:
             self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="slow-arm")
         with self._lock:
             self._waiting += 1
-        future = self._thread.submit(work)
+        future = self._thread.submit(self._timed, work)
         future.add_done_callback(self._done)
         try:
             return await asyncio.wait_for(asyncio.wrap_future(future), timeout=budget_ms / 1000)

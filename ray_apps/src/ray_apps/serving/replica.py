@@ -9,6 +9,7 @@ from ray_apps.serving.counters import Tallies
 from ray_apps.serving.event_writer import EventWriter
 from ray_apps.serving.feedback import Credits
 from ray_apps.serving.metrics import AnswerMetrics
+from ray_apps.serving.ripening import Ripening
 from recsys_schemas.serving_api import EvidenceResponse, ReplicaReport, Role, ServingArguments
 
 Evidence = Callable[[], Awaitable[EvidenceResponse]]
@@ -23,6 +24,7 @@ class Replica:
     id_key: bytes
     arms: Arms
     tallies: Tallies
+    ripening: Ripening
     credits: Credits
     log: AnswerLog
     events: EventWriter
@@ -31,6 +33,7 @@ class Replica:
 
     def report(self) -> ReplicaReport:
         """What this replica serves and has counted, now."""
+        self.ripening.ripen(self.attribution_seconds())
         return ReplicaReport(
             replica_id=self.replica_id,
             epoch=self.arms.epoch,
@@ -39,6 +42,11 @@ class Replica:
             refused=self.arms.refused(),
             counters=self.tallies.counters(),
         )
+
+    def attribution_seconds(self) -> float:
+        """How long after an answer an event may reward it, by the newest record."""
+        wanted = self.arms.wanted
+        return wanted.attribution_seconds if wanted else 0.0
 
     def tokens(self) -> dict[str, Role] | None:
         """Who may ask, by the newest record; None before the first one."""

@@ -1,6 +1,7 @@
 """Request ids that any replica can check without shared state.
 
-`{16 hex}.{version}.{16 hex}`: chance, the version that answered, and a keyed digest that binds both to the user.
+`{8 hex}{16 hex}.{version}.{16 hex}`: the second of the answer, chance, the version that answered, and a keyed digest that binds them to
+the user. The second tells any replica until when the answer may be rewarded, and when it counts as evidence.
 """
 
 import hashlib
@@ -13,19 +14,19 @@ def key_of(model_uid: str) -> bytes:
     return hashlib.blake2b(model_uid.encode(), digest_size=32, person=b"request-ids").digest()
 
 
-def new_id(key: bytes, version: str, user_id: str) -> str:
-    """A fresh id for one answer; 35 characters longer than the version's name."""
-    chance = secrets.token_hex(8)
+def new_id(key: bytes, version: str, user_id: str, second: int) -> str:
+    """A fresh id for one answer of that second (Unix time); 42 characters longer than the version's name."""
+    chance = f"{second:08x}{secrets.token_hex(8)}"
     return f"{chance}.{version}.{_tag(key, chance, version, user_id)}"
 
 
-def version_of(key: bytes, request_id: str, user_id: str) -> str | None:
-    """The version that gave this answer to this user; None when the id is not one of ours, or another user's."""
+def origin_of(key: bytes, request_id: str, user_id: str) -> tuple[str, int] | None:
+    """The version that gave this answer to this user, and when (second); None when the id is not one of ours, or another user's."""
     chance, _, rest = request_id.partition(".")
     version, _, tag = rest.rpartition(".")
     if not version or not hmac.compare_digest(tag.encode(), _tag(key, chance, version, user_id).encode()):
         return None
-    return version
+    return version, int(chance[:8], 16)
 
 
 def _tag(key: bytes, chance: str, version: str, user_id: str) -> str:

@@ -21,6 +21,7 @@ from ray_apps.serving.feedback import Credits
 from ray_apps.serving.metrics import AnswerMetrics
 from ray_apps.serving.replica import Replica
 from ray_apps.serving.request_ids import key_of
+from ray_apps.serving.ripening import Ripening
 from recsys_schemas.serving_api import EvidenceResponse, ServingArguments
 
 Floats = NDArray[Any]
@@ -164,13 +165,15 @@ def caller() -> Iterator[Caller]:
     )
     key = key_of(arguments.uid)
     tallies = Tallies()
+    ripening = Ripening(tallies)
     replica = Replica(
         replica_id="replica-1",
         arguments=arguments,
         id_key=key,
         arms=Arms(opener),  # pyright: ignore[reportArgumentType] - a version in memory
         tallies=tallies,
-        credits=Credits(key, tallies),
+        ripening=ripening,
+        credits=Credits(key, ripening),
         log=AnswerLog([NOWHERE], "reco_requests", "reco_responses", flush_seconds=0.1),
         events=EventWriter([NOWHERE], acknowledge_seconds=0.5),
         metrics=AnswerMetrics("shop/movies"),

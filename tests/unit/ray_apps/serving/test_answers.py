@@ -36,6 +36,7 @@ def test_an_unknown_user_gets_what_is_popular(caller: Any, make_record: Any):
 def test_a_broken_candidate_is_answered_by_the_stable_arm_and_counted(caller: Any, make_record: Any, rule: str):
     caller.serve(make_record(1, ("good", 0), (rule, 100)))
     body = caller.ask().json()
+    caller.replica.ripening.ripen(-2)
     counters = caller.replica.tallies.counters()
     assert (body["model_version"], body["variant"], body["reason"]) == ("good", "stable", "personal")
     assert (counters[rule].requests, counters[rule].errors, counters[rule].impressions) == (1, 1, 0)
@@ -45,6 +46,7 @@ def test_a_broken_candidate_is_answered_by_the_stable_arm_and_counted(caller: An
 def test_a_broken_only_arm_is_answered_by_the_popular_fallback(caller: Any, make_record: Any):
     caller.serve(make_record(1, ("broken", 100)))
     body = caller.ask(k=3).json()
+    caller.replica.ripening.ripen(-2)
     counters = caller.replica.tallies.counters()["broken"]
     assert (body["variant"], body["reason"]) == ("fallback", "fallback")
     assert [item["item_id"] for item in body["items"]] == ["item-0", "item-4", "item-5"], "seen items 1 to 3 are left out"

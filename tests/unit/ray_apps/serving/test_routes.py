@@ -83,16 +83,26 @@ def test_a_reward_is_credited_once_to_the_version_that_answered_this_user(caller
     request_id = caller.ask().json()["request_id"]
     ledger = caller.replica.credits
     assert len(request_id) <= 128
-    assert not ledger.credit(request_id, "another user")
-    assert not ledger.credit(request_id[:-1] + "x", "user-1")
-    assert not ledger.credit("made up", "user-1")
-    assert ledger.credit(request_id, "user-1")
-    assert not ledger.credit(request_id, "user-1")
-    assert caller.replica.tallies.counters()["good"].rewards == 1
+    assert not ledger.credit(request_id, "another user", 60)
+    assert not ledger.credit(request_id[:-1] + "x", "user-1", 60)
+    assert not ledger.credit("made up", "user-1", 60)
+    assert ledger.credit(request_id, "user-1", 60)
+    assert not ledger.credit(request_id, "user-1", 60)
+    assert caller.replica.tallies.counters()["good"].rewards == 0, "a green answer proves nothing yet"
+    caller.replica.ripening.ripen(-2)
+    counters = caller.replica.tallies.counters()["good"]
+    assert (counters.impressions, counters.rewards) == (1, 1)
+
+
+def test_an_event_after_the_attribution_time_earns_nothing(caller: Any, make_record: Any):
+    caller.serve(make_record(3, ("good", 100)))
+    request_id = caller.ask().json()["request_id"]
+    assert not caller.replica.credits.credit(request_id, "user-1", 0)
 
 
 def test_a_fallback_answer_earns_nobody_a_reward(caller: Any, make_record: Any):
     caller.serve(make_record(3, ("broken", 100)))
     body = caller.ask().json()
-    assert not caller.replica.credits.credit(body["request_id"], "user-1")
+    assert not caller.replica.credits.credit(body["request_id"], "user-1", 60)
+    caller.replica.ripening.ripen(-2)
     assert caller.replica.tallies.counters()["broken"].rewards == 0
