@@ -153,26 +153,28 @@ def may(cluster: Cluster, verb: str, what: str, *, namespace: str = TEAM, name: 
 
 GROUPS = {
     "secrets": "",
-    "events": "",
+    "namespaces": "",
     "pods": "",
     "configmaps": "",
+    "events": "events.k8s.io",
     "leases": "coordination.k8s.io",
     "customresourcedefinitions": "apiextensions.k8s.io",
     "clusterroles": "rbac.authorization.k8s.io",
 }
 ALLOWED = [
     *((verb, "recommendermodels") for verb in ("get", "list", "watch", "patch")),
-    *((verb, "recommendermodelversions") for verb in ("get", "list", "watch", "create", "patch", "delete")),
-    *((verb, "recommenderrollouts") for verb in ("get", "list", "watch", "create", "patch", "delete")),
+    *((verb, "recommendermodelversions") for verb in ("get", "list", "watch", "create", "delete")),
+    *((verb, "recommenderrollouts") for verb in ("get", "list", "watch", "create", "delete")),
     *(("patch", f"{kind.plural}/status") for kind in KINDS),
     *((verb, "secrets") for verb in ("get", "create")),
-    *((verb, "events") for verb in ("create", "patch")),
+    ("create", "events"),
 ]
 DENIED = [
     *((verb, "recommendermodels") for verb in ("create", "update", "delete", "deletecollection")),
+    *((verb, what) for what in ("recommendermodelversions", "recommenderrollouts") for verb in ("patch", "update")),
     *((verb, "secrets") for verb in ("list", "watch", "update", "patch", "delete")),
     *((verb, "customresourcedefinitions") for verb in ("create", "update", "patch", "delete")),
-    *((verb, what) for what in ("pods", "configmaps", "clusterroles") for verb in ("get", "list", "create", "delete")),
+    *((verb, what) for what in ("pods", "configmaps", "clusterroles", "namespaces") for verb in ("get", "list", "create", "delete")),
     ("get", "leases"),
 ]
 
