@@ -6,16 +6,17 @@ below it.
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from ray_apps.stores import snapshots
 from recsys_schemas.events import DeadLetter
 from recsys_schemas.train_job import IngestJob
 
 _CALL_S = 15.0
-_LOOK_S = 0.5
 _DEADLINE_S = 120.0
 _PASSING = (KafkaError._TIMED_OUT, KafkaError._WAIT_COORD, KafkaError.UNSTABLE_OFFSET_COMMIT)  # noqa: SLF001 (the client's own names)
 
@@ -38,13 +39,22 @@ class DeadLetters:
     """The dead-letter topic's one writer. Not thread-safe."""
 
     def __init__(self, job: IngestJob, consumer: Consumer) -> None:
-        """Take the consumer whose group keeps the offsets; call `fence` before anything else."""
+        """Call `fence` before anything else.
+
+        Args:
+            job: whose dead letters.
+            consumer: a member of `group_id(job)` that never subscribes; it is not used after this.
+        """
         self._topic = job.dead_letter_topic
-        self._consumer = consumer
-        self._written: dict[snapshots.TopicPartition, int] = {}
+        self._group = group_id(job)
+        # Taken here: a call on the consumer waits for the lock that the reading thread holds nearly all the time.
+        self._membership = consumer.consumer_group_metadata()
+        self._written: dict[snapshots.TopicPartition, int] | None = None
+        servers: dict[str, Any] = {"bootstrap.servers": ",".join(job.bootstrap_servers)}
+        self._admin = AdminClient(servers)
         self._producer = Producer(
             {
-                "bootstrap.servers": ",".join(job.bootstrap_servers),
+                **servers,
                 "transactional.id": transactional_id(job),
                 "transaction.timeout.ms": 60_000,
                 "compression.type": "lz4",
@@ -67,8 +77,10 @@ class DeadLetters:
             DeadLettersError: the transaction was given up.
             KafkaException: this writer is fenced, or cannot go on: begin again from the tables.
         """
-        self._look_up({(letter.topic, letter.partition) for letter in letters} - self._written.keys())
-        new = [letter for letter in letters if letter.offset >= self._written[letter.topic, letter.partition]]
+        if not letters:
+            return 0
+        written = self._written if self._written is not None else self._look_up()
+        new = [letter for letter in letters if letter.offset >= written.get((letter.topic, letter.partition), 0)]
         if not new:
             return 0
         ends: dict[snapshots.TopicPartition, int] = {}
@@ -82,24 +94,23 @@ class DeadLetters:
                 raise
             _retried(self._producer.abort_transaction, "abort_transaction", _always)
             raise DeadLettersError(f"deadLetterTopic: {self._topic!r} did not take {len(new)} records: {error}") from error
-        self._written |= ends
+        self._written = written | ends
         return len(new)
 
-    def _look_up(self, partitions: Iterable[snapshots.TopicPartition]) -> None:
+    def _look_up(self) -> dict[snapshots.TopicPartition, int]:
         """Ask how far dead letters are written; after `fence` nobody else adds to them."""
-        asked = [TopicPartition(topic, partition) for topic, partition in partitions]
         found: list[TopicPartition] = []
 
         def look(limit: float) -> None:
-            # Short calls: the client waits for its brokers to change when it does not know the coordinator yet.
-            found[:] = self._consumer.committed(asked, timeout=min(limit, _LOOK_S))
+            asked = [ConsumerGroupTopicPartitions(self._group)]
+            answer = self._admin.list_consumer_group_offsets(asked, require_stable=True, request_timeout=limit)
+            found[:] = answer[self._group].result(limit + 1.0).topic_partitions
+            for place in found:
+                if place.error:
+                    raise KafkaException(place.error)
 
-        if asked:
-            _retried(look, "the group coordinator", _always)
-        for place in found:
-            if place.error:
-                raise KafkaException(place.error)
-            self._written[place.topic, place.partition] = max(place.offset, 0)
+        _retried(look, "list_consumer_group_offsets", _always)
+        return {(place.topic, place.partition): max(place.offset, 0) for place in found}
 
     def _send(self, letters: Sequence[DeadLetter], ends: Mapping[snapshots.TopicPartition, int]) -> None:
         for letter in letters:
@@ -112,8 +123,11 @@ class DeadLetters:
                 except BufferError:
                     self._producer.poll(0.1)
         places = [TopicPartition(topic, partition, offset) for (topic, partition), offset in ends.items()]
-        group = self._consumer.consumer_group_metadata()
-        _retried(lambda limit: self._producer.send_offsets_to_transaction(places, group, limit), "send_offsets_to_transaction", _always)
+        _retried(
+            lambda limit: self._producer.send_offsets_to_transaction(places, self._membership, limit),
+            "send_offsets_to_transaction",
+            _always,
+        )
         _retried(self._producer.commit_transaction, "commit_transaction", _always)
 
 

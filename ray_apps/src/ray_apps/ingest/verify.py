@@ -69,10 +69,18 @@ def verify(store: Store, job: IngestJob, sequence: int | None = None) -> Verific
     letters = [DeadLetter.model_validate_json(value) for _, value in _committed(job, [job.dead_letter_topic])]
     covered = [letter for letter in letters if letter.offset < upto.get((letter.topic, letter.partition), 0)]
     rows = [row for event_type in snapshot.datasets for row in _rows(snapshot, event_type)]
-    return compare(records, upto, rows, covered, snapshot.manifest.sequence, (snapshot.manifest.rows, snapshot.manifest.dead_letters))
+    return compare(
+        records=records,
+        upto=upto,
+        rows=rows,
+        letters=covered,
+        sequence=snapshot.manifest.sequence,
+        counts=(snapshot.manifest.rows, snapshot.manifest.dead_letters),
+    )
 
 
 def compare(  # noqa: PLR0913 (each is one side of the comparison)
+    *,
     records: Mapping[Place, Digests],
     upto: Mapping[tuple[str, int], int],
     rows: Sequence[tuple[Place, int]],

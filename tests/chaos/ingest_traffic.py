@@ -1,0 +1,99 @@
+"""Events for ingest under fire: good and bad ones, singly and in transactions, some of which are aborted."""
+
+import json
+import random
+import threading
+import time
+from dataclasses import dataclass, field
+
+from confluent_kafka import Producer
+
+DAY_MS = 24 * 3600 * 1000
+
+
+def value(number: int, kind: str, chance: random.Random) -> bytes | None:
+    """One record's value: one in twelve is bad, each in its own way."""
+    now = int(time.time() * 1000)
+    good = {
+        "event_id": f"{kind}-{number}",
+        "user_id": f"u{chance.randrange(500)}",
+        "item_id": f"i{chance.randrange(2000)}",
+        "timestamp": now,
+    }
+    good |= {"rating": chance.randrange(11) / 2} if kind == "rate" else {"fraction": chance.random()}
+    if chance.randrange(12):
+        return json.dumps(good).encode()
+    bad: list[bytes | None] = [
+        None,
+        b"",
+        b"\xff\xfe not JSON",
+        b'{"event_id": "cut',
+        json.dumps(good | {"timestamp": now + 3 * DAY_MS}).encode(),
+        json.dumps(good | {"user_id": 7}).encode(),
+        json.dumps({name: seen for name, seen in good.items() if name != "item_id"}).encode(),
+        json.dumps(good | {"fraction": float("nan"), "rating": float("nan")}).encode(),
+    ]
+    return chance.choice(bad)
+
+
+@dataclass(slots=True)
+class Sent:
+    """What was acknowledged; an aborted transaction's records are not."""
+
+    committed: int = 0
+    aborted: int = 0
+    errors: list[str] = field(default_factory=list)
+
+
+class Traffic(threading.Thread):
+    """Writes bursts until told to stop: every third burst is a transaction, and four in ten of these are aborted."""
+
+    def __init__(self, servers: str, topics: dict[str, str], seed: int, *, bursts_per_s: float = 20.0, burst: int = 100) -> None:
+        super().__init__(name="traffic", daemon=True)
+        self.sent = Sent()
+        self._topics = topics
+        self._chance = random.Random(seed)
+        self._burst = burst
+        self._pause_s = 1.0 / bursts_per_s
+        self._enough = threading.Event()
+        self._plain = Producer({"bootstrap.servers": servers, "enable.idempotence": True, "linger.ms": 5})
+        self._transactional = Producer({"bootstrap.servers": servers, "transactional.id": f"traffic-{seed}-{id(self)}", "linger.ms": 5})
+        self._number = 0
+
+    def run(self) -> None:
+        self._transactional.init_transactions(60)
+        while not self._enough.wait(self._pause_s):
+            if self._chance.randrange(3):
+                self._write(self._plain)
+                self._plain.flush(60)
+                self.sent.committed += self._burst
+            else:
+                self._transaction()
+
+    def stop(self) -> Sent:
+        """End after the burst under way and say what was sent."""
+        self._enough.set()
+        self.join(120)
+        return self.sent
+
+    def _transaction(self) -> None:
+        self._transactional.begin_transaction()
+        self._write(self._transactional)
+        if self._chance.randrange(10) < 4:
+            self._transactional.flush(60)  # so that aborted records do stand in the log
+            self._transactional.abort_transaction(60)
+            self.sent.aborted += self._burst
+        else:
+            self._transactional.commit_transaction(60)
+            self.sent.committed += self._burst
+
+    def _write(self, producer: Producer) -> None:
+        for _ in range(self._burst):
+            self._number += 1
+            topic, kind = self._chance.choice(list(self._topics.items()))
+            producer.produce(topic, value(self._number, kind, self._chance), f"u{self._number % 500}", on_delivery=self._delivered)
+        producer.poll(0)
+
+    def _delivered(self, error: object, _message: object) -> None:
+        if error is not None and "PURGE" not in str(error):
+            self.sent.errors.append(str(error))

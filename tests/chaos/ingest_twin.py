@@ -1,0 +1,33 @@
+"""A broken twin of the consumer: it stores its offsets by themselves, before the data are visible. Only tests run it."""
+
+import json
+import sys
+from collections.abc import Callable
+
+from ray_apps.ingest import session
+from ray_apps.ingest.batches import Batch
+from ray_apps.ingest.consumer import main
+from ray_apps.ingest.publishing import Committed, Publisher
+from ray_apps.stores.snapshots import TopicPartition
+
+OFFSETS = "offsets.json"
+
+
+class CommitBeforePublish(Publisher):
+    """What a consumer with committed offsets of its own does: a kill in between loses a batch."""
+
+    @property
+    def positions(self) -> dict[TopicPartition, int]:
+        if not self._store.exists(OFFSETS):
+            return {}
+        return {(topic, partition): offset for topic, partition, offset in json.loads(self._store.read(OFFSETS))}
+
+    def publish(self, batch: Batch, event_types: dict[str, str], on_commit: Callable[[Committed], None]) -> None:
+        offsets = [[topic, partition, offset] for (topic, partition), offset in batch.offsets.items()]
+        self._store.write(OFFSETS, json.dumps(offsets).encode())
+        super().publish(batch, event_types, on_commit)
+
+
+if __name__ == "__main__":
+    session.Publisher = CommitBeforePublish
+    sys.exit(main())
