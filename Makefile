@@ -95,6 +95,7 @@ lint: $(VENV) ## Style, types, layers, generated files, chart.
 	@.venv/bin/lint-imports
 	@$(PYTHON) -m recsys_schemas.generate --check
 	@$(PYTHON) -m recsys_dev.openapi --check
+	@$(PYTHON) -m recsys_dev.openapi --check
 	@$(PYTHON) -m recsys_dev.diagrams --check
 	@$(PYTHON) -m recsys_dev.cache helm
 	@$(HELM) lint --strict charts/recsys-operator
@@ -107,6 +108,7 @@ format: $(VENV) ## Format the sources, and mend what ruff can mend.
 .PHONY: generate
 generate: $(VENV) ## Write CRDs, JSON Schemas, OpenAPI and the reference from schemas/.
 	@$(PYTHON) -m recsys_schemas.generate
+	@$(PYTHON) -m recsys_dev.openapi
 	@$(PYTHON) -m recsys_dev.openapi
 	@$(PYTHON) -m recsys_dev.diagrams
 
