@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 
+from ray_apps.serving.pace import INLINE_MS
+
 
 def test_an_answer_names_version_variant_and_reason(caller: Any, make_record: Any):
     caller.serve(make_record(1, ("good", 100)))
@@ -61,11 +63,13 @@ def test_a_late_arm_is_answered_by_the_fallback_and_counted_as_late(caller: Any,
     assert (counters.requests, counters.errors, counters.late) == (2, 2, 2)
 
 
-def test_a_candidate_known_to_be_slow_leaves_the_stable_arm_no_less_of_its_users(caller: Any, make_record: Any):
+def test_a_slow_candidate_is_scored_on_its_own_thread_and_the_stable_arm_is_not(caller: Any, make_record: Any):
     caller.serve(make_record(1, ("good", 0), ("late", 100)))
     caller.ask()
-    assert caller.replica.arms.serving.arms["late"].pace.expected_ms > 150
-    assert caller.replica.arms.serving.arms["good"].pace.expected_ms < 150
+    arms = caller.replica.arms.serving.arms
+    assert arms["late"].pace.expected_ms > INLINE_MS >= arms["good"].pace.expected_ms
+    assert caller.ask().json()["variant"] == "fallback"
+    assert arms["late"].pace._thread is not None
 
 
 def test_buckets_count_every_request_once(caller: Any, make_record: Any):
