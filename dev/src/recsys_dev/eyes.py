@@ -149,7 +149,7 @@ def open_eyes(line: Line) -> Eyes:
     socket = folder / "api"
     argv = [line.cluster.programs / "kubectl", "proxy", f"--unix-socket={socket}"]
     child = processes.start(line.run_dir, "kubectl-proxy", Command(argv=argv, env={"KUBECONFIG": str(line.cluster.kubeconfig)}))
-    http = httpx.Client(transport=httpx.HTTPTransport(uds=str(socket), retries=2), base_url="http://api", timeout=10.0)
+    http = httpx.Client(transport=httpx.HTTPTransport(uds=str(socket), retries=2), base_url="http://localhost", timeout=10.0)
 
     def answers() -> bool:
         with contextlib.suppress(httpx.TransportError):

@@ -102,6 +102,8 @@ def start_parts(run_dir: Path, progress: Progress) -> Line:
     """
     # Jobs are started by a shell on the head: `python` must be the one that has the product.
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    # Ray runs its workers at nice 15: beside brokers and load on two cores, whoever serves would starve.
+    os.environ.setdefault("RAY_worker_niceness", "0")
     os.environ["RECSYS_VERSION_CACHE"] = str(run_dir / "version-cache")
     with ThreadPoolExecutor(3) as pool:
         cluster = pool.submit(lambda: kubernetes.start(run_dir / "kubernetes", use_existing=True, progress=progress))
