@@ -27,7 +27,7 @@ class Parameter:
         """
         whole = isinstance(self.default, int)
         wanted = f"use {'a whole number' if whole else 'a number'} from {self.low:g} to {self.high:g}"
-        if isinstance(value, bool | str) or (whole and value != int(value)):
+        if isinstance(value, bool | str) or (whole and not float(value).is_integer()):
             raise HyperparameterError(f"hyperparameters.{name}: {value!r} does not fit; {wanted}")
         if not self.low <= value <= self.high:
             raise HyperparameterError(f"hyperparameters.{name}: {value!r} is out of range; {wanted}")

@@ -10,6 +10,8 @@ from recsys_schemas.version_card import Estimate
 
 RESAMPLES = 2_000
 """Bootstrap samples."""
+LEAST_USERS = 30
+"""With fewer, a bootstrap would claim to know too much."""
 Z95 = 1.959963984540054
 """97.5 % quantile of the standard normal distribution."""
 _AT_ONCE = 1_000_000
@@ -29,14 +31,16 @@ def wilson(successes: float, trials: int) -> Estimate:
     return Estimate(value=share, low=min(share, max(0.0, centre - half)), high=max(share, min(1.0, centre + half)), samples=trials)
 
 
-def bootstrap(value: Value, seed: int) -> Estimate:
+def bootstrap(value: Value, seed: int, lowest: float = 0.0) -> Estimate:
     """A mean over users with its percentile bootstrap interval: users are drawn again, with replacement.
 
-    Source: Efron & Tibshirani, "An introduction to the bootstrap", 1993, chapter 13. No users: an estimate of 0 with 0 samples.
+    With fewer than LEAST_USERS the interval is all that is possible, `lowest` to 1: drawing again from a handful knows nothing of the rest.
+
+    Source: Efron & Tibshirani, "An introduction to the bootstrap", 1993, chapter 13.
     """
     users = value.per_user.size
-    if users == 0:
-        return Estimate(value=0.0, low=0.0, high=0.0, samples=0)
+    if users < LEAST_USERS:
+        return Estimate(value=value.mean, low=lowest, high=1.0, samples=users)
     means = resampled_means(value.per_user, seed)
     low, high = np.percentile(means, [2.5, 97.5])
     return Estimate(value=value.mean, low=min(float(low), value.mean), high=max(float(high), value.mean), samples=users)
@@ -62,4 +66,4 @@ def difference(candidate: Value, other: Value, seed: int) -> Estimate:
     """
     if candidate.per_user.shape != other.per_user.shape:
         raise ValueError(f"{candidate.per_user.size} and {other.per_user.size} users cannot be paired")
-    return bootstrap(Value(per_user=candidate.per_user - other.per_user), seed)
+    return bootstrap(Value(per_user=candidate.per_user - other.per_user), seed, lowest=-1.0)

@@ -9,7 +9,7 @@ from ray_apps.algorithms.recommender import Recommender
 from ray_apps.evaluation.measuring import Measured, measure
 from ray_apps.evaluation.splits import Split, by_time
 from ray_apps.stores.registry import LoadedVersion
-from ray_apps.training.champion import as_champion
+from ray_apps.training.champion import as_champion, unseen
 from ray_apps.training.dataset import Dataset
 from ray_apps.training.refusals import Refusal, TrainingRefused
 from recsys_schemas.train_job import TrainJob
@@ -57,10 +57,10 @@ def _own(job: TrainJob, algorithm: type[Recommender]) -> dict[str, float]:
 
 
 def compare(job: TrainJob, dataset: Dataset, algorithms: Algorithms, champion: LoadedVersion | None) -> Comparison:
-    """Fit each algorithm on the training part and measure it, then the champion, all on the same users.
+    """Fit each algorithm on the training part and measure it on the same users; then the champion on those for whom something is unseen.
 
-    The champion learned from all interactions of its own snapshot, so it may have seen some that are held out here, which the candidate
-    measured has not: the comparison leans to the champion's side, never to the candidate's.
+    The champion's metrics, and the candidate's difference from it, leave out what the champion learned from (see `training.champion`),
+    so they may rest on fewer users than the others: each says on how many.
 
     Raises:
         TrainingRefused: the job cannot be done, or there are too few users to measure on.
@@ -70,47 +70,45 @@ def compare(job: TrainJob, dataset: Dataset, algorithms: Algorithms, champion: L
     if split.users.size < LEAST_TEST_USERS:
         words = f"snapshot {dataset.manifest.sequence}: {split.users.size} users liked something both before and after the split in time; "
         raise TrainingRefused(Refusal.INSUFFICIENT_DATA, words + f"at least {LEAST_TEST_USERS} are needed to measure on; send more events")
-    measured: list[tuple[Evaluation, Measured]] = []
-    for name, hyperparameters in asked.items():
-        measured.append(_fitted(algorithms[name], hyperparameters, job, split))
+    fitted = [_timed(algorithms[name], hyperparameters, job, split) for name, hyperparameters in asked.items()]
+    models = [(model, seconds, measure(model.scores, model.scores_many, split)) for model, seconds in fitted]
+    first = models[0][2]
+    evaluations = [_evaluation(job, each, first) for each in models]
     if champion is not None:
-        measured.append(_standing(champion, job, dataset, split))
-    first = measured[0][1]
-    return Comparison(
-        hyperparameters=asked[job.algorithm],
-        evaluations=[
-            evaluation.model_copy(update={"difference": first.minus(values, job.seed)}) if values is not first else evaluation
-            for evaluation, values in measured
-        ],
-        split=split,
-    )
+        evaluations.append(_standing(champion, job, dataset, split, models[0][0]))
+    return Comparison(hyperparameters=asked[job.algorithm], evaluations=evaluations, split=split)
 
 
-def _fitted(algorithm: type[Recommender], hyperparameters: dict[str, float], job: TrainJob, split: Split) -> tuple[Evaluation, Measured]:
+def _timed(algorithm: type[Recommender], hyperparameters: dict[str, float], job: TrainJob, split: Split) -> tuple[Recommender, float]:
     started = time.perf_counter()
     model = algorithm.fit(split.train, hyperparameters, job.seed)
-    seconds = time.perf_counter() - started
-    values = measure(model.scores, model.scores_many, split, split.train.histories().select(split.users))
-    evaluation = Evaluation(
-        name=algorithm.name,
-        role="candidate" if algorithm.name == job.algorithm else "baseline",
+    return model, time.perf_counter() - started
+
+
+def _evaluation(job: TrainJob, each: tuple[Recommender, float, Measured], candidate: Measured) -> Evaluation:
+    model, seconds, values = each
+    return Evaluation(
+        name=model.name,
+        role="candidate" if values is candidate else "baseline",
         train_seconds=seconds,
         inference_ms_per_user=values.ms_per_user,
         size_bytes=sum(array.nbytes for array in model.arrays().values()),
         metrics=values.estimates(job.seed),
+        difference={} if values is candidate else candidate.minus(values, job.seed),
     )
-    return evaluation, values
 
 
-def _standing(version: LoadedVersion, job: TrainJob, dataset: Dataset, split: Split) -> tuple[Evaluation, Measured]:
-    champion = as_champion(version, dataset.item_ids)
-    values = measure(champion.scores, champion.scores_many, split, split.train.histories().select(split.users))
-    evaluation = Evaluation(
+def _standing(version: LoadedVersion, job: TrainJob, dataset: Dataset, split: Split, candidate: Recommender) -> Evaluation:
+    champion = as_champion(version, dataset)
+    fair = unseen(champion, dataset, split)
+    values = measure(champion.scores, champion.scores_many, fair.split, fair.banned)
+    beside = measure(candidate.scores, candidate.scores_many, fair.split, fair.banned)
+    return Evaluation(
         name=version.card.version,
         role="champion",
         train_seconds=0.0,
         inference_ms_per_user=values.ms_per_user,
         size_bytes=sum(file.size_bytes for name, file in version.card.files.items() if name.startswith("model.")),
         metrics=values.estimates(job.seed),
+        difference=beside.minus(values, job.seed),
     )
-    return evaluation, values

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 from deltalake import write_deltalake
+from pyarrow import csv
 
 from recsys_schemas.snapshot import LATEST_MANIFEST, SnapshotManifest, TableVersion, manifest_path
 from recsys_schemas.train_job import ModelIdentity, TrainJob
@@ -32,6 +33,20 @@ def tastes(users: int = 600, items: int = 300, genres: int = 10, events: int = 3
             "item_id": [item for _, item in rows],
             "timestamp": pa.array(times, pa.int64()),
             "fraction": pa.array(chance.uniform(0.3, 1.0, size=len(rows)), pa.float64()),
+        }
+    )
+
+
+def ratings(folder: Path) -> pa.Table:
+    """Rate events from a folder in MovieLens' layout: `ratings.csv` with userId, movieId, rating, timestamp (seconds)."""
+    rows = csv.read_csv(folder / CSV_RATINGS)
+    return pa.table(
+        {
+            "event_id": pa.array([f"r{number}" for number in range(rows.num_rows)]),
+            "user_id": rows["userId"].cast(pa.string()),
+            "item_id": rows["movieId"].cast(pa.string()),
+            "timestamp": pa.array(rows["timestamp"].to_numpy() * 1000, pa.int64()),
+            "rating": rows["rating"].cast(pa.float64()),
         }
     )
 

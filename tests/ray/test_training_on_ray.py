@@ -1,0 +1,65 @@
+"""A real Ray job on a real head: Ray Train workers make a version, and a second run of the same job does nothing."""
+
+import shlex
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from ray_apps.stores.objects import open_store
+from ray_apps.stores.registry import read_card
+from recsys_schemas.train_job import TrainJob
+from unit.ray_apps.training import planted
+
+DEADLINE_S = 240.0
+ENDED = {"SUCCEEDED", "FAILED", "STOPPED"}
+
+
+@pytest.fixture(scope="module")
+def storage_uri(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return planted.snapshot(tmp_path_factory.mktemp("store"), {"watch": planted.tastes(users=300, items=120)})
+
+
+def finished(rest: httpx.Client, job: TrainJob, attempt: str) -> dict[str, Any]:
+    """Submit a job under an id of this attempt and return what Ray says when it has ended."""
+    command = shlex.join([sys.executable, "-m", "ray_apps.training", "--job", job.model_dump_json()])
+    submission = f"{job.version}-{attempt}"
+    rest.post("/api/jobs/", json={"entrypoint": command, "submission_id": submission}).raise_for_status()
+    deadline = time.monotonic() + DEADLINE_S
+    while (seen := rest.get(f"/api/jobs/{submission}").json())["status"] not in ENDED:
+        assert time.monotonic() < deadline, f"{submission} is still {seen['status']}"
+        time.sleep(0.2)
+    return seen | {"logs": rest.get(f"/api/jobs/{submission}/logs").json()["logs"]}
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_ray_job_makes_a_version_whose_card_says_where_it_ran(rest: httpx.Client, storage_uri: str, workers: int):
+    job = planted.job(storage_uri, version=f"movies-{workers:06d}", num_workers=workers)
+    seen = finished(rest, job, "first")
+    assert seen["status"] == "SUCCEEDED", seen["logs"]
+    card = read_card(open_store(storage_uri), job.version)
+    assert card is not None
+    assert card.worker == f"Ray Train run {job.version}, {workers} worker(s)"
+    assert [evaluation.name for evaluation in card.evaluations] == ["ALS", "Popularity", "ItemItem"]
+    assert "ALS (candidate)" in seen["logs"]
+
+
+def test_the_same_job_again_finds_its_version_and_does_nothing(rest: httpx.Client, storage_uri: str):
+    job = planted.job(storage_uri, version="movies-000001")
+    before = read_card(open_store(storage_uri), job.version)
+    seen = finished(rest, job, "again")
+    assert seen["status"] == "SUCCEEDED", seen["logs"]
+    assert before is not None
+    assert read_card(open_store(storage_uri), job.version) == before
+    assert "DataParallelTrainer" not in seen["logs"]
+
+
+def test_a_snapshot_too_small_ends_with_its_own_exit_status_and_words(rest: httpx.Client, tmp_path: Path):
+    uri = planted.snapshot(tmp_path, {"watch": planted.tastes(users=3, items=5, events=2)})
+    seen = finished(rest, planted.job(uri), "tiny")
+    assert (seen["status"], seen["driver_exit_code"]) == ("FAILED", 3)
+    assert "INSUFFICIENT_DATA" in seen["logs"]
+    assert "send more events" in seen["message"]

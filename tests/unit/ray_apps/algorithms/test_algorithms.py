@@ -1,0 +1,145 @@
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from ray_apps.algorithms import ALGORITHMS, load_model
+from ray_apps.algorithms.als import ALS
+from ray_apps.algorithms.hyperparameters import HyperparameterError
+from ray_apps.algorithms.interactions import Interactions
+from ray_apps.algorithms.item_knn import ItemItem
+
+EVERY = pytest.mark.parametrize("name", sorted(ALGORITHMS))
+
+
+def interactions(users: int = 120, items: int = 60, seed: int = 1) -> Interactions:
+    """Two groups of users, each with a half of the items."""
+    chance = np.random.default_rng(seed)
+    group = np.arange(users)[:, None] % 2 == np.arange(items)[None, :] % 2
+    user, item = np.nonzero(chance.random((users, items)) < np.where(group, 0.35, 0.03))
+    return Interactions(
+        users=user.astype(np.int32),
+        items=item.astype(np.int32),
+        weights=chance.uniform(0.1, 1, user.size).astype(np.float32),
+        times=np.arange(user.size, dtype=np.int64),
+        n_users=users,
+        n_items=items,
+    )
+
+
+@EVERY
+def test_the_same_interactions_and_seed_give_the_same_bytes(name: str):
+    known = interactions()
+    first, second = (ALGORITHMS[name].fit(known, {}, 7).arrays() for _ in range(2))
+    assert {key: array.tobytes() for key, array in first.items()} == {key: array.tobytes() for key, array in second.items()}
+
+
+@EVERY
+def test_a_model_made_of_read_only_arrays_scores_the_same(name: str):
+    known = interactions()
+    model = ALGORITHMS[name].fit(known, {}, 7)
+    arrays = {key: array.copy() for key, array in model.arrays().items()}
+    for array in arrays.values():
+        array.flags.writeable = False
+    again = load_model(name, arrays, known.n_items)
+    history, weights = known.histories().of(5)
+    assert np.array_equal(again.scores(history, weights), model.scores(history, weights))
+
+
+@EVERY
+def test_scoring_many_users_at_once_is_scoring_each(name: str):
+    known = interactions()
+    model = ALGORITHMS[name].fit(known, {}, 7)
+    histories = known.histories()
+    together = model.scores_many(histories)
+    for user in range(known.n_users):
+        assert np.allclose(together[user], model.scores(*histories.of(user)), atol=1e-5)
+
+
+@EVERY
+def test_a_user_without_history_gets_finite_scores_of_all_items(name: str):
+    known = interactions()
+    scores = ALGORITHMS[name].fit(known, {}, 7).scores(np.empty(0, dtype=np.int32), np.empty(0, dtype=np.float32))
+    assert scores.shape == (known.n_items,)
+    assert np.isfinite(scores).all()
+
+
+@pytest.mark.parametrize("name", ["ALS", "ItemItem"])
+def test_a_new_user_is_given_the_items_of_those_who_like_the_same(name: str):
+    model = ALGORITHMS[name].fit(interactions(), {}, 7)
+    scores = model.scores(np.array([0, 2, 4], dtype=np.int32), np.ones(3, dtype=np.float32))
+    assert scores[6::2].mean() > 2 * abs(scores[7::2].mean())
+
+
+def test_the_vector_of_a_user_solves_the_normal_equations_of_hu_koren_and_volinsky():
+    known = interactions()
+    model = ALS.fit(known, {"factors": 8, "alpha": 3.0, "regularization": 0.5}, 7)
+    items = model.arrays()["item_factors"].astype(np.float64)
+    for length in (1, 7, 8, 9, 20):  # fewer than the factors, as many, and more
+        history = np.arange(length, dtype=np.int32)
+        weights = np.linspace(0.1, 1, length).astype(np.float32)
+        confidence, preference = np.ones(known.n_items), np.zeros(known.n_items)
+        confidence[history] += 3.0 * weights.astype(np.float64)
+        preference[history] = 1
+        wanted = np.linalg.solve(items.T @ (confidence[:, None] * items) + 0.5 * np.eye(8), items.T @ (confidence * preference))
+        assert np.allclose(model.user_vector(history, weights), wanted, rtol=1e-6, atol=1e-9)
+
+
+def test_item_similarities_are_the_cosines_of_the_columns():
+    known = interactions()
+    arrays = ItemItem.fit(known, {"neighbours": known.n_items}, 7).arrays()
+    dense = known.histories().matrix(known.n_items).toarray().astype(np.float64)
+    unit = dense / np.maximum(np.linalg.norm(dense, axis=0), 1e-12)
+    cosines = unit.T @ unit
+    np.fill_diagonal(cosines, 0)
+    found = np.zeros_like(cosines)
+    for item in range(known.n_items):
+        row = slice(int(arrays["indptr"][item]), int(arrays["indptr"][item + 1]))
+        found[item, arrays["indices"][row]] = arrays["similarities"][row]
+    assert np.allclose(found, cosines, atol=1e-5)
+
+
+def test_no_item_keeps_more_neighbours_than_asked():
+    arrays = ItemItem.fit(interactions(), {"neighbours": 5}, 7).arrays()
+    assert int(np.diff(arrays["indptr"].astype(np.int64)).max()) == 5
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "words"),
+    [
+        ("ALS", {"factors": 0}, "hyperparameters.factors: 0 is out of range; use a whole number from 1 to 1024"),
+        ("ALS", {"factors": 2.5}, "hyperparameters.factors: 2.5 does not fit; use a whole number from 1 to 1024"),
+        ("ALS", {"alpha": -1.0}, "hyperparameters.alpha: -1.0 is out of range"),
+        ("ALS", {"alpha": float("nan")}, "hyperparameters.alpha: nan is out of range"),
+        ("ALS", {"factors": float("nan")}, "hyperparameters.factors: nan does not fit"),
+        ("ALS", {"factors": float("inf")}, "hyperparameters.factors: inf does not fit"),
+        ("ALS", {"regularization": "high"}, "hyperparameters.regularization: 'high' does not fit; use a number from 0 to 10000"),
+        ("ItemItem", {"factors": 64}, "hyperparameters.factors: 64 is not taken by ItemItem; it takes: neighbours"),
+        ("Popularity", {"alpha": 1.0}, "it takes: none"),
+    ],
+)
+def test_a_hyperparameter_that_does_not_fit_is_refused_by_name_value_and_range(name: str, given: dict[str, float | int | str], words: str):
+    with pytest.raises(HyperparameterError, match=re.escape(words)):
+        ALGORITHMS[name].fit(interactions(), given, 7)
+
+
+@pytest.mark.parametrize("name", ["ALS", "ItemItem", "Popularity"])
+def test_arrays_of_another_catalogue_are_refused(name: str):
+    known = interactions()
+    arrays = ALGORITHMS[name].fit(known, {}, 7).arrays()
+    with pytest.raises(ValueError, match="model array"):
+        load_model(name, arrays, known.n_items + 1)
+    with pytest.raises(ValueError, match="is missing"):
+        load_model(name, {}, known.n_items)
+
+
+def test_an_unknown_algorithm_is_refused_with_the_known_ones():
+    with pytest.raises(ValueError, match="'Magic' is unknown; use one of ALS, ItemItem, Popularity"):
+        load_model("Magic", {}, 3)
+
+
+def test_scoring_needs_no_library_of_training():
+    program = "import sys, ray_apps.algorithms; assert not {'implicit', 'scipy', 'ray', 'pandas'} & set(sys.modules), sorted(sys.modules)"
+    subprocess.run([sys.executable, "-c", program], check=True)

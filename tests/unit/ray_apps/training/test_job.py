@@ -1,0 +1,210 @@
+"""A whole run, in one process."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Self
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from numpy.typing import NDArray
+
+from ray_apps.algorithms import ALGORITHMS, Algorithms, load_model
+from ray_apps.algorithms.als import ALS
+from ray_apps.algorithms.hyperparameters import Hyperparameters
+from ray_apps.algorithms.interactions import Interactions
+from ray_apps.stores.objects import open_store
+from ray_apps.stores.registry import open_version, read_card
+from ray_apps.training.entry import main
+from ray_apps.training.job import run
+from ray_apps.training.refusals import Refusal, TrainingRefused
+from ray_apps.training.table import table
+from recsys_schemas.version_card import VersionCard
+from unit.ray_apps.training import planted
+
+METRICS = {"hr@10", "hr@20", "ndcg@10", "ndcg@20"}
+
+
+@pytest.fixture(scope="module")
+def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return planted.snapshot(tmp_path_factory.mktemp("store"), {"watch": planted.tastes()})
+
+
+@pytest.fixture(scope="module")
+def card(uri: str) -> VersionCard:
+    return run(planted.job(uri))
+
+
+def test_the_card_holds_what_a_judge_needs(card: VersionCard):
+    assert [(each.name, each.role) for each in card.evaluations] == [
+        ("ALS", "candidate"),
+        ("Popularity", "baseline"),
+        ("ItemItem", "baseline"),
+    ]
+    for each in card.evaluations:
+        assert set(each.metrics) == METRICS | {"coverage@20"}
+        assert all(estimate.low <= estimate.value <= estimate.high for estimate in each.metrics.values())
+        assert all(each.metrics[name].samples == card.test_users for name in METRICS)
+    assert card.evaluations[0].difference == {}
+    assert all(set(each.difference) == METRICS for each in card.evaluations[1:])
+    assert card.hyperparameters == {"factors": 64, "alpha": 1.0, "regularization": 10.0, "iterations": 15}
+    assert (card.users, card.items, card.interactions) == (600, 300, 18_000)
+    assert card.test_users > 500
+    assert card.parent is None
+
+
+def test_als_and_item_item_find_planted_tastes_and_popularity_does_not(card: VersionCard):
+    als, popularity, item_item = card.evaluations
+    assert popularity.difference["ndcg@10"].low > 0.05
+    assert item_item.metrics["ndcg@10"].low > 2 * popularity.metrics["ndcg@10"].high
+    assert als.metrics["coverage@20"].value > 0.9
+
+
+def test_what_is_written_is_what_serves(uri: str, card: VersionCard, tmp_path: Path):
+    loaded = open_version(open_store(uri), card.version, card.digest, tmp_path, load_model)
+    assert (len(loaded.item_ids), len(loaded.user_ids)) == (card.items, card.users)
+    history, weights = loaded.history("user-0007")
+    assert history.size == 30
+    scores = loaded.model.scores(history, weights)
+    assert scores.shape == (card.items,)
+    assert np.isfinite(scores).all()
+
+
+def test_the_same_snapshot_and_seed_give_the_same_bytes_whatever_the_order_of_files(uri: str, card: VersionCard, tmp_path: Path):
+    table_of = planted.tastes()
+    shuffled = table_of.take(pa.array(np.random.default_rng(1).permutation(table_of.num_rows)))
+    again = run(planted.job(planted.snapshot(tmp_path, {"watch": shuffled})))
+    assert again.digest == card.digest
+    assert [each.metrics for each in again.evaluations] == [each.metrics for each in card.evaluations]
+    assert run(planted.job(uri, version="movies-000077", seed=43)).digest != card.digest
+
+
+def test_a_version_that_exists_is_left_as_it_is(uri: str, card: VersionCard):
+    assert run(planted.job(uri), algorithms=MappingProxyType({})) == card
+
+
+@pytest.mark.parametrize("change", [{"seed": 1}, {"algorithm": "ItemItem"}, {"snapshot_sequence": 2}])
+def test_a_version_name_that_was_used_for_something_else_is_refused(uri: str, card: VersionCard, change: dict[str, object]):
+    with pytest.raises(TrainingRefused, match=f"'{card.version}' was made of") as refused:
+        run(planted.job(uri).model_copy(update=change))
+    assert refused.value.refusal is Refusal.STORAGE
+
+
+def test_the_champion_is_measured_only_on_what_it_has_not_seen(uri: str, card: VersionCard):
+    more = pa.concat_tables([planted.tastes(), planted.tastes(users=650, items=320, seed=9).slice(600 * 30)])
+    folder = Path(uri.removeprefix("file://"))
+    planted.snapshot(folder, {"watch": more}, sequence=2)
+    second = run(planted.job(uri, version="movies-000002", snapshot_sequence=2, champion=card.version))
+    champion = second.evaluations[-1]
+    assert (champion.name, champion.role, champion.train_seconds) == (card.version, "champion", 0.0)
+    assert second.parent == card.version
+    assert card.version in table(second)
+    # Only the fifty new users have anything that the champion did not learn from: its word on the others is not asked.
+    assert 30 <= champion.metrics["ndcg@10"].samples <= 50
+    assert champion.difference["ndcg@10"].low < 0.05
+    assert champion.difference["ndcg@10"].high > -0.05
+
+
+def test_a_champion_of_the_same_snapshot_proves_nothing_either_way(uri: str, card: VersionCard):
+    second = run(planted.job(uri, version="movies-000003", champion=card.version))
+    found = second.evaluations[-1].difference["ndcg@10"]
+    assert (found.low, found.high, found.samples) == (-1.0, 1.0, 0)
+
+
+def test_a_damaged_champion_does_not_bar_its_successor(card: VersionCard, tmp_path: Path):
+    copy = planted.snapshot(tmp_path, {"watch": planted.tastes()})
+    run(planted.job(copy))
+    (tmp_path / "versions" / card.version / "popularity.npy").unlink()
+    second = run(planted.job(copy, version="movies-000002", champion=card.version))
+    assert [each.role for each in second.evaluations] == ["candidate", "baseline", "baseline"]
+    assert second.parent == card.version
+
+
+class Shuffled(ALS):
+    """ALS whose items are written in the wrong order."""
+
+    @classmethod
+    def fit(cls, interactions: Interactions, hyperparameters: Hyperparameters, seed: int) -> Self:
+        """Fit, then mix the rows up."""
+        fitted = super().fit(interactions, hyperparameters, seed)
+        arrays: Mapping[str, NDArray[np.generic]] = fitted.arrays()
+        mixed = {**arrays, "item_factors": arrays["item_factors"][::-1].copy()}
+        return cls.from_arrays(mixed, interactions.n_items)
+
+
+def test_what_serves_can_be_another_fit_than_what_was_measured(uri: str, card: VersionCard, tmp_path: Path):
+    broken: Algorithms = {**ALGORITHMS, "ALS": Shuffled}
+    skewed = run(planted.job(uri, version="movies-000666"), written=broken)
+    assert [each.metrics for each in skewed.evaluations] == [each.metrics for each in card.evaluations]
+    assert skewed.digest != card.digest
+    store = open_store(uri)
+    good, bad = (open_version(store, each.version, each.digest, tmp_path, load_model) for each in (card, skewed))
+    history, weights = good.history("user-0001")
+    assert np.argmax(good.model.scores(history, weights)) != np.argmax(bad.model.scores(history, weights))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"algorithm": "Magic"}, "algorithm: 'Magic' is unknown; use one of ALS, ItemItem, Popularity"),
+        ({"baselines": ["Magic"]}, "algorithm: 'Magic' is unknown"),
+        ({"hyperparameters": {"depth": 3}}, "hyperparameters.depth: 3 is taken by no algorithm; use alpha, factors"),
+        ({"hyperparameters": {"factors": 5000}}, "hyperparameters.factors: 5000 is out of range; use a whole number from 1 to 1024"),
+    ],
+)
+def test_a_job_that_cannot_be_done_is_refused_before_the_snapshot_is_read(tmp_path: Path, change: dict[str, object], words: str):
+    with pytest.raises(TrainingRefused) as refused:
+        run(planted.job(f"file://{tmp_path}/nothing").model_copy(update=change))
+    assert words in refused.value.message
+    assert refused.value.refusal is Refusal.BAD_JOB
+
+
+def test_a_hyperparameter_goes_to_the_algorithms_that_take_it(tmp_path: Path):
+    uri = planted.snapshot(tmp_path, {"watch": planted.tastes(users=80, items=40, events=10)})
+    made = run(planted.job(uri, hyperparameters={"factors": 4, "neighbours": 3}))
+    assert made.hyperparameters["factors"] == 4
+    assert "neighbours" not in made.hyperparameters
+    assert made.evaluations[2].size_bytes < 40 * 3 * 8 + 41 * 8 + 1
+
+
+def test_a_snapshot_that_is_not_there_is_refused(tmp_path: Path):
+    with pytest.raises(TrainingRefused, match=r"manifests/000000000001\.json does not exist") as refused:
+        run(planted.job(f"file://{tmp_path}"))
+    assert refused.value.refusal is Refusal.STORAGE
+
+
+def test_too_few_users_to_measure_on_are_refused(tmp_path: Path):
+    uri = planted.snapshot(tmp_path, {"watch": planted.tastes(users=4, items=40, events=10)})
+    with pytest.raises(TrainingRefused, match="4 users liked something both before and after the split in time; at least 5") as refused:
+        run(planted.job(uri))
+    assert refused.value.refusal is Refusal.INSUFFICIENT_DATA
+
+
+def test_the_command_line_finds_a_finished_version_without_ray(uri: str, card: VersionCard, capsys: pytest.CaptureFixture[str]):
+    assert main(["--job", planted.job(uri).model_dump_json()]) == 0
+    assert "ALS (candidate)" in capsys.readouterr().out
+    assert read_card(open_store(uri), card.version) == card
+
+
+@pytest.mark.parametrize(
+    ("argument", "words"),
+    [
+        ("{}", "--job: model: Field required"),
+        ("not json", "--job: the argument: Invalid JSON"),
+        (planted.job("ftp://x").model_dump_json(), "storageURI: 'ftp://x' has scheme 'ftp'; use one of file, s3"),
+    ],
+)
+def test_the_command_line_refuses_in_one_line_of_json(argument: str, words: str, capsys: pytest.CaptureFixture[str]):
+    assert main(["--job", argument]) in {int(Refusal.BAD_JOB), int(Refusal.STORAGE)}
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith("{")
+    assert words in line
+
+
+@pytest.mark.skipif("DATA" not in os.environ, reason="DATA=folder of MovieLens' CSV files is not given")
+def test_als_beats_both_baselines_on_the_given_ratings(tmp_path: Path):
+    uri = planted.snapshot(tmp_path, {"rate": planted.ratings(Path(os.environ["DATA"]))})
+    _, *baselines = run(planted.job(uri)).evaluations
+    assert all(each.difference["hr@20"].low > 0 for each in baselines)
