@@ -86,7 +86,7 @@ def arm(version: str, digest: str, share: int, variant: str = "stable") -> dict[
 def record(epoch: int, *arms: dict[str, Any]) -> dict[str, Any]:
     """A serving record that knows TOKENS."""
     tokens = {hashlib.sha256(token.encode()).hexdigest(): role for role, token in TOKENS.items()}
-    return {"epoch": epoch, "salt": "movies-2026", "arms": list(arms), "tokens": tokens}
+    return {"epoch": epoch, "salt": "movies-2026", "arms": list(arms), "tokens": tokens, "attribution_seconds": 15}
 
 
 def application(arguments: ServingArguments, value: dict[str, Any], replicas: int = 2) -> dict[str, Any]:

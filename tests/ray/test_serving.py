@@ -196,7 +196,7 @@ def test_shares_change_under_load_without_a_failed_request(movies: Movies):
     load = asyncio.run(under_load())
     assert load.failed == 0, load.statuses
     assert load.statuses[200] > 100
-    assert movies.counted("movies-000002", "impressions") > 0
+    wait_for(lambda: movies.counted("movies-000002", "impressions") > 0)
 
 
 @pytest.mark.parametrize("broken", ["movies-000003", "movies-000004"])

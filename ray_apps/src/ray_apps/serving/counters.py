@@ -1,4 +1,7 @@
-"""What each version did in this replica since it started. Only the event loop's thread counts; any thread may read."""
+"""What each version did in this replica since it started.
+
+The event loop counts requests, the reporting thread what has ripened; any thread may read.
+"""
 
 from collections import OrderedDict
 from dataclasses import dataclass, field
@@ -61,7 +64,8 @@ class Tallies:
         """The version's tally, begun when it is first asked for."""
         tally = self._of.get(version)
         if tally is None:
-            tally = self._of[version] = Tally()
+            # setdefault: the reporting thread may begin the same tally at this moment.
+            tally = self._of.setdefault(version, Tally())
             if len(self._of) > MAX_VERSIONS:
                 self._of.popitem(last=False)
         return tally

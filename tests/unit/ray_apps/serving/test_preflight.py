@@ -69,6 +69,8 @@ def test_a_version_whose_bytes_changed_fails_and_is_not_tried(store: Store):
     assert main(["--job", job(store, digest)]) == 0
     report = PreflightReport.model_validate_json(store.read(f"versions/{VERSION}/preflight.json"))
     assert (report.passed, report.requests, failed(report)) == (False, 0, {"load"})
+    assert report.digest.startswith("sha256:")
+    assert report.digest != digest
 
 
 @pytest.mark.parametrize(("wrong", "code"), [("{", 2), ('{"version": 1}', 2)])
