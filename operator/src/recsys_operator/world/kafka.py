@@ -7,7 +7,6 @@ Reading is cheap enough to repeat each second: one metadata request, one for end
 # pyright: reportPrivateImportUsage=false
 
 import asyncio
-import os
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -30,6 +29,7 @@ from confluent_kafka.cimpl import NewPartitions, NewTopic
 
 from recsys_operator.state.observed import PartitionState, TopicsState, TopicState
 from recsys_operator.world.errors import RefusedError, UnavailableError
+from recsys_operator.world.probe import probe_all
 
 CALL_S = 5.0
 CHANGE_S = 20.0
@@ -37,7 +37,6 @@ CONFIG_AGE_S = 5.0
 KEYS = ("min.insync.replicas", "retention.ms", "cleanup.policy")
 _CLIENTS = 32
 _FORGOTTEN_S = 300.0
-_PROBE_S = 1.0
 _FIELD = "spec.kafka.bootstrapServers"
 
 T = TypeVar("T")
@@ -62,6 +61,8 @@ class _Brokers:
     """One cluster: its client, and what need not be asked each second."""
 
     admin: AdminClient
+    known: bool = False
+    """Whether it has answered before, so that the client knows more addresses than it was given."""
     configs: dict[str, tuple[float, Mapping[str, str]]] = field(default_factory=dict[str, tuple[float, Mapping[str, str]]])
     ends: dict[tuple[str, int], int] = field(default_factory=dict[tuple[str, int], int])
 
@@ -80,12 +81,15 @@ class Kafka:
         """
         wanted, with_ends = set(names), set(ends_of)
         brokers = self._brokers(bootstrap)
+        # A new client knows only these addresses, and would try them in vain for the whole time-out, each in a thread.
+        if not brokers.known and not any(said.open for said in await probe_all(bootstrap)):
+            raise await _silent(bootstrap, "none is reachable")
         try:
-            return await asyncio.to_thread(_read, brokers, wanted, with_ends)
+            found = await asyncio.to_thread(_read, brokers, wanted, with_ends)
         except (KafkaException, TimeoutError) as error:
-            probes = await asyncio.gather(*(_probe(address) for address in bootstrap))
-            words = f"{_FIELD}: no broker answers at {', '.join(bootstrap)} within {CALL_S:g} s ({_words(error)}; {'; '.join(probes)})"
-            raise UnavailableError(f"{words}; start the brokers or correct the addresses") from error
+            raise await _silent(bootstrap, f"within {CALL_S:g} s: {_words(error)}") from error
+        brokers.known = True
+        return found
 
     async def create(self, bootstrap: Sequence[str], name: str, partitions: int, replicas: int, config: Mapping[str, str]) -> None:
         """Make a topic; one that exists is left alone."""
@@ -162,10 +166,16 @@ def _configs(brokers: _Brokers, names: list[str]) -> dict[str, Mapping[str, str]
     now = time.monotonic()
     stale = [name for name in names if name not in brokers.configs or now - brokers.configs[name][0] > CONFIG_AGE_S]
     asked = {name: ConfigResource(ResourceType.TOPIC, name) for name in stale}
-    if asked:
-        answers = brokers.admin.describe_configs(list(asked.values()), request_timeout=CALL_S)
-        for name, resource in asked.items():
+    answers = brokers.admin.describe_configs(list(asked.values()), request_timeout=CALL_S) if asked else {}
+    for name, resource in asked.items():
+        try:
             entries: Mapping[str, ConfigEntry] = answers[resource].result(timeout=CALL_S + 1)
+        except (KafkaException, TimeoutError):
+            # While the controller moves from a dead broker nobody answers this one; what was set before is still set.
+            if name not in brokers.configs:
+                raise
+            brokers.configs[name] = (now, brokers.configs[name][1])
+        else:
             brokers.configs[name] = (now, {key: str(entries[key].value) for key in KEYS if key in entries})
     found = {name: brokers.configs[name][1] for name in names}
     # Other threads read for other models: copies are iterated, never the cache itself.
@@ -187,9 +197,11 @@ def _ends(brokers: _Brokers, metadata: ClusterMetadata, names: list[str]) -> dic
     if asked:
         for partition, answer in brokers.admin.list_offsets(asked, request_timeout=CALL_S).items():
             try:
-                brokers.ends[partition.topic, partition.partition] = int(answer.result(timeout=CALL_S + 1).offset)
+                end = int(answer.result(timeout=CALL_S + 1).offset)
             except (KafkaException, TimeoutError):
                 continue
+            if end >= 0:
+                brokers.ends[partition.topic, partition.partition] = end
     return {key: end for key, end in list(brokers.ends.items()) if key[0] in names}
 
 
@@ -220,15 +232,7 @@ def _words(error: KafkaException | TimeoutError) -> str:
     return inner.str() if isinstance(inner, KafkaError) else str(inner)
 
 
-async def _probe(address: str) -> str:
-    """What a plain connection to an address says: librdkafka tells only that none could be used."""
-    host, _, port = address.rpartition(":")
-    try:
-        async with asyncio.timeout(_PROBE_S):
-            _, writer = await asyncio.open_connection(host, int(port))
-    except TimeoutError:
-        return f"{address}: no connection within {_PROBE_S:g} s"
-    except OSError as error:
-        return f"{address}: {os.strerror(error.errno) if error.errno and error.errno > 0 else error}"
-    writer.close()
-    return f"{address}: accepts connections, but does not answer as a Kafka broker"
+async def _silent(bootstrap: Sequence[str], why: str) -> UnavailableError:
+    said = "; ".join(each.words for each in await probe_all(bootstrap))
+    words = f"{_FIELD}: no broker answers at {', '.join(bootstrap)} ({why}; {said})"
+    return UnavailableError(f"{words}; start the brokers or correct the addresses")
