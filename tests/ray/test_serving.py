@@ -3,27 +3,22 @@
 import asyncio
 import json
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx
 import pytest
-from confluent_kafka import Consumer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from bench.load import Load, drive, post
+from bench.serving_app import Movies, wait_for
 from bench.serving_line import (
     TOKENS,
-    application,
-    arm,
     arrays_not_finite,
     arrays_that_raise,
     good_arrays,
-    record,
     write_version,
 )
 from ray_apps.serving.assignment import assigned, split_of
@@ -31,90 +26,10 @@ from ray_apps.stores.objects import open_store
 from recsys_dev.kafka import Brokers
 from recsys_dev.ray import RayHead
 from recsys_schemas.events import RequestEvent, ResponseEvent, WatchEvent
-from recsys_schemas.serving_api import EvidenceResponse, ModelResponse, RecommendationResponse, ServingArguments, ServingRecord
+from recsys_schemas.serving_api import ModelResponse, ServingArguments, ServingRecord
 
 ITEMS, USERS = 500, 400
 TOPICS = ("serving_requests", "serving_responses", "serving_watch")
-Seen = TypeVar("Seen")
-
-
-def wait_for(look: Callable[[], Seen], seconds: float = 90) -> Seen:
-    """The first true answer of `look`."""
-    end = time.monotonic() + seconds
-    while not (seen := look()):
-        assert time.monotonic() < end, "it did not come true in time"
-        time.sleep(0.05)
-    return seen
-
-
-@dataclass
-class Movies:
-    """One application, the versions it may serve, and a client of it."""
-
-    rest: httpx.Client
-    client: httpx.Client
-    arguments: ServingArguments
-    digests: dict[str, str]
-    brokers: Brokers
-    epoch: int = 0
-    record: dict[str, Any] = field(default_factory=dict[str, Any])
-
-    def put(self, *arms: tuple[str, int]) -> None:
-        """Write the next record; the first arm is stable."""
-        self.epoch += 1
-        variants = ["stable"] + ["candidate"] * (len(arms) - 1)
-        listed = [arm(name, self.digests[name], share, variant) for (name, share), variant in zip(arms, variants, strict=True)]
-        self.record = record(self.epoch, *listed)
-        file = {"applications": [application(self.arguments, self.record)]}
-        self.rest.put("/api/serve/applications/", json=file).raise_for_status()
-
-    def serve(self, *arms: tuple[str, int]) -> None:
-        """Write the next record and wait until every replica serves it."""
-        self.put(*arms)
-        wait_for(self.in_effect)
-
-    def in_effect(self) -> bool:
-        """Whether every living replica reports the newest epoch, two of them."""
-        evidence = self.evidence()
-        fresh = [] if evidence is None else [report for report in evidence.replicas if report.age_seconds < 3]
-        return len(fresh) >= 2 and all(report.epoch == self.epoch for report in fresh)
-
-    def evidence(self) -> EvidenceResponse | None:
-        try:
-            answered = self.client.get("/v1/evidence", headers={"Authorization": f"Bearer {TOKENS['operator']}"})
-        except httpx.TransportError:  # HAProxy closes idle connections when it takes up new replicas
-            return None
-        return EvidenceResponse.model_validate_json(answered.content) if answered.status_code == 200 else None
-
-    def counted(self, version: str, what: str) -> int:
-        """One counter of a version, summed over all replicas."""
-        evidence = self.evidence()
-        assert evidence is not None
-        return sum(getattr(report.counters[version], what) for report in evidence.replicas if version in report.counters)
-
-    def ask(self, user: int, **fields: Any) -> httpx.Response:
-        return self.client.post("/v1/recommendations", json={"user_id": f"user-{user:06d}"} | fields)
-
-    def answers(self, users: range) -> list[RecommendationResponse]:
-        """Ask for several users; every answer must be a 200."""
-        answered = [self.ask(user) for user in users]
-        assert Counter(answer.status_code for answer in answered) == {200: len(users)}
-        return [RecommendationResponse.model_validate_json(answer.content) for answer in answered]
-
-    def consume(self, topic: str, enough: Callable[[list[bytes]], bool]) -> list[bytes]:
-        """Read a topic from its beginning until there is enough."""
-        consumer = Consumer(
-            {"bootstrap.servers": self.brokers.bootstrap_servers, "group.id": f"{topic}-{time.time_ns()}", "auto.offset.reset": "earliest"}
-        )
-        consumer.subscribe([topic])
-        values: list[bytes] = []
-        try:
-            wait_for(
-                lambda: values.extend(m.value() or b"" for m in consumer.consume(1000, 0.5) if m.error() is None) or enough(values), 60
-            )
-        finally:
-            consumer.close()
-        return values
 
 
 @pytest.fixture(scope="module")

@@ -97,7 +97,7 @@ class AnswerLog:
     def _write(self, answer: Logged) -> None:
         key = answer.user_id.encode()
         try:
-            self._producer.produce(self._requests_topic, request_value(answer), key, on_delivery=self._delivered)
+            self._producer.produce(self._requests_topic, request_value(answer), key)
             self._producer.produce(self._responses_topic, response_value(answer), key, on_delivery=self._delivered)
         except BufferError:
             self.dropped += 1

@@ -3,8 +3,8 @@
 import time
 from collections.abc import Mapping
 
-import msgspec
 from pydantic import ValidationError
+from pydantic_core import to_json
 
 from ray_apps.serving.event_writer import NotAcknowledged
 from ray_apps.serving.problems import ProblemError, unavailable, unfit
@@ -15,9 +15,9 @@ from recsys_schemas.serving_api import EventsRequest, EventsResponse
 SCHEMAS: Mapping[str, type[WatchEvent | RateEvent]] = {"watch": WatchEvent, "rate": RateEvent}
 MAX_AHEAD_MS = 24 * 3600 * 1000
 """An event may be dated this far ahead of this machine's clock; beyond it, ingest would put it aside."""
+MAX_EVENT_BYTES = 900_000
+"""Kafka's brokers take records up to a million bytes, headers included, unless they are told otherwise."""
 RETRY_SECONDS = 5
-
-encode = msgspec.json.Encoder().encode
 
 
 async def accept_events(replica: Replica, body: bytes) -> bytes:
@@ -32,7 +32,11 @@ async def accept_events(replica: Replica, body: bytes) -> bytes:
         known = ", ".join(sorted(replica.arguments.event_topics)) or "none"
         detail = f"event_type: saw {request.event_type!r}; this model takes: {known}"
         raise ProblemError(422, "Unprocessable Content", detail, field="event_type")
-    records = [(event.user_id.encode(), encode(raw)) for event, raw in zip(events, request.events, strict=True)]
+    records = [(event.user_id.encode(), to_json(raw, inf_nan_mode="null")) for event, raw in zip(events, request.events, strict=True)]
+    for place, (_, value) in enumerate(records):
+        if len(value) > MAX_EVENT_BYTES:
+            detail = f"events.{place}: {len(value)} bytes; send events of at most {MAX_EVENT_BYTES}"
+            raise ProblemError(422, "Unprocessable Content", detail, field=f"events.{place}")
     try:
         await replica.events.write(topic, records)
     except NotAcknowledged as error:

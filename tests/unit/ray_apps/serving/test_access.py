@@ -78,6 +78,7 @@ def test_a_method_that_is_not_there(served: Any):
         ('{"user_id": 7}', 422, "user_id", ["7", "string"]),
         ('{"user_id": "a\\u0000b"}', 422, "user_id", ["pattern"]),
         (json.dumps({"user_id": "u" * 129}), 422, "user_id", ["128"]),
+        ('{"user_id": "\\ud800"}', 400, "body", ["JSON"]),
         ('{"user_id": "u", "k": 0}', 422, "k", ["saw 0", "greater than or equal to 1"]),
         ('{"user_id": "u", "k": 101}', 422, "k", ["saw 101", "100"]),
         ('{"user_id": "u", "k": "20"}', 422, "k", ["'20'", "integer"]),
@@ -113,6 +114,7 @@ WATCH = {"event_id": "e1", "user_id": "user-1", "item_id": "item-9", "timestamp"
     [
         ({"event_type": "click", "events": [WATCH]}, "event_type", ["'click'", "watch"]),
         ({"event_type": "rate", "events": [WATCH | {"rating": 3}]}, "event_type", ["'rate'", "takes: watch"]),
+        ({"event_type": "watch", "events": [WATCH, WATCH | {"note": "x" * 950_000}]}, "events.1", ["900000"]),
         ({"event_type": "watch", "events": []}, "events", ["at least 1"]),
         ({"event_type": "watch", "events": [WATCH, {"user_id": "u"}]}, "events.1.event_id", ["required"]),
         ({"event_type": "watch", "events": [WATCH | {"timestamp": "now"}]}, "events.0.timestamp", ["'now'", "integer"]),
@@ -124,6 +126,12 @@ WATCH = {"event_id": "e1", "user_id": "user-1", "item_id": "item-9", "timestamp"
 def test_an_event_that_does_not_fit_is_told_where_and_why(served: Any, body: Any, field: str, words: list[str]):
     answered = served.call("POST", "/v1/events", token=TOKENS["writer"], json=body)
     assert assert_problem(answered, 422, *words)["field"].startswith(field)
+
+
+def test_fields_that_no_schema_knows_are_passed_on_whatever_they_hold(served: Any):
+    strange = json.dumps({"event_type": "watch", "events": [WATCH | {"n": 10**40, "x": float("nan")}]})
+    answered = served.call("POST", "/v1/events", token=TOKENS["writer"], content=strange)
+    assert_problem(answered, 503, "Kafka")
 
 
 def test_events_are_not_acknowledged_while_kafka_is_away(served: Any):

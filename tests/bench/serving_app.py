@@ -1,0 +1,95 @@
+"""One application on a real head, as a test or a benchmark speaks to it: steered by REST, asked through the ingress."""
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import httpx
+from confluent_kafka import Consumer
+
+from bench.serving_line import TOKENS, application, arm, record
+from recsys_dev.kafka import Brokers
+from recsys_schemas.serving_api import EvidenceResponse, RecommendationResponse, ServingArguments
+
+Seen = TypeVar("Seen")
+
+
+def wait_for(look: Callable[[], Seen], seconds: float = 90) -> Seen:
+    """The first true answer of `look`."""
+    end = time.monotonic() + seconds
+    while not (seen := look()):
+        assert time.monotonic() < end, "it did not come true in time"
+        time.sleep(0.05)
+    return seen
+
+
+@dataclass
+class Movies:
+    """One application, the versions it may serve, and a client of it."""
+
+    rest: httpx.Client
+    client: httpx.Client
+    arguments: ServingArguments
+    digests: dict[str, str]
+    brokers: Brokers
+    epoch: int = 0
+    record: dict[str, Any] = field(default_factory=dict[str, Any])
+
+    def put(self, *arms: tuple[str, int]) -> None:
+        """Write the next record; the first arm is stable."""
+        self.epoch += 1
+        variants = ["stable"] + ["candidate"] * (len(arms) - 1)
+        listed = [arm(name, self.digests[name], share, variant) for (name, share), variant in zip(arms, variants, strict=True)]
+        self.record = record(self.epoch, *listed)
+        file = {"applications": [application(self.arguments, self.record)]}
+        self.rest.put("/api/serve/applications/", json=file).raise_for_status()
+
+    def serve(self, *arms: tuple[str, int]) -> None:
+        """Write the next record and wait until every replica serves it."""
+        self.put(*arms)
+        wait_for(self.in_effect)
+
+    def in_effect(self) -> bool:
+        """Whether every living replica reports the newest epoch, two of them."""
+        evidence = self.evidence()
+        fresh = [] if evidence is None else [report for report in evidence.replicas if report.age_seconds < 3]
+        return len(fresh) >= 2 and all(report.epoch == self.epoch for report in fresh)
+
+    def evidence(self) -> EvidenceResponse | None:
+        try:
+            answered = self.client.get("/v1/evidence", headers={"Authorization": f"Bearer {TOKENS['operator']}"})
+        except httpx.TransportError:  # HAProxy closes idle connections when it takes up new replicas
+            return None
+        return EvidenceResponse.model_validate_json(answered.content) if answered.status_code == 200 else None
+
+    def counted(self, version: str, what: str) -> int:
+        """One counter of a version, summed over all replicas."""
+        evidence = self.evidence()
+        assert evidence is not None
+        return sum(getattr(report.counters[version], what) for report in evidence.replicas if version in report.counters)
+
+    def ask(self, user: int, **fields: Any) -> httpx.Response:
+        return self.client.post("/v1/recommendations", json={"user_id": f"user-{user:06d}"} | fields)
+
+    def answers(self, users: range) -> list[RecommendationResponse]:
+        """Ask for several users; every answer must be a 200."""
+        answered = [self.ask(user) for user in users]
+        assert Counter(answer.status_code for answer in answered) == {200: len(users)}
+        return [RecommendationResponse.model_validate_json(answer.content) for answer in answered]
+
+    def consume(self, topic: str, enough: Callable[[list[bytes]], bool]) -> list[bytes]:
+        """Read a topic from its beginning until there is enough."""
+        consumer = Consumer(
+            {"bootstrap.servers": self.brokers.bootstrap_servers, "group.id": f"{topic}-{time.time_ns()}", "auto.offset.reset": "earliest"}
+        )
+        consumer.subscribe([topic])
+        values: list[bytes] = []
+        try:
+            wait_for(
+                lambda: values.extend(m.value() or b"" for m in consumer.consume(1000, 0.5) if m.error() is None) or enough(values), 60
+            )
+        finally:
+            consumer.close()
+        return values
