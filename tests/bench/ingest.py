@@ -133,7 +133,6 @@ def _cost(seconds: float, child: subprocess.Popen[Any]) -> Cost:
 
 def run(servers: str, folder: Path, *, events: int = 300_000) -> dict[str, float]:
     """Measure on brokers that are there; returns the figures by name."""
-    global _spent
     topic = f"bench-{os.getpid()}"
     admin = AdminClient({"bootstrap.servers": servers})
     replicas = min(3, len(admin.list_topics(timeout=30).brokers))

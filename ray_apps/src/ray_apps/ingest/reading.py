@@ -14,6 +14,16 @@ from recsys_schemas.train_job import IngestJob
 
 _CALL_S = 10.0
 _LOOK_EVERY_S = 30.0
+_LEADERLESS_S = 15.0
+_ASK_AGAIN_S = 0.2
+_LEADERLESS = (
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError.OFFSET_NOT_AVAILABLE,
+    KafkaError.UNKNOWN_LEADER_EPOCH,
+    KafkaError.FENCED_LEADER_EPOCH,
+)
 _LOOK_FOR_MISSING_EVERY_S = 3.0
 
 
@@ -109,7 +119,7 @@ class Reader:
         return found, [topic for topic, count in counts.items() if not count]
 
     def _start(self, partition: snapshots.TopicPartition, position: int | None) -> int:
-        low, high = self._consumer.get_watermark_offsets(TopicPartition(*partition), timeout=_CALL_S)
+        low, high = self._watermarks(partition)
         name = f"{partition[0]}-{partition[1]}"
         if position is None:
             return low
@@ -121,3 +131,14 @@ class Reader:
         if position < low:
             self._log("records lost to retention", partition=name, first=position, last=low - 1, mend="raise the topic's retention.ms")
         return max(position, low)
+
+    def _watermarks(self, partition: snapshots.TopicPartition) -> tuple[int, int]:
+        """Ask for a partition's ends; a partition that was just made has no leader for a moment."""
+        deadline = time.monotonic() + _LEADERLESS_S
+        while True:
+            try:
+                return self._consumer.get_watermark_offsets(TopicPartition(*partition), timeout=_CALL_S)
+            except KafkaException as error:
+                if time.monotonic() > deadline or error.args[0].code() not in _LEADERLESS:
+                    raise
+                time.sleep(_ASK_AGAIN_S)  # the client refreshes its metadata meanwhile

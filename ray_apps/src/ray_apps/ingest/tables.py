@@ -74,6 +74,7 @@ class EventTable:
         self._writer = writer
         self._cluster_id = cluster_id
         self._schema = table_schema(state.event_type)
+        self._lost = ""
 
     @classmethod
     def claim(cls, store: Store, event_type: str, *, consumer: str, topics: Sequence[str], cluster_id: str) -> "EventTable":
@@ -107,7 +108,9 @@ class EventTable:
         self._table.update_incremental()
         claimed = self._table.transaction_version(_writer_key(self._consumer))
         if claimed != self._writer:
-            raise FencedError(f"table {self.state.event_type!r}: writer {claimed} has taken over from writer {self._writer}")
+            # For good: the table is now open at the other's version, where Delta Lake would let us write.
+            self._lost = f"table {self.state.event_type!r}: writer {claimed} has taken over from writer {self._writer}"
+            raise FencedError(self._lost)
 
     def publish(self, file: DataFile | None, covered: Covered) -> TableState:
         """Make a file's rows visible and its records covered, in one commit; without a file, only covered.
@@ -115,6 +118,9 @@ class EventTable:
         Raises:
             FencedError: another writer has claimed the table; nothing was published.
         """
+        if self._lost:
+            raise FencedError(self._lost)
+        _check_partitions(covered.offsets)
         before = self.state
         newest = [moment for moment in (before.newest_ms, covered.newest_ms) if moment is not None and moment >= 0]
         dead_letters = before.dead_letters + covered.dead_letters
@@ -138,6 +144,14 @@ class EventTable:
             committed_ms=int(self._table.history(1)[0]["timestamp"]),
         )
         return self.state
+
+
+def _check_partitions(offsets: Mapping[TopicPartition, int]) -> None:
+    """`read_state` ends a topic at the first partition without an offset: a gap would hide those behind it."""
+    for topic in {topic for topic, _ in offsets}:
+        known = sorted(partition for each, partition in offsets if each == topic)
+        if known != list(range(len(known))):
+            raise ValueError(f"topics: {topic} is read in partitions {known}; all from 0 upwards are needed")
 
 
 def _writer_key(consumer: str) -> str:

@@ -1,0 +1,319 @@
+"""Ingest against three real brokers: every committed record is in the snapshot or the dead letters, once."""
+
+import base64
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Consumer, Producer
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewPartitions, NewTopic
+from prometheus_client import CollectorRegistry
+
+from ray_apps.ingest.consumer import consume
+from ray_apps.ingest.dead_letters import DeadLetters
+from ray_apps.ingest.metrics import Metrics
+from ray_apps.ingest.quality import Fault, dead_letter
+from ray_apps.ingest.reading import Reader, open_consumer
+from ray_apps.ingest.session import Progress
+from ray_apps.ingest.tables import FencedError, RefusedError
+from ray_apps.ingest.verify import Verification, verify
+from ray_apps.stores.objects import open_store
+from ray_apps.stores.snapshots import latest_manifest, open_snapshot
+from recsys_dev.kafka import Brokers
+from recsys_dev.processes import wait_until
+from recsys_schemas.events import DeadLetterReason
+from recsys_schemas.train_job import IngestJob, ModelIdentity, TopicToRead
+
+LIMIT_S = 90.0
+
+
+@dataclass(slots=True)
+class Running:
+    """A consumer on a thread of the test's own process."""
+
+    job: IngestJob
+    progress: Progress = field(default_factory=Progress)
+    stopping: threading.Event = field(default_factory=threading.Event)
+    events: list[str] = field(default_factory=list)
+    failure: Exception | None = None
+    thread: threading.Thread | None = None
+
+    def start(self) -> "Running":
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
+        return self
+
+    def stop(self) -> None:
+        self.stopping.set()
+        if self.thread:
+            self.thread.join(LIMIT_S)
+
+    def _run(self) -> None:
+        metrics = Metrics(self.job.model, CollectorRegistry())
+        try:
+            consume(self.job, log=self._log, metrics=metrics, progress=self.progress, stopping=self.stopping)
+        except Exception as error:  # noqa: BLE001 (tests look at it)
+            self.failure = error
+
+    def _log(self, event: str, **facts: object) -> None:
+        self.events.append(f"{event} {facts}")
+
+
+@pytest.fixture
+def job(brokers: Brokers, admin: AdminClient, topic_names: Callable[[str], str], tmp_path: Path) -> IngestJob:
+    watch, rate, dead = topic_names("watch"), topic_names("rate"), topic_names("dead")
+    settings = {"max.message.bytes": "3000000"}
+    for made in admin.create_topics([NewTopic(name, 3, 3, config=settings) for name in (watch, rate, dead)]).values():
+        made.result(timeout=30)
+    return IngestJob(
+        model=ModelIdentity(namespace="test", name=watch, uid="0123456789"),
+        bootstrap_servers=brokers.bootstrap_servers.split(","),
+        topics=[TopicToRead(topic=watch, event_type="watch"), TopicToRead(topic=rate, event_type="rate")],
+        dead_letter_topic=dead,
+        storage_uri=f"file://{tmp_path}/store",
+        roll_max_records=200,
+        roll_max_seconds=0.2,
+    )
+
+
+@pytest.fixture
+def run(job: IngestJob) -> Iterator[Callable[[], Running]]:
+    started: list[Running] = []
+
+    def start() -> Running:
+        started.append(Running(job).start())
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.stop()
+
+
+@pytest.fixture
+def producer(brokers: Brokers) -> Producer:
+    return Producer({"bootstrap.servers": brokers.bootstrap_servers, "enable.idempotence": True, "message.max.bytes": 3_000_000})
+
+
+def event(number: int, topic: str = "watch") -> bytes:
+    good = {"event_id": f"e{number}", "user_id": f"u{number % 7}", "item_id": "i", "timestamp": int(time.time() * 1000)}
+    return json.dumps(good | ({"rating": 4.5} if "rate" in topic else {})).encode()
+
+
+def write(producer: Producer, job: IngestJob, count: int, bad: tuple[bytes | None, ...] = ()) -> None:
+    watch, rate = (each.topic for each in job.topics)
+    for number in range(count):
+        topic = rate if number % 3 == 0 else watch
+        producer.produce(topic, event(number, topic), f"u{number % 7}")
+    for value in bad:
+        producer.produce(watch, value, "u")
+    producer.flush(30)
+
+
+def covered(job: IngestJob) -> int:
+    newest = latest_manifest(open_store(job.storage_uri))
+    return newest.rows + newest.dead_letters if newest else 0
+
+
+def wait_covered(job: IngestJob, count: int) -> None:
+    wait_until(lambda: covered(job) >= count, what=f"{count} records covered", deadline_s=LIMIT_S)
+
+
+def exact(job: IngestJob) -> Verification:
+    found = verify(open_store(job.storage_uri), job)
+    assert found.exact, found
+    return found
+
+
+def test_good_records_become_rows_and_bad_ones_dead_letters_each_once(
+    job: IngestJob, run: Callable[[], Running], producer: Producer, brokers: Brokers
+) -> None:
+    large = b'{"event_id":"' + b"x" * (1 << 20) + b'"}'
+    future = json.dumps({"event_id": "e", "user_id": "u", "item_id": "i", "timestamp": int((time.time() + 3e5) * 1000)}).encode()
+    write(producer, job, 1000, bad=(None, b"", b"\xff\xfe", b'{"event_id":', large, future, b'{"event_id":"e"}'))
+    run()
+    wait_covered(job, 1007)
+    found = exact(job)
+    assert (found.rows, found.dead_letters, found.uncovered) == (1000, 7, 0)
+    letters = [json.loads(value) for value in values(brokers, job.dead_letter_topic)]
+    reasons = Counter(letter["reason"] for letter in letters)
+    assert reasons == {"Empty": 2, "Unparseable": 2, "SchemaMismatch": 1, "FutureTime": 1, "TooLarge": 1}
+    by_reason = {letter["reason"]: letter for letter in letters}
+    assert base64.b64decode(by_reason["SchemaMismatch"]["payload_base64"]) == b'{"event_id":"e"}'
+    assert base64.b64decode(by_reason["TooLarge"]["payload_base64"]) == large[: 64 << 10]
+
+
+def values(brokers: Brokers, topic: str) -> list[bytes]:
+    reader = Consumer(
+        {
+            "bootstrap.servers": brokers.bootstrap_servers,
+            "group.id": f"test-{topic}",
+            "auto.offset.reset": "earliest",
+            "enable.partition.eof": True,
+            "enable.auto.commit": False,
+        }
+    )
+    reader.subscribe([topic])
+    found, ended, deadline = list[bytes](), set[int](), time.monotonic() + LIMIT_S
+    while len(ended) < 3 and time.monotonic() < deadline:
+        for message in reader.consume(1000, 0.2):
+            if message.error() is None:
+                found.append(message.value() or b"")
+            else:
+                ended.add(message.partition() or 0)
+    reader.close()
+    return found
+
+
+def test_a_restarted_consumer_takes_up_where_the_tables_end(job: IngestJob, run: Callable[[], Running], producer: Producer) -> None:
+    write(producer, job, 300, bad=(b"bad",))
+    first = run()
+    wait_covered(job, 301)
+    first.stop()
+    write(producer, job, 300, bad=(b"bad",))
+    run()
+    wait_covered(job, 602)
+    found = exact(job)
+    assert (found.rows, found.dead_letters) == (600, 2)
+
+
+def test_records_of_an_aborted_transaction_never_show(
+    job: IngestJob, run: Callable[[], Running], producer: Producer, brokers: Brokers
+) -> None:
+    transactional = Producer({"bootstrap.servers": brokers.bootstrap_servers, "transactional.id": f"test-{job.model.name}"})
+    transactional.init_transactions(30)
+    for turn in range(4):
+        transactional.begin_transaction()
+        for number in range(50):
+            transactional.produce(job.topics[0].topic, event(number), str(number))
+        transactional.flush(30)
+        (transactional.commit_transaction if turn % 2 else transactional.abort_transaction)(30)
+    write(producer, job, 10)
+    run()
+    wait_covered(job, 110)
+    found = exact(job)
+    assert (found.rows, found.uncovered) == (110, 0)
+
+
+def test_a_second_consumer_shuts_the_first_one_out(job: IngestJob, run: Callable[[], Running], producer: Producer) -> None:
+    write(producer, job, 300)
+    first = run()
+    wait_covered(job, 300)
+    run()
+    write(producer, job, 300)
+    wait_covered(job, 600)
+    wait_until(lambda: first.failure is not None, what="the first consumer's end", deadline_s=LIMIT_S)
+    assert isinstance(first.failure, FencedError)
+    assert exact(job).rows == 600
+
+
+def test_a_manifest_that_was_never_written_is_written_at_the_next_start(
+    job: IngestJob, run: Callable[[], Running], producer: Producer, tmp_path: Path
+) -> None:
+    write(producer, job, 300, bad=(b"bad",))
+    first = run()
+    wait_covered(job, 301)
+    first.stop()
+    for path in (tmp_path / "store" / "manifests").iterdir():
+        path.unlink()
+    run()
+    wait_covered(job, 301)
+    assert exact(job).dead_letters == 1
+
+
+def test_a_start_without_news_makes_no_new_snapshot(job: IngestJob, run: Callable[[], Running], producer: Producer) -> None:
+    write(producer, job, 50)
+    first = run()
+    wait_covered(job, 50)
+    first.stop()
+    before = latest_manifest(open_store(job.storage_uri))
+    second = run()
+    wait_until(lambda: any("assigned" in line for line in second.events), what="the second session", deadline_s=LIMIT_S)
+    second.stop()
+    assert latest_manifest(open_store(job.storage_uri)) == before
+
+
+def test_dead_letters_whose_commit_never_came_are_not_written_again(
+    job: IngestJob, run: Callable[[], Running], producer: Producer, brokers: Brokers
+) -> None:
+    topic = job.topics[0].topic
+    for number in range(6):
+        producer.produce(topic, f"bad {number}".encode(), partition=0)
+    producer.flush(30)
+    # What a consumer does before its table commit, and then it dies.
+    fault = Fault(reason=DeadLetterReason.UNPARSEABLE, detail="value: cut short")
+    member = open_consumer(job, lambda _error: None)
+    died = DeadLetters(job, member)
+    died.fence(lambda: True)
+    assert died.write([dead_letter((topic, 0, offset, 0), f"bad {offset}".encode(), fault) for offset in range(4)]) == 4
+    run()
+    wait_covered(job, 6)
+    assert exact(job).dead_letters == 6
+    assert len(values(brokers, job.dead_letter_topic)) == 6
+    member.close()
+
+
+def test_a_topic_that_is_not_there_yet_is_waited_for(
+    job: IngestJob, admin: AdminClient, topic_names: Callable[[str], str], producer: Producer
+) -> None:
+    late = topic_names("late")
+    wanted = job.model_copy(update={"topics": [*job.topics, TopicToRead(topic=late, event_type="watch")]})
+    running = Running(wanted).start()
+    try:
+        write(producer, job, 30)
+        wait_covered(job, 30)
+        for made in admin.create_topics([NewTopic(late, 3, 3)]).values():
+            made.result(timeout=30)
+        for number in range(20):
+            producer.produce(late, event(number))
+        producer.flush(30)
+        wait_covered(job, 50)
+    finally:
+        running.stop()
+    assert any("topics missing" in line for line in running.events)
+    assert exact(wanted).rows == 50
+
+
+def test_partitions_added_later_are_read_from_their_beginning(job: IngestJob, admin: AdminClient) -> None:
+    topic = job.topics[0].topic
+    consumer = open_consumer(job, lambda _error: None)
+    reader = Reader(consumer, [topic], lambda *_words, **_facts: None)
+    try:
+        assert reader.follow({}) == {(topic, 0): 0, (topic, 1): 0, (topic, 2): 0}
+        admin.create_partitions([NewPartitions(topic, 5)])[topic].result(timeout=30)
+
+        def grown() -> bool:
+            reader._look_at = 0.0
+            return (topic, 4) in reader.follow({(topic, 0): 0, (topic, 1): 0, (topic, 2): 0})
+
+        wait_until(grown, what="partition 4", deadline_s=LIMIT_S)
+    finally:
+        consumer.close()
+
+
+def test_a_topic_made_anew_is_refused_with_its_name(job: IngestJob) -> None:
+    topic = job.topics[0].topic
+    consumer = open_consumer(job, lambda _error: None)
+    try:
+        with pytest.raises(RefusedError, match=rf"{topic}-1 ends at offset 0, and the tables cover it up to 7"):
+            Reader(consumer, [topic], lambda *_words, **_facts: None).follow({(topic, 1): 7})
+    finally:
+        consumer.close()
+
+
+def test_every_snapshot_is_a_prefix_that_verifies_by_itself(job: IngestJob, run: Callable[[], Running], producer: Producer) -> None:
+    write(producer, job, 1000, bad=(b"bad", None))
+    run()
+    wait_covered(job, 1002)
+    store = open_store(job.storage_uri)
+    numbers = [int(name[-17:-5]) for name in store.names("manifests") if "latest" not in name]
+    assert len(numbers) > 3
+    found = [verify(store, job, number) for number in numbers]
+    assert all(each.exact for each in found)
+    assert [each.records for each in found] == sorted(each.records for each in found)
+    assert open_snapshot(store, numbers[0]).manifest.sequence == numbers[0]
