@@ -14,6 +14,13 @@ from recsys_schemas.version_card import CARD_FILE, VersionCard
 
 RUNS = "runs"
 """Folder of Ray Train's own state below the storage URI."""
+SETTINGS = {
+    "RAY_TRAIN_V2_ENABLED": "1",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # a run takes seconds: seen at once when it ends
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "300",  # a busy machine takes longer than a minute to start Python
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # an actor less: a run lost with its node is short, and simply run again
+}
+"""Ray Train's settings for short runs, where the environment does not say otherwise."""
 
 
 def run_on_ray(job: TrainJob, algorithms: Algorithms, written: Algorithms) -> VersionCard:
@@ -25,7 +32,8 @@ def run_on_ray(job: TrainJob, algorithms: Algorithms, written: Algorithms) -> Ve
         TrainingRefused: no version can be made, and why.
         TrainingFailedError: a worker died or raised something unforeseen.
     """
-    os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
     from ray.train import RunConfig, ScalingConfig, WorkerGroupError  # noqa: PLC0415 — seconds to import: a finished version needs none
     from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer  # noqa: PLC0415
 
