@@ -78,6 +78,7 @@ async def _beat(probes: telemetry.Probes) -> None:
 
 async def _term(settings: Settings, world: World, lease: Lease, stop: asyncio.Event) -> None:
     """Wait for the lease, work while it is ours, and give it back."""
+    LOG.info("waiting for the lease", extra={"lease": f"{lease.namespace}/{lease.name}"})
     if not await _first(stop.wait(), lease.acquire()):
         return
     LOG.info("leading", extra={"lease": f"{lease.namespace}/{lease.name}"})

@@ -93,11 +93,11 @@ class Scheduler:
             try:
                 wake_at = await self.run(key)
             except (PassFailedError, WorldError) as error:
-                return self._back_off(key, line, str(error))
+                return self.back_off(key, line, str(error))
             except Exception as error:
                 # A bug must not end the passes of this model, still less of the others.
                 LOG.exception("pass failed", extra={"model": str(key)})
-                return self._back_off(key, line, f"{type(error).__name__}: {error}")
+                return self.back_off(key, line, f"{type(error).__name__}: {error}")
             else:
                 outcome = "done" if wake_at is not None else "gone"
                 line.failures = 0
@@ -106,7 +106,8 @@ class Scheduler:
                 telemetry.RECONCILE_SECONDS.observe(time.monotonic() - began)
         return None if wake_at is None else max(0.0, (wake_at - self.clock()).total_seconds())
 
-    def _back_off(self, key: Key, line: _Line, words: str) -> float:
+    def back_off(self, key: Key, line: _Line, words: str) -> float:
+        """Count a failure; seconds until the next try, doubled each time and bounded."""
         line.failures += 1
         wait = min(LONGEST_BACK_OFF_S, FIRST_BACK_OFF_S * 2 ** min(line.failures - 1, 10))
         LOG.warning("pass ended early", extra={"model": str(key), "error": words, "failures": line.failures, "again_in_s": wait})

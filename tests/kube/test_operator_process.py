@@ -1,0 +1,193 @@
+"""The operator as a process against a real API server: it leads, it listens, it tells, and it lets go."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+import pytest
+
+from kube.operator_world import Place, define
+from recsys_dev.kubernetes import Cluster
+from recsys_dev.ports import free_ports
+
+CHART = Path(__file__).resolve().parents[2] / "charts" / "recsys-operator"
+DEADLINE_S = 120.0
+T = TypeVar("T")
+
+
+def until(look: Callable[[], T], true: Callable[[T], bool] = bool) -> T:
+    end = time.monotonic() + DEADLINE_S
+    while not true(seen := look()):
+        assert time.monotonic() < end, seen
+        time.sleep(0.1)
+    return seen
+
+
+@dataclass(kw_only=True)
+class Operators:
+    """Operator processes of one test; all are gone when it ends."""
+
+    place: Place
+    logs: Path
+    running: list[subprocess.Popen[bytes]] = field(default_factory=list[subprocess.Popen[bytes]])
+
+    def environment(self, kubeconfig: Path | None = None, **more: str) -> dict[str, str]:
+        return {
+            **{name: value for name, value in os.environ.items() if not name.startswith("RECSYS_")},
+            "KUBECONFIG": str(kubeconfig or self.place.cluster.kubeconfig),
+            "RECSYS_STORAGE_ROOT": f"file://{self.place.storage}",
+            "RECSYS_LEASE_NAMESPACE": self.place.namespace,
+            "RECSYS_WATCH_NAMESPACES": self.place.namespace,
+            **more,
+        }
+
+    def start(self, kubeconfig: Path | None = None, **more: str) -> tuple[subprocess.Popen[bytes], str]:
+        """Start one; return it and the base of its HTTP endpoints."""
+        port = free_ports(1)[0]
+        environment = self.environment(kubeconfig, RECSYS_HTTP_PORT=str(port), **more)
+        with (self.logs / f"operator-{len(self.running)}.log").open("wb") as log:
+            started = subprocess.Popen([sys.executable, "-m", "recsys_operator"], env=environment, stdout=log, stderr=log)
+        self.running.append(started)
+        return started, f"http://127.0.0.1:{port}"
+
+    def lines(self, number: int = 0) -> list[dict[str, Any]]:
+        """What one has logged: every line is a JSON object."""
+        whole = (self.logs / f"operator-{number}.log").read_text().rpartition("\n")[0]
+        return [json.loads(line) for line in whole.splitlines()]
+
+    def holder(self) -> str:
+        return self.place.get("lease", "recsys-operator").get("spec", {}).get("holderIdentity", "")
+
+    def condition(self, type_: str, name: str = "movies") -> dict[str, Any]:
+        conditions = self.place.get("rm", name).get("status", {}).get("conditions", [])
+        return next((each for each in conditions if each["type"] == type_), {})
+
+
+@pytest.fixture(scope="module")
+def defined(cluster: Cluster) -> Cluster:
+    define(cluster)
+    return cluster
+
+
+@pytest.fixture
+def operators(defined: Cluster, namespace: str, tmp_path: Path) -> Iterator[Operators]:
+    found = Operators(place=Place(cluster=defined, namespace=namespace, storage=tmp_path / "storage"), logs=tmp_path)
+    yield found
+    for each in found.running:
+        if each.poll() is None:
+            each.kill()
+        each.wait()
+
+
+def answer(url: str) -> int:
+    try:
+        return httpx.get(url, timeout=5, trust_env=False).status_code
+    except httpx.HTTPError:
+        return 0
+
+
+def test_a_model_whose_world_is_missing_says_what_to_do_and_is_let_go_when_asked(operators: Operators) -> None:
+    operators.place.model()
+    process, base = operators.start()
+    topics = until(lambda: operators.condition("TopicsReady"))
+    assert "spec.kafka.bootstrapServers: no broker answers at 127.0.0.1:1" in topics["message"]
+    assert "kubectl create secret generic ray-auth" in operators.condition("Stalled")["message"]
+    assert operators.place.get("rm", "movies")["metadata"]["finalizers"] == ["recsys.dev/finalizer"]
+    assert {path: answer(base + path) for path in ("/healthz", "/readyz", "/metrics", "/else")} == {
+        "/healthz": 200,
+        "/readyz": 200,
+        "/metrics": 200,
+        "/else": 404,
+    }
+    metrics = httpx.get(f"{base}/metrics", trust_env=False).text
+    assert "recsys_leader 1.0" in metrics
+    assert 'recsys_actions_total{action="AddFinalizer",outcome="done"} 1.0' in metrics
+    before = operators.place.get("rm", "movies")
+    operators.place.secret("ray-auth", token="x")
+    until(lambda: operators.condition("Serving"), lambda seen: "spec.ray.dashboardURL" in seen["message"])
+    after = operators.place.get("rm", "movies")
+    assert after["metadata"].get("annotations") == before["metadata"].get("annotations")
+    process.terminate()
+    assert process.wait(timeout=30) == 0
+    assert operators.holder() == ""
+    assert [line["message"] for line in operators.lines()][-1] == "stopped"
+    assert not [line for line in operators.lines() if "exc_info" in line]
+
+
+def test_one_of_two_leads_and_the_other_takes_over_when_it_is_killed(operators: Operators) -> None:
+    first, _ = operators.start()
+    until(operators.holder)
+    second, base = operators.start()
+    until(lambda: answer(f"{base}/readyz"), lambda status: status == 200)
+    operators.place.model()
+    until(lambda: operators.condition("TopicsReady"))
+    assert f"-{first.pid}-" in operators.holder()
+    assert not [line for line in operators.lines(1) if line["message"] == "leading"]
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    operators.place.model("films")
+    until(lambda: operators.condition("TopicsReady", "films"))
+    assert f"-{second.pid}-" in operators.holder()
+    second.terminate()
+    assert second.wait(timeout=30) == 0
+
+
+def test_a_lease_taken_by_another_stops_all_work(operators: Operators) -> None:
+    operators.start()
+    until(lambda: f"-{operators.running[0].pid}-" in operators.holder())
+    stolen = {"spec": {"holderIdentity": "thief", "leaseDurationSeconds": 3600, "renewTime": "2026-09-01T00:00:00.000000Z"}}
+    operators.place.kubectl("patch", "lease", "recsys-operator", "--type=merge", "-p", json.dumps(stolen))
+    until(lambda: [line for line in operators.lines() if "lease lost" in line["message"]])
+    operators.place.model()
+    until(lambda: [line for line in operators.lines() if line["message"] == "waiting for the lease"], lambda seen: len(seen) == 2)
+    assert "status" not in operators.place.get("rm", "movies")
+    assert operators.holder() == "thief"
+    assert operators.running[0].poll() is None
+
+
+def test_the_rights_that_the_chart_gives_are_enough(operators: Operators) -> None:
+    place = operators.place
+    values = f"operator.watchNamespaces={{{place.namespace}}}"
+    text = place.cluster.helm("template", "own", str(CHART), "--namespace", place.namespace, "--set", values, "--kube-version=1.36.3")
+    rights = [
+        each for each in text.split("\n---\n") if any(f"\nkind: {kind}\n" in each for kind in ("ServiceAccount", "Role", "RoleBinding"))
+    ]
+    place.kubectl("apply", "-f", "-", given="\n---\n".join(rights))
+    account = json.loads(place.kubectl("get", "serviceaccount", "-l", "app.kubernetes.io/instance=own", "-o", "json"))["items"][0][
+        "metadata"
+    ]["name"]
+    place.model()
+    kubeconfig = place.cluster.service_account_kubeconfig(place.namespace, account)
+    process, _ = operators.start(kubeconfig, RECSYS_LEASE_NAME=account)
+    until(lambda: operators.condition("TopicsReady"))
+    place.kubectl("delete", "rm", "movies", "--wait=false")
+    until(lambda: [line for line in operators.lines() if line["message"] == "action" and line["action"] == "AddFinalizer"])
+    process.terminate()
+    assert process.wait(timeout=30) == 0
+    assert not [line for line in operators.lines() if "403" in json.dumps(line) or "orbidden" in json.dumps(line)]
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "says"),
+    [
+        ("RECSYS_STORAGE_ROOT", "data", "RECSYS_STORAGE_ROOT: 'data' is no folder; write file:///absolute/path or s3://bucket/prefix"),
+        ("RECSYS_HTTP_PORT", "http", "RECSYS_HTTP_PORT: 'http' is no port; write a number from 1 to 65535"),
+        ("KUBECONFIG", "/nowhere/kubeconfig", "no Kubernetes credentials"),
+    ],
+)
+def test_a_setting_that_cannot_be_used_is_one_clear_line(operators: Operators, variable: str, value: str, says: str) -> None:
+    environment = operators.environment() | {variable: value}
+    done = subprocess.run(
+        [sys.executable, "-m", "recsys_operator"], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert len(done.stderr.splitlines()) == 1
+    assert says in done.stderr
