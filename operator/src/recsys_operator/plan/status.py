@@ -96,8 +96,8 @@ def _phase(observed: Observed, stalled: bool) -> str:
     if observed.model.spec.suspend:
         return "Suspended"
     active, version = shares.active(observed), in_progress(observed)
-    if active is not None:
-        return "Canary" if active.spec.stable else "Deploying"
+    if active is not None or shares.waiting(observed) is not None:
+        return "Canary" if shares.champion(observed) else "Deploying"
     if version is not None:
         return "Preflight" if version.status.phase is VersionPhase.PREFLIGHT else "Training"
     if shares.champion(observed):

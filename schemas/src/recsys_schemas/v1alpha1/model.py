@@ -463,7 +463,7 @@ class ModelStatus(Resource):
     observed_generation: int = 0
     """The spec's generation that this status was made from."""
     phase: str = "Pending"
-    """Pending, Ingesting, Training, Preflight, Canary, Serving, Suspended or Stalled."""
+    """Pending, Ingesting, Training, Preflight, Deploying, Canary, Serving, Suspended or Stalled."""
     champion: ServedVersion | None = None
     """What serves."""
     challenger: ServedVersion | None = None
