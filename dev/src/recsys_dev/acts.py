@@ -9,7 +9,7 @@ import httpx
 from recsys_dev.errors import Unmet
 from recsys_dev.eyes import Seen
 from recsys_dev.report import comparison, margin_words, topics_table
-from recsys_dev.stage import EVENT_TOPICS, MODEL, REQUESTS, RESPONSES, Stage
+from recsys_dev.stage import EVENT_TOPICS, MODEL, REQUESTS, RESPONSES, Stage, short
 from recsys_dev.story import ENDED, roll_back, walk
 from recsys_dev.tallies import quantiles
 from recsys_dev.topics_seen import manifests
@@ -129,8 +129,7 @@ def begin_serving(stage: Stage) -> None:
 
 def curl_line(stage: Stage) -> str:
     """A command that asks for recommendations, for another terminal."""
-    kubectl = f"{stage.line.cluster.programs}/kubectl --kubeconfig {stage.line.cluster.kubeconfig}"
-    token = f"$({kubectl} get secret {MODEL}-api -o jsonpath='{{.data.token}}' | base64 -d)"
+    token = f"$({stage.kubectl} get secret {MODEL}-api -o jsonpath='{{.data.token}}' | base64 -d)"
     body = f'{{"user_id": "{stage.audience.visitor()}", "k": 5}}'
     return f"curl {stage.url}/v1/recommendations -H \"Authorization: Bearer {token}\" -d '{body}'"
 
@@ -251,4 +250,4 @@ def sum_up(stage: Stage) -> None:
 
 
 def _token_hint(stage: Stage) -> str:
-    return f"cat {stage.line.head.run_dir}/ray-token" if stage.line.head.run_dir else "yours"
+    return f"cat {short(stage.line.head.run_dir)}/ray-token" if stage.line.head.run_dir else "yours"

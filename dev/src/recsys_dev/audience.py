@@ -6,7 +6,7 @@ liking, whoever recommended it. Everything follows from the seed.
 
 from collections import deque
 from collections.abc import Iterable, Sequence
-from math import log2
+from math import exp, log2
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,7 +30,7 @@ NEW_USERS = 0.02
 """Part of the live events that come from somebody new."""
 MOST_NEW_USERS = 5000
 """Bound on somebodies new; then only known users watch."""
-WILLING = 0.16
+WILLING = 0.2
 """Probability that a user watches an item that they like as much as their best hundredth, when it is shown first."""
 KEENEST = 0.5
 """No item is watched more surely than this at the first place."""
@@ -96,7 +96,7 @@ class SimulatedAudience:
     def reaction(self, user_id: str, items: Sequence[str]) -> str | None:
         """The first item of the list that the user watches, if any; each place is looked at less surely than the one before.
 
-        The odds double with every unit of liking that an item is above the user's best hundredth, and halve below it; what they have
+        As in their own choices, an item is the likelier by e with every unit of liking above the best hundredth; what they have
         watched before and what does not exist is passed over.
         """
         user = number_of(user_id)
@@ -109,7 +109,7 @@ class SimulatedAudience:
             item = number_of(item_id)
             if item is None or item >= self.world.items or self._seen_by(user)[item]:
                 continue
-            keen = min(KEENEST, WILLING * 2.0 ** (float(likes[item]) - reference)) / log2(place + 2)
+            keen = min(KEENEST, WILLING * exp(float(likes[item]) - reference)) / log2(place + 2)
             if self._chance.random() < keen:
                 self._seen_by(user)[item] = True
                 return item_id

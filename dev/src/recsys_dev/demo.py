@@ -24,12 +24,12 @@ from recsys_dev.events import Audience, Event
 from recsys_dev.eyes import open_eyes
 from recsys_dev.kafka_jars import ensure_jars
 from recsys_dev.kubernetes import CommandFailedError
-from recsys_dev.line import REPOSITORY, Line, apply_model, install_chart, make_ray_secret, manifest_of, start_parts
+from recsys_dev.line import REPOSITORY, apply_model, install_chart, make_ray_secret, manifest_of, start_parts
 from recsys_dev.movielens import RecordedAudience
 from recsys_dev.processes import recorded
 from recsys_dev.producer import EventProducer
 from recsys_dev.report import Report
-from recsys_dev.stage import EVENT_TOPICS, MODEL, Stage, announced
+from recsys_dev.stage import EVENT_TOPICS, MODEL, Stage, announced, short
 from recsys_dev.story import Story
 from recsys_dev.topics_seen import LagMarks, Topics
 
@@ -90,7 +90,7 @@ def run(wishes: Wishes, console: Console) -> Report:
                 console.print()
                 report.show(console)
                 console.print(
-                    f"All of it took {report.seconds['all']:.0f} s. As JSON: {wishes.report_file}", highlight=False, soft_wrap=True
+                    f"All of it took {report.seconds['all']:.0f} s. As JSON: {short(wishes.report_file)}", highlight=False, soft_wrap=True
                 )
                 if wishes.keep:
                     _stay(console)
@@ -140,14 +140,7 @@ def _apply(stage: Stage, example: Path) -> None:
     manifest = manifest_of(example, stage.line, {"spec.training.initialRecords": int(FIRST_PART * len(stage.past))})
     apply_model(stage.line, manifest)
     stage.tell(f"{example.relative_to(REPOSITORY)} with the addresses of this line. In another terminal:")
-    stage.tell(f"{stage.line.cluster.programs}/kubectl --kubeconfig {_short(stage.line)} get rm -w")
-
-
-def _short(line: Line) -> Path:
-    """The kubeconfig's path, short where it lies below the present folder."""
-    with contextlib.suppress(ValueError):
-        return line.cluster.kubeconfig.relative_to(Path.cwd())
-    return line.cluster.kubeconfig
+    stage.tell(f"{stage.kubectl} get rm -w")
 
 
 def _play(stage: Stage, wishes: Wishes) -> None:

@@ -2,8 +2,9 @@
 
 import base64
 import os
+import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,8 +60,12 @@ class Line:
         """The operator's process, as last started."""
         return processes.read(self.run_dir / "pid" / "operator")
 
-    def start_operator(self) -> Child:
-        """Start the operator with nothing but its ServiceAccount's rights; returns when it says that it is ready."""
+    def start_operator(self, program: Sequence[str] = ("-m", "recsys_operator")) -> Child:
+        """Start the operator with nothing but its ServiceAccount's rights; returns when it says that it is ready.
+
+        Args:
+            program: what Python runs; a test may run a broken twin.
+        """
         kubeconfig = self.cluster.service_account_kubeconfig(SYSTEM, RELEASE)
         fault = f"--fault {self.fault.file}"
         settings = {
@@ -71,10 +76,19 @@ class Line:
             "RECSYS_HTTP_PORT": str(self.operator_port),
             "RECSYS_TRAINING_COMMAND": f"{sys.executable} -m recsys_dev.trainer {fault}",
         }
-        child = processes.start(self.run_dir, "operator", Command(argv=[sys.executable, "-m", "recsys_operator"], env=settings))
+        child = processes.start(self.run_dir, "operator", Command(argv=[sys.executable, *program], env=settings))
         url = f"http://{LOOPBACK}:{self.operator_port}/readyz"
         processes.wait_until(lambda: _answers(url), what=f"the operator at {url}", deadline_s=READY_DEADLINE_S, children=[child])
         return child
+
+    def write_kubectl(self) -> Path:
+        """Write a `kubectl` that speaks to this cluster, for a person's other terminal; return its path."""
+        path = self.run_dir / "kubectl"
+        kubectl, config = shlex.quote(str(self.cluster.programs / "kubectl")), shlex.quote(str(self.cluster.kubeconfig))
+        plugins = shlex.quote(str(Path(sys.executable).parent))
+        path.write_text(f'#!/bin/sh\nexport KUBECONFIG={config} PATH={plugins}:"$PATH"\nexec {kubectl} "$@"\n')
+        path.chmod(0o700)
+        return path
 
     def stop(self) -> None:
         """End everything, the operator first, so that nothing is decided while the rest goes."""

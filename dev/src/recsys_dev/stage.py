@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from confluent_kafka import KafkaException
 from rich.console import Console
@@ -47,6 +48,11 @@ class Stage:
     token: str = ""
     url: str = ""
     _marking: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def kubectl(self) -> str:
+        """What a person types for kubectl in another terminal."""
+        return str(short(self.line.write_kubectl()))
 
     def tell(self, words: str) -> None:
         """One line for a person."""
@@ -109,6 +115,13 @@ class Stage:
         seen = self.story.wait(due, what=what, deadline_s=deadline_s, in_vain=self.in_vain)
         self.tell(f"{sent:,} new events sent; {seen.versions[-1].spec.cause.detail}")
         return seen
+
+
+def short(path: Path) -> Path:
+    """A path as a person would type it: relative where it lies below the present folder."""
+    with contextlib.suppress(ValueError):
+        return path.relative_to(Path.cwd())
+    return path
 
 
 @contextlib.contextmanager
