@@ -25,7 +25,7 @@ from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
 from ingest_traffic import Traffic
 
-from ray_apps.ingest.dead_letters import group_id
+from ray_apps.ingest.dead_letters import consumer_name, group_id
 from ray_apps.ingest.verify import verify
 from ray_apps.stores.objects import open_store
 from ray_apps.stores.snapshots import latest_manifest
@@ -34,9 +34,9 @@ from recsys_schemas.train_job import IngestJob, ModelIdentity, TopicToRead
 
 HERE = Path(__file__).resolve().parent
 RUNS = HERE.parents[1] / "build" / "run" / "chaos"
-START_S = 90.0
-FENCE_S = 60.0
-DRAIN_S = 180.0
+START_S = 240.0
+FENCE_S = 120.0
+DRAIN_S = 300.0
 
 
 @dataclass(slots=True)
@@ -140,7 +140,7 @@ def kill_once(arena: Arena, chance: random.Random, figures: Figures) -> None:
 
 def note_what_is_left(arena: Arena, figures: Figures) -> None:
     """A cycle is: dead letters, file, commit, manifest. Count where this one was cut."""
-    name = f"{arena.job.model.namespace}.{arena.job.model.name}"
+    name = consumer_name(arena.job)
     newest = latest_manifest(open_store(arena.job.storage_uri))
     told = {(each.topic, each.partition): each.next_offset for each in newest.offsets} if newest else {}
     files = letters = manifest = False

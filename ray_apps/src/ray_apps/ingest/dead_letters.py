@@ -16,6 +16,8 @@ from ray_apps.stores import snapshots
 from recsys_schemas.events import DeadLetter
 from recsys_schemas.train_job import IngestJob
 
+CONSUMER_HEADER = "recsys-consumer"
+"""Header of a dead letter: whose it is. Models that read the same topics may share a dead-letter topic."""
 _CALL_S = 15.0
 _DEADLINE_S = 120.0
 _PASSING = (KafkaError._TIMED_OUT, KafkaError._WAIT_COORD, KafkaError.UNSTABLE_OFFSET_COMMIT)  # noqa: SLF001 (the client's own names)
@@ -25,14 +27,19 @@ class DeadLettersError(Exception):
     """The dead letters could not be written; none of this transaction's is visible."""
 
 
+def consumer_name(job: IngestJob) -> str:
+    """Name of a model's consumer in its tables and on its dead letters."""
+    return f"{job.model.namespace}.{job.model.name}"
+
+
 def group_id(job: IngestJob) -> str:
     """Group whose committed offsets say which dead letters are written."""
-    return f"recsys.{job.model.namespace}.{job.model.name}.dead-letters"
+    return f"recsys.{consumer_name(job)}.dead-letters"
 
 
 def transactional_id(job: IngestJob) -> str:
     """Identity of the one writer of a model's dead letters."""
-    return f"recsys.{job.model.namespace}.{job.model.name}.{job.model.uid[:8]}.dead-letters"
+    return f"recsys.{consumer_name(job)}.{job.model.uid[:8]}.dead-letters"
 
 
 class DeadLetters:
@@ -46,6 +53,7 @@ class DeadLetters:
             consumer: a member of `group_id(job)` that never subscribes; it is not used after this.
         """
         self._topic = job.dead_letter_topic
+        self._headers: Any = [(CONSUMER_HEADER, consumer_name(job).encode())]
         self._group = group_id(job)
         # Taken here: a call on the consumer waits for the lock that the reading thread holds nearly all the time.
         self._membership = consumer.consumer_group_metadata()
@@ -118,7 +126,7 @@ class DeadLetters:
             value = letter.model_dump_json().encode()
             while True:
                 try:
-                    self._producer.produce(self._topic, value, key)
+                    self._producer.produce(self._topic, value, key, headers=self._headers)
                     break
                 except BufferError:
                     self._producer.poll(0.1)

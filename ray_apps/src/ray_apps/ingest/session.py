@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from confluent_kafka import Consumer, KafkaError
 
 from ray_apps.ingest.batches import Batch, Filling, Judging, Roll
-from ray_apps.ingest.dead_letters import DeadLetters
+from ray_apps.ingest.dead_letters import DeadLetters, consumer_name
 from ray_apps.ingest.metrics import Metrics
 from ray_apps.ingest.publishing import Committed, Publisher, claim_all, event_types
 from ray_apps.ingest.reading import Reader, open_consumer
@@ -80,11 +80,10 @@ class Session:
             consumer.close()
 
     def _begin(self, consumer: Consumer, cluster_id: str) -> tuple[Publisher, Reader]:
-        consumer_name = f"{self._job.model.namespace}.{self._job.model.name}"
         store = open_store(self._job.storage_uri)
         letters = DeadLetters(self._job, consumer)
         letters.fence(self._going_on)
-        tables = claim_all(store, self._job, consumer_name, cluster_id)
+        tables = claim_all(store, self._job, consumer_name(self._job), cluster_id)
         publisher = Publisher(store, tables, letters, cluster_id=cluster_id)
         restored = publisher.restore_manifest()
         self._log(

@@ -13,9 +13,11 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
+from ray_apps.ingest.dead_letters import CONSUMER_HEADER, consumer_name
 from ray_apps.stores import snapshots
 from ray_apps.stores.objects import Store, open_store
 from recsys_schemas.events import DeadLetter
@@ -64,9 +66,11 @@ def verify(store: Store, job: IngestJob, sequence: int | None = None) -> Verific
     """
     snapshot = snapshots.open_snapshot(store, sequence)
     topics = [each.topic for each in job.topics]
-    records = {place: (zlib.crc32(value), hashlib.sha256(value).hexdigest()) for place, value in _committed(job, topics)}
+    records = {place: (zlib.crc32(value), hashlib.sha256(value).hexdigest()) for place, value, _ in _committed(job, topics)}
     upto = {(each.topic, each.partition): each.next_offset for each in snapshot.manifest.offsets}
-    letters = [DeadLetter.model_validate_json(value) for _, value in _committed(job, [job.dead_letter_topic])]
+    ours = consumer_name(job).encode()
+    written = _committed(job, [job.dead_letter_topic])
+    letters = [DeadLetter.model_validate_json(value) for _, value, whose in written if whose == ours]
     covered = [letter for letter in letters if letter.offset < upto.get((letter.topic, letter.partition), 0)]
     rows = [row for event_type in snapshot.datasets for row in _rows(snapshot, event_type)]
     return compare(
@@ -127,8 +131,8 @@ def _rows(snapshot: snapshots.Snapshot, event_type: str) -> Iterator[tuple[Place
         yield (topic, partition, offset), crc
 
 
-def _committed(job: IngestJob, topics: Sequence[str]) -> Iterator[tuple[Place, bytes]]:
-    """Read every committed record of some topics from the first to the last; a tombstone is an empty value."""
+def _committed(job: IngestJob, topics: Sequence[str]) -> Iterator[tuple[Place, bytes, bytes | None]]:
+    """Read the place, value and consumer header of every committed record of some topics; a tombstone is an empty value."""
     consumer = Consumer(
         {
             "bootstrap.servers": ",".join(job.bootstrap_servers),
@@ -153,7 +157,8 @@ def _committed(job: IngestJob, topics: Sequence[str]) -> Iterator[tuple[Place, b
             for message in consumer.consume(10_000, 0.2):
                 error, partition = message.error(), (message.topic() or "", message.partition() or 0)
                 if error is None:
-                    yield (*partition, message.offset() or 0), message.value() or b""
+                    headers: Any = dict(message.headers() or [])
+                    yield (*partition, message.offset() or 0), message.value() or b"", headers.get(CONSUMER_HEADER)
                 elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 (the client's own name)
                     left.discard(partition)
                 else:
