@@ -64,6 +64,12 @@ class Movies:
             return None
         return EvidenceResponse.model_validate_json(answered.content) if answered.status_code == 200 else None
 
+    def replicas(self) -> dict[str, int]:
+        """Replica id → pid, of those that run."""
+        seen = self.rest.get("/api/serve/applications/").json()["applications"][self.arguments.name]
+        listed = seen["deployments"]["Recommender"]["replicas"]
+        return {replica["replica_id"]: replica["pid"] for replica in listed if replica["state"] == "RUNNING"}
+
     def counted(self, version: str, what: str) -> int:
         """One counter of a version, summed over all replicas."""
         evidence = self.evidence()

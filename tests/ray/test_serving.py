@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -189,3 +191,30 @@ def test_events_are_on_kafka_when_they_are_acknowledged_and_credit_the_version(m
     found = movies.consume(TOPICS[2], lambda values: len(values) >= 2)
     assert {WatchEvent.model_validate_json(value).item_id for value in found} == {answer.items[0].item_id}
     wait_for(lambda: movies.counted("movies-000001", "rewards") == before + 1)
+
+
+def test_what_a_killed_replica_counted_stays_counted_and_another_takes_its_place(movies: Movies):
+    movies.serve(("movies-000001", 100))
+    before = movies.counted("movies-000001", "requests")
+    movies.answers(range(20))
+    wait_for(lambda: movies.counted("movies-000001", "requests") == before + 20)
+    listed = movies.replicas()
+    victim, pid = next(iter(listed.items()))
+    os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: victim not in movies.replicas() and len(movies.replicas()) == 2)
+    wait_for(movies.in_effect)
+    evidence = wait_for(movies.evidence)
+    assert evidence is not None
+    assert victim in {report.replica_id for report in evidence.replicas}
+    assert movies.counted("movies-000001", "requests") >= before + 20
+
+
+def test_a_lost_board_is_made_again_and_the_living_report_anew(movies: Movies):
+    movies.serve(("movies-000001", 100))
+    living = set(movies.replicas())
+    board = f"ray.get_actor('evidence-{movies.arguments.uid}', namespace='recsys')"
+    job = {"entrypoint": f'python -c "import ray; ray.init(); ray.kill({board})"', "submission_id": f"kill-{time.time_ns()}"}
+    movies.rest.post("/api/jobs/", json=job).raise_for_status()
+    wait_for(lambda: movies.rest.get(f"/api/jobs/{job['submission_id']}").json()["status"] == "SUCCEEDED")
+    wait_for(lambda: (told := movies.evidence()) is not None and {report.replica_id for report in told.replicas} == living)
+    assert movies.in_effect()

@@ -18,6 +18,7 @@ from ray_apps.serving.arms import Arms
 from ray_apps.serving.counters import Tallies
 from ray_apps.serving.event_writer import EventWriter
 from ray_apps.serving.feedback import Credits
+from ray_apps.serving.logs import log_as_json
 from ray_apps.serving.metrics import AnswerMetrics
 from ray_apps.serving.replica import Replica
 from ray_apps.serving.reporting import Reporter
@@ -74,6 +75,7 @@ class Recommender:
 
     def __init__(self, arguments: dict[str, JsonValue]) -> None:
         """Start the replica's parts; versions load in the background once a record comes."""
+        log_as_json()
         # One small matrix product per request: threads of BLAS would only fight with the other replicas for the cores.
         threadpool_limits(limits=1)
         asked = ServingArguments.model_validate(arguments)

@@ -18,13 +18,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
-from pythonjsonlogger.json import JsonFormatter
 from threadpoolctl import threadpool_limits
 
 from ray_apps.algorithms import load_model
 from ray_apps.algorithms.recommender import Arrays, Recommender
 from ray_apps.serving.answering import rank
 from ray_apps.serving.arms import LoadedArm, load
+from ray_apps.serving.logs import log_as_json
 from ray_apps.stores.objects import StorageError, Store, open_store
 from ray_apps.stores.registry import open_version
 from recsys_schemas.serving_api import Arm, Reason, RecommendationRequest, Variant
@@ -39,7 +39,7 @@ WARM_UP = 10
 SECONDS = 120.0
 """Trying ends after so long; what was not tried by then is said in the report."""
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("ray_apps.serving.preflight")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -178,9 +178,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Try the version that `--job` names and write the report beside it."""
     parser = argparse.ArgumentParser(prog="ray_apps.serving.preflight", description="Try one version before any user sees it.")
     parser.add_argument("--job", required=True, help="PreflightJob as JSON")
-    handler = logging.StreamHandler()
-    handler.setFormatter(JsonFormatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    log_as_json()
     try:
         job = PreflightJob.model_validate_json(parser.parse_args(arguments).job)
         store = open_store(job.storage_uri)
