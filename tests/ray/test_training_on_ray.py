@@ -14,7 +14,7 @@ from ray_apps.stores.registry import read_card
 from recsys_schemas.train_job import TrainJob
 from unit.ray_apps.training import planted
 
-DEADLINE_S = 240.0
+DEADLINE_S = 500.0
 ENDED = {"SUCCEEDED", "FAILED", "STOPPED"}
 
 

@@ -45,8 +45,17 @@ class Measured:
         return named | {f"coverage@{LONGEST}": self.coverage}
 
     def minus(self, other: "Measured", seed: int) -> dict[str, Estimate]:
-        """The per-user metrics of this model less those of another, paired by user."""
-        return {name: difference(value, other.per_user[name], seed) for name, value in self.per_user.items()}
+        """The metrics of this model less those of another on the same users: paired by user, but for coverage.
+
+        Coverage has no value for each user; its interval is the widest that both allow.
+        """
+        paired = {name: difference(value, other.per_user[name], seed) for name, value in self.per_user.items()}
+        ours, theirs = self.coverage, other.coverage
+        return paired | {
+            f"coverage@{LONGEST}": Estimate(
+                value=ours.value - theirs.value, low=ours.low - theirs.high, high=ours.high - theirs.low, samples=ours.samples
+            )
+        }
 
 
 def measure(score: Score, score_many: ScoreMany, split: Split, banned: Histories | None = None) -> Measured:
@@ -64,7 +73,7 @@ def measure(score: Score, score_many: ScoreMany, split: Split, banned: Histories
     lists = np.concatenate(blocks) if blocks else np.empty((0, LONGEST), dtype=np.int32)
     found = hits(lists, split.relevant)
     per_user = {f"hr@{k}": hit_rate(found[:, :k]) for k in CUTS} | {f"ndcg@{k}": ndcg(found[:, :k], split.relevant) for k in CUTS}
-    coverage = wilson(covered(lists), split.train.n_items)
+    coverage = wilson(covered(lists), split.train.n_items if len(lists) else 0)
     return Measured(per_user=per_user, coverage=coverage, ms_per_user=milliseconds_per_user(score, histories))
 
 
