@@ -85,7 +85,9 @@ async def _term(settings: Settings, world: World, lease: Lease, stop: asyncio.Ev
     telemetry.LEADER.set(1)
     scheduler = Scheduler(run=partial(reconcile, world, clock=utc_now), clock=utc_now)
     listener_stop, listening = asyncio.Event(), asyncio.Event()
-    listener = asyncio.create_task(listen(scheduler.wake, namespaces=settings.watch_namespaces, stop=listener_stop, ready=listening))
+    listener = asyncio.create_task(
+        listen(world.kube, scheduler.wake, namespaces=settings.watch_namespaces, stop=listener_stop, ready=listening)
+    )
     kept = asyncio.create_task(lease.keep())
     guard = asyncio.create_task(_take_signals_back(listening, stop))
     stopping = asyncio.create_task(stop.wait())

@@ -7,6 +7,8 @@ from typing import Any
 import kopf
 
 from recsys_operator.state.observed import Key
+from recsys_operator.world.definitions import wait_for_definitions
+from recsys_operator.world.kube import Kube
 from recsys_operator.world.objects import MODEL_LABEL, MODELS, ROLLOUTS, VERSIONS
 from recsys_schemas.v1alpha1 import GROUP, VERSION
 
@@ -37,6 +39,8 @@ def settings() -> kopf.OperatorSettings:
     chosen = kopf.OperatorSettings()
     chosen.posting.enabled = False
     chosen.peering.standalone = True
+    # Watching definitions and namespaces would need rights on the whole cluster; `listen` has waited for ours.
+    chosen.scanning.disabled = True
     chosen.process.ultimate_exiting_timeout = None
     chosen.watching.server_timeout = 240
     chosen.watching.client_timeout = 270
@@ -47,8 +51,11 @@ def settings() -> kopf.OperatorSettings:
     return chosen
 
 
-async def listen(wake: Callable[[Key], None], *, namespaces: tuple[str, ...], stop: asyncio.Event, ready: asyncio.Event) -> None:
+async def listen(
+    kube: Kube, wake: Callable[[Key], None], *, namespaces: tuple[str, ...], stop: asyncio.Event, ready: asyncio.Event
+) -> None:
     """Listen until `stop` is set."""
+    await wait_for_definitions(kube)
     await kopf.operator(
         registry=registry(wake),
         settings=settings(),

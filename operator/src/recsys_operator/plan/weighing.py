@@ -22,6 +22,14 @@ class Weighing:
         return Verdict.WORSE in (self.errors.verdict, self.reward.verdict)
 
     @property
+    def doubtful(self) -> bool:
+        """Whether harm is likely, though not shown: nothing is rolled back for it, but no further users are given either."""
+        stable, candidate, bounds = self.evidence.stable, self.evidence.candidate, self.analysis
+        errors = excess(_errors(stable), _errors(candidate)) > bounds.max_error_rate_increase
+        reward = excess(_missed(candidate), _missed(stable), of=1) > bounds.max_reward_decrease
+        return (errors and self.errors.verdict is not Verdict.NOT_WORSE) or (reward and self.reward.verdict is not Verdict.NOT_WORSE)
+
+    @property
     def words(self) -> str:
         """The numbers that anyone can recompute the verdicts from."""
         stable, candidate = self.evidence.stable, self.evidence.candidate

@@ -61,11 +61,13 @@ class Lease:
                 async with asyncio.timeout(max(renewed + DEADLINE_S - asked, 0)):
                     held = await self._look()
             except TimeoutError:
-                return
+                break
             if held is Held.OTHERS:
+                LOG.error("the lease is another's now", extra={"lease": self._path})
                 return
             if held is Held.OURS:
                 renewed = asked
+        LOG.error("the lease was not renewed in time", extra={"lease": self._path, "within_s": DEADLINE_S})
 
     async def release(self) -> None:
         """Give the lease back, so that another need not wait; without it they wait `DURATION_S`."""
