@@ -67,7 +67,10 @@ def _ready(observed: Observed, facts: Sequence[Fact]) -> Fact:
     if observed.model.spec.suspend and serving.holds and champion:
         return Fact(type=ConditionType.READY, holds=True, reason="Suspended", message=f"suspended; {champion.name} serves on")
     if champion is None:
-        blocked = next((fact for fact in facts if fact.holds is False and fact.type in _BLOCKING), None)
+        known = [fact for fact in facts if fact.type in _BLOCKING]
+        blocked = next(
+            (fact for fact in known if fact.holds is False), next((fact for fact in known if fact.reason in _OUT_OF_REACH), None)
+        )
         message = f"no version serves yet{f'; {blocked.type}: {blocked.message}' if blocked else ''}"
         return Fact(type=ConditionType.READY, holds=False, reason="NoChampion", message=message)
     if serving.holds:
@@ -79,6 +82,8 @@ def _ready(observed: Observed, facts: Sequence[Fact]) -> Fact:
 _BLOCKING = frozenset(
     {ConditionType.TOPICS_READY, ConditionType.SNAPSHOT_READY, ConditionType.TRAINED, ConditionType.GATES_PASSED, ConditionType.SERVING}
 )
+
+_OUT_OF_REACH = ("KafkaUnreachable", "EngineUnavailable", "StorageUnreachable")
 
 
 def _stalled(observed: Observed, facts: Sequence[Fact]) -> Fact:

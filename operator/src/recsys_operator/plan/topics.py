@@ -115,7 +115,9 @@ def _say(word: Topics, observed: Observed, seen: TopicsState) -> tuple[Fact, ...
     topics = wanted(observed)
     match word:
         case Topics.INFEASIBLE:
-            names = [f"spec.kafka.topics[{t.name}].replicas: {t.replicas}" for t in topics if t.name not in seen.topics]
+            # The dead-letter topic is made like the others and stands in no spec: to mend theirs is to mend its own.
+            asked = [t for t in observed.model.spec.kafka.topics if t.name not in seen.topics and t.replicas > seen.live_brokers]
+            names = [f"spec.kafka.topics[{t.name}].replicas: {t.replicas}" for t in asked or topics if t.replicas > seen.live_brokers]
             message = f"{', '.join(names)}, but {seen.live_brokers} brokers are live: lower replicas or add brokers"
             return _facts(False, "ReplicasInfeasible", message)
         case Topics.MISSING | Topics.DIFFERENT:

@@ -40,10 +40,12 @@ class Rays:
     training_command: str
     locks: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary[str, asyncio.Lock])
 
-    def at(self, url: str, token: str) -> "RayCluster":
-        """The cluster behind a dashboard."""
+    def at(self, url: str, token: str, *, secret: str = "") -> "RayCluster":
+        """The cluster behind a dashboard; `secret` says where its token is from."""
         lock = self.locks.setdefault(url, asyncio.Lock())
-        return RayCluster(http=self.http, url=url.rstrip("/"), token=token, lock=lock, training_command=self.training_command)
+        return RayCluster(
+            http=self.http, url=url.rstrip("/"), token=token, secret=secret, lock=lock, training_command=self.training_command
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +55,8 @@ class RayCluster:
     http: httpx.AsyncClient
     url: str
     token: str = field(repr=False)
+    secret: str = ""
+    """Where the token is from, for messages: `namespace/name, key 'token'`."""
     lock: asyncio.Lock
     training_command: str
 
@@ -137,7 +141,8 @@ class RayCluster:
         words = f"{method} {self.url}{path}: {answer.status_code} {_last_words(answer.text)}"
         match answer.status_code:
             case HTTPStatus.UNAUTHORIZED | HTTPStatus.FORBIDDEN:
-                return RefusedError(f"{_TOKEN_FIELD}: Ray refused the token: {words}; put the cluster's token into the Secret")
+                mend = f"put the cluster's token into the Secret{f' {self.secret}' if self.secret else ''}"
+                return RefusedError(f"{_TOKEN_FIELD}: Ray refused the token: {words}; {mend}")
             case HTTPStatus.NOT_FOUND:
                 return RefusedError(f"{_URL_FIELD}: no Ray dashboard is at {self.url}: {words}; correct the address")
             case code if code == HTTPStatus.TOO_MANY_REQUESTS or code >= HTTPStatus.INTERNAL_SERVER_ERROR:

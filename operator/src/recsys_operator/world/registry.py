@@ -93,12 +93,16 @@ class Registry:
 
 
 def _open(uri: str) -> LocalStore | S3Store | None:
-    """The store at a URI; None for a local folder that is not there yet."""
+    """The store at a URI; None for a local folder that is not there yet.
+
+    Raises:
+        RefusedError: no store can be there.
+    """
     parts = urlsplit(uri)
     match parts.scheme:
         case "file":
             root = Path(unquote(parts.path))
-            return LocalStore(root) if root.is_dir() else None
+            return LocalStore(root) if _is_folder(uri, root) else None
         case "s3":
             http = os.environ.get("AWS_ENDPOINT_URL", os.environ.get("AWS_ENDPOINT", "")).startswith("http://")
             return S3Store(
@@ -109,6 +113,16 @@ def _open(uri: str) -> LocalStore | S3Store | None:
             )
         case scheme:
             raise RefusedError(f"storageURI: {uri!r} has scheme {scheme!r}; use file:// or s3://")
+
+
+def _is_folder(uri: str, root: Path) -> bool:
+    """Whether a local folder is there; one that is not can be made later, unless a file is in its place or above it."""
+    # os.path says False where a folder above may not be entered; pathlib raises there.
+    nearest = next(path for path in (root, *root.parents) if os.path.exists(path))  # noqa: PTH110
+    if not os.path.isdir(nearest):  # noqa: PTH112
+        words = f"spec.data.snapshot.storageURI: {uri} cannot be a folder, for {nearest} is a file"
+        raise RefusedError(f"{words}; make another model with another storageURI, or move the file away")
+    return nearest == root
 
 
 async def _read(uri: str, path: str, kind: type[_T]) -> _T | None:
@@ -134,7 +148,7 @@ async def _read(uri: str, path: str, kind: type[_T]) -> _T | None:
 
 def _failure(uri: str, path: str, error: Exception) -> UnavailableError | RefusedError:
     words = (str(error).split("\n\nDebug", 1)[0].strip() or type(error).__name__)[:500]
-    message = f"storageURI {uri}: {path} cannot be read: {words}"
+    message = f"spec.data.snapshot.storageURI {uri}: {path} cannot be read: {words}"
     if isinstance(error, PermissionDeniedError | UnauthenticatedError | PermissionError):
         return RefusedError(f"{message}; give the operator the right to read it")
     return UnavailableError(f"{message}; check that the store runs and that AWS_* are right")

@@ -38,8 +38,9 @@ class World:
         Raises:
             RefusedError: there is no such Secret, or no such key in it.
         """
-        token = await read_key(self.kube, model.key.namespace, model.spec.ray.token_secret_ref, "spec.ray.tokenSecretRef")
-        return self.rays.at(model.spec.ray.dashboard_url, token)
+        ref = model.spec.ray.token_secret_ref
+        token = await read_key(self.kube, model.key.namespace, ref, "spec.ray.tokenSecretRef")
+        return self.rays.at(model.spec.ray.dashboard_url, token, secret=f"{model.key.namespace}/{ref.name}, key {ref.key!r}")
 
 
 @asynccontextmanager

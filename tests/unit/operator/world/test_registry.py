@@ -84,6 +84,20 @@ def test_a_file_of_another_release_is_named_with_its_field(tmp_path: Path) -> No
         asyncio.run(Registry().manifest(f"file://{tmp_path}"))
 
 
+def test_a_folder_that_is_not_there_yet_is_no_fault(tmp_path: Path) -> None:
+    assert asyncio.run(Registry().manifest(f"file://{tmp_path}/later/still")) is None
+
+
+def test_a_folder_below_a_file_is_refused_with_the_file(tmp_path: Path) -> None:
+    tmp_path.joinpath("taken").write_text("")
+    uri = f"file://{tmp_path}/taken/store"
+    for read in (Registry().manifest, Registry().versions):
+        with pytest.raises(
+            RefusedError, match=r"spec\.data\.snapshot\.storageURI: file:.*/taken/store cannot be a folder, for .*/taken is a file"
+        ):
+            asyncio.run(read(uri))
+
+
 def test_a_store_that_does_not_answer_is_named_with_its_mend(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {
         "ENDPOINT_URL": "http://127.0.0.1:1",
