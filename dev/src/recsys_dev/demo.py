@@ -61,7 +61,7 @@ def read_wishes(arguments: Sequence[str] | None = None) -> Wishes:
     parser = argparse.ArgumentParser(prog="recsys_dev.demo", description="The whole line on real parts.")
     parser.add_argument("--data", default=os.environ.get("DATA", ""), help="folder in MovieLens' layout; default: a simulated audience")
     parser.add_argument("--keep", default=os.environ.get("KEEP", ""), help="0: end by itself; 1 (default): stay up until Ctrl-C")
-    parser.add_argument("--rate", type=float, default=80.0, help="visits per second")
+    parser.add_argument("--rate", type=float, default=100.0, help="visits per second")
     asked = parser.parse_args(arguments)
     if asked.keep not in {"", "0", "1"}:
         raise Unmet("KEEP", repr(asked.keep), "Give 0 (end by itself) or 1 (stay up), or nothing.")
