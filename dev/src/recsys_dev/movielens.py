@@ -16,7 +16,7 @@ from recsys_dev.errors import Unmet
 from recsys_dev.events import Event
 
 COLUMNS = ("userId", "movieId", "rating", "timestamp")
-HELD_BACK = 0.4
+HELD_BACK = 0.3
 """Part of each user's ratings, the last ones, that is kept for the live part."""
 MOST_ROWS = 2_000_000
 """The first ratings of a larger file; the demo is for one machine."""
