@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from types import FrameType
 
@@ -49,7 +50,7 @@ def consume(job: IngestJob, *, log: Log, metrics: Metrics, progress: Progress, s
         except Exception as error:  # noqa: BLE001 (a session may fail in any way: the next one begins from the tables)
             wait_s = _FIRST_WAIT_S if progress.commits > commits else min(wait_s * 2, _LONGEST_WAIT_S)
             name = error.args[0].name() if isinstance(error, KafkaException) else type(error).__name__
-            log("session failed", error=str(error), kind=name, mend=f"the next one begins in {wait_s:g} s")
+            log("session failed", error=str(error), kind=name, where=_where(error), mend=f"the next one begins in {wait_s:g} s")
             _wait(wait_s, progress, stopping)
 
 
@@ -57,6 +58,12 @@ def _wait(seconds: float, progress: Progress, stopping: threading.Event) -> None
     end = time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0 and not stopping.wait(min(left, 1.0)):
         progress.beat = time.monotonic()
+
+
+def _where(error: Exception) -> str:
+    """Name the line that raised: an error that nobody foresaw must be findable in the log alone."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""
 
 
 def check(job: IngestJob) -> None:
