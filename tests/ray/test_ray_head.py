@@ -1,17 +1,20 @@
 """Ray's REST API does what the operator's Ray engine was written against."""
 
 import os
+import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
 import pytest
 
-from recsys_dev import ray
+from recsys_dev import processes, ray
 from recsys_dev.errors import Unmet
 from recsys_dev.ports import is_free
+from recsys_dev.process_table import PROC, start_time
 from recsys_dev.ray import RayHead
 
 Seen = TypeVar("Seen")
@@ -76,6 +79,16 @@ def words_of_all(head: RayHead, pids: dict[str, int]) -> dict[str, str]:
 
     wait_for(ask)
     return said
+
+
+def session_of(leader: int) -> list[int]:
+    """Return the processes of a session that live now."""
+    found: list[int] = []
+    for entry in PROC.glob("[0-9]*"):
+        with suppress(OSError):
+            if os.getsid(int(entry.name)) == leader:
+                found.append(int(entry.name))
+    return found
 
 
 @pytest.fixture
@@ -188,3 +201,24 @@ def test_a_stopped_head_leaves_no_listener_and_no_process(tmp_path: Path):
     assert is_free(head.ports.dashboard)
     assert is_free(head.ports.serve)
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids.values())
+
+
+def test_a_dashboard_port_in_use_is_refused_before_anything_starts(ray_head: RayHead, tmp_path: Path):
+    assert ray_head.ports is not None
+    with pytest.raises(Unmet, match=f"port {ray_head.ports.dashboard} for Ray's dashboard"):
+        ray.start(tmp_path, dashboard_port=ray_head.ports.dashboard)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not PROC.joinpath("self/stat").exists(), reason="sessions are listed in /proc only")
+def test_what_a_killed_head_leaves_behind_is_ended_by_stop(tmp_path: Path):
+    head = ray.start(tmp_path)
+    child = processes.read(tmp_path / "pid" / "ray-head")
+    assert child is not None
+    members = {pid: start_time(pid) for pid in session_of(child.pid)}
+    os.kill(child.pid, signal.SIGKILL)
+    head.stop()
+    assert len(members) > 5
+    assert not head.alive()
+    assert [pid for pid, started in members.items() if start_time(pid) == started] == []

@@ -23,7 +23,7 @@ import os
 import secrets
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import httpx
@@ -32,7 +32,7 @@ from recsys_dev import processes, ray_settings
 from recsys_dev.cache import Progress, cache_dir
 from recsys_dev.errors import Unmet
 from recsys_dev.locks import locked
-from recsys_dev.ports import LOOPBACK
+from recsys_dev.ports import LOOPBACK, require_free
 from recsys_dev.processes import Child, Command
 from recsys_dev.ray_head import NAME, RayHead, existing, short_link, token_file, version
 from recsys_dev.ray_settings import RayPorts
@@ -41,6 +41,8 @@ __all__ = ["RayHead", "attach", "existing", "start"]
 
 
 READY_DEADLINE_S = 180.0
+ATTEMPTS = 3
+TOO_SLOW = "The current node timed out during startup"
 
 
 def start(  # noqa: PLR0913 - all but the first have a default
@@ -71,22 +73,55 @@ def start(  # noqa: PLR0913 - all but the first have a default
         return known
     if importlib.util.find_spec("ray") is None:
         raise Unmet("the Python package `ray`", f"not installed for {sys.executable}", "Run `make tools`.")
-    # One head at a time picks its ports and takes them.
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            return _start_once(run_dir, (dashboard_port, serve_port), num_cpus, python_path, tell)
+        except _TooSlowError as slow:
+            tell(f"{TOO_SLOW}: the machine is busy (attempt {attempt} of {ATTEMPTS}; {slow.mend})")
+            if attempt == ATTEMPTS:
+                raise
+    raise AssertionError("unreachable")
+
+
+class _TooSlowError(Unmet):
+    """The head gave up on itself: the machine was too busy for the 30 s that Ray 2.60 allows its own start."""
+
+
+def _start_once(
+    run_dir: Path, wanted: tuple[int | None, int | None], num_cpus: int, python_path: Sequence[Path], tell: Progress
+) -> RayHead:
+    # One head at a time picks its ports and takes them; two that start together may also both be too slow.
     with locked(cache_dir() / "ray.lock", "starting a Ray head", tell, deadline_s=2 * READY_DEADLINE_S):
-        ports = ray_settings.pick_ports(dashboard_port, serve_port)
+        for port, purpose in zip(wanted, ("Ray's dashboard", "Ray Serve"), strict=True):
+            if port is not None:
+                require_free(port, purpose)
+        ports = ray_settings.pick_ports(*wanted)
         tell(f"Starting Ray: dashboard http://{LOOPBACK}:{ports.dashboard}, applications http://{LOOPBACK}:{ports.serve}.")
         head = _prepare(run_dir, ports)
-        given = os.environ.get("PYTHONPATH")
-        paths = [*python_path, *(Path(path) for path in (given.split(os.pathsep) if given else []))]
-        link = short_link(run_dir)
-        settings = ray_settings.environment(ports, link / "haproxy", token_file(run_dir), paths)
-        child = processes.start(run_dir, NAME, Command(argv=ray_settings.command(ports, link, num_cpus), env=settings))
-        try:
-            _wait_ready(head, child)
-        except BaseException:
-            head.stop()
-            raise
+        child = _launch(run_dir, ports, num_cpus, python_path)
+        _wait(head, child, lambda: version(head) is not None, f"Ray at {head.dashboard_url}")
+    _wait(head, child, lambda: _serve_started(head), f"Ray Serve at {head.serve_url}")
+    _wait(head, child, lambda: _answers(head), f"Ray Serve's HAProxy at {head.serve_url}")
     return head
+
+
+def _launch(run_dir: Path, ports: RayPorts, num_cpus: int, python_path: Sequence[Path]) -> Child:
+    given = os.environ.get("PYTHONPATH")
+    paths = [*python_path, *(Path(path) for path in (given.split(os.pathsep) if given else []))]
+    link = short_link(run_dir)
+    settings = ray_settings.environment(ports, link / "haproxy", token_file(run_dir), paths)
+    return processes.start(run_dir, NAME, Command(argv=ray_settings.command(ports, link, num_cpus), env=settings))
+
+
+def _wait(head: RayHead, child: Child, condition: Callable[[], bool], what: str) -> None:
+    """Wait for one step of a start; a head that does not make it is ended."""
+    try:
+        processes.wait_until(condition, what=what, deadline_s=READY_DEADLINE_S, children=[child])
+    except BaseException as error:
+        head.stop()
+        if isinstance(error, Unmet) and TOO_SLOW in child.last_lines():
+            raise _TooSlowError(error.what, error.seen, error.mend) from error
+        raise
 
 
 def attach(run_dir: Path) -> RayHead | None:
@@ -120,24 +155,25 @@ def _prepare(run_dir: Path, ports: RayPorts) -> RayHead:
         file.write(token)
     run_dir.joinpath("ray.json").write_text(json.dumps({"first": ports.first, "dashboard": ports.dashboard, "serve": ports.serve}) + "\n")
     link = short_link(run_dir)
+    if link.is_dir() and not link.is_symlink():
+        shutil.rmtree(link)  # a process of an earlier head wrote there after its link had gone
     link.unlink(missing_ok=True)
     link.symlink_to(folder.resolve(), target_is_directory=True)
     return _head(run_dir, ports, token)
 
 
-def _wait_ready(head: RayHead, child: Child) -> None:
-    """Wait for the REST API, start Serve with no application, and wait until it says on which port it is."""
-    processes.wait_until(
-        lambda: version(head) is not None, what=f"Ray at {head.dashboard_url}", deadline_s=READY_DEADLINE_S, children=[child]
-    )
+def _serve_started(head: RayHead) -> bool:
+    """Ask for Serve with no application; return whether that was accepted (a busy machine's dashboard may drop it)."""
     file = {
         "proxy_location": "EveryNode",
         "http_options": {"host": head.serve_host, "port": head.serve_port},
         "applications": [],
     }
-    with head.client(timeout_s=READY_DEADLINE_S) as client:
-        client.put("/api/serve/applications/", json=file).raise_for_status()
-    processes.wait_until(lambda: _answers(head), what=f"Ray Serve at {head.serve_url}", deadline_s=READY_DEADLINE_S, children=[child])
+    try:
+        with head.client(timeout_s=READY_DEADLINE_S) as client:
+            return client.put("/api/serve/applications/", json=file).is_success
+    except httpx.TransportError:
+        return False
 
 
 def _answers(head: RayHead) -> bool:

@@ -5,6 +5,7 @@ import os
 import signal
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -15,6 +16,7 @@ from recsys_dev import processes
 from recsys_dev.errors import Unmet
 from recsys_dev.ports import LOOPBACK
 from recsys_dev.process_table import PROC, start_time
+from recsys_dev.processes import Child
 from recsys_dev.ray_settings import RayPorts
 
 LONGEST_TEMP_DIR = 24
@@ -77,7 +79,7 @@ class RayHead:
             return
         child = processes.read(self.run_dir / "pid" / NAME)
         # Workers write their title over the mark that the environment carries, but they stay in the head's session.
-        members = {pid: start_time(pid) for pid in _session(child.pid)} if child is not None and child.is_alive() else {}
+        members = {pid: start_time(pid) for pid in _session(child)} if child is not None else {}
         if child is not None:
             processes.stop(child)
         processes.stop_marked(self.run_dir)
@@ -85,12 +87,14 @@ class RayHead:
         short_link(self.run_dir).unlink(missing_ok=True)
 
 
-def _session(leader: int) -> list[int]:
-    """Return the processes of a session (Linux only, else none)."""
+def _session(child: Child) -> list[int]:
+    """Return the processes of the child's session, be it that the child itself has ended (Linux only, else none)."""
+    if start_time(child.pid) not in {None, child.started}:
+        return []  # a stranger has its pid, which the system gives only when the session is empty
     found: list[int] = []
     for entry in PROC.glob("[0-9]*"):
         try:
-            if os.getsid(int(entry.name)) == leader:
+            if os.getsid(int(entry.name)) == child.pid:
                 found.append(int(entry.name))
         except OSError:
             continue
@@ -107,7 +111,8 @@ def _end(members: Mapping[int, str | None], what: str) -> None:
         processes.wait_until(lambda: not left(), what=what, deadline_s=10.0)
     except Unmet:
         for pid in left():
-            os.kill(pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         processes.wait_until(lambda: not left(), what=what, deadline_s=10.0)
 
 
