@@ -401,8 +401,8 @@ class World:
             self.jobs[id_] = JobState(id=id_, word=word, message=message, started_at=job.started_at, ended_at=self.now)
 
     def _finish_training(self, id_: str, job: TrainJob) -> None:
-        if self.fails_training.get(job.version, 0) > 0:
-            self.fails_training[job.version] -= 1
+        if self.fails_training.get(job.version, 0) > 0 or "store" in self.unreachable:
+            self.fails_training[job.version] = max(0, self.fails_training.get(job.version, 0) - 1)
             self._end(id_, JobWord.FAILED, "worker died")
             return
         self.cards.setdefault(job.version, self._card(job))
@@ -446,6 +446,9 @@ class World:
         )
 
     def _finish_preflight(self, id_: str, job: PreflightJob) -> None:
+        if "store" in self.unreachable:
+            self._end(id_, JobWord.FAILED, "the store does not answer")
+            return
         report = PreflightReport(version=job.version, digest=job.digest, passed=True, checks={"digest": "equal"}, requests=200, p99_ms=1.0)
         self.preflights.setdefault(job.version, report)
         self._end(id_, JobWord.SUCCEEDED)

@@ -65,7 +65,7 @@ def test_a_candidate_that_nobody_likes_is_sent_back_though_it_never_errs(world: 
     world.reward_rate["movies-000002"] = 0.02
     world.run_until(ended("movies-000002"))
     assert champion(world) == "movies-000001"
-    assert max(share for name, share in world.share_history if name == "movies-000002") <= 25
+    assert max(share for name, share in world.share_history if name == "movies-000002") == 5, "while harm is likely no share grows"
 
 
 def test_a_candidate_rolled_back_does_not_bar_the_next(world: World):

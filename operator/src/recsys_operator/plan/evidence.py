@@ -93,6 +93,23 @@ def interval(count: Count, alpha: float) -> tuple[float, float]:
     return edge(0.0), edge(1.0)
 
 
+def likely_excess(low: Count, high: Count) -> float:
+    """How much larger `high`'s rate is than `low`'s, less one and a half standard errors: a hint, not a proof.
+
+    It only ever delays a share, so it needs no error budget. Rates are smoothed (Agresti & Caffo 2000), so small samples say little.
+
+    >>> likely_excess(Count(hits=12, trials=100), Count(hits=700, trials=2700)) > 0.02
+    True
+    >>> likely_excess(Count(hits=2, trials=10), Count(hits=700, trials=2700)) > 0.02
+    False
+    """
+    if not low.trials or not high.trials:
+        return 0.0
+    rates = [(count.hits + 1) / (count.trials + 2) for count in (low, high)]
+    variance = sum(rate * (1 - rate) / (count.trials + 2) for rate, count in zip(rates, (low, high), strict=True))
+    return rates[1] - rates[0] - 1.5 * variance**0.5
+
+
 def more_often(stable: Count, candidate: Count, *, margin: float, alpha: float) -> Comparison:
     """Does the candidate do something bad (an error) more often than the stable arm, by more than a margin?
 

@@ -128,12 +128,13 @@ def note(now: Walk, waits: str | None, *, held: bool) -> tuple[Action, ...]:
     if before.phase not in (RolloutPhase.PROGRESSING, RolloutPhase.PAUSED):
         return ()
     count = now.weighing.evidence.candidate_at_step if now.weighing else 0
+    doubt = "; harm is likely though not shown: no share grows" if now.weighing and now.weighing.doubtful else ""
     earning = f"{count} of {analysis.minimum_requests} answers at {before.weight} %, at least {analysis.minimum_seconds} s"
     status = before.model_copy(
         update={
             "phase": RolloutPhase.PAUSED if held else RolloutPhase.PROGRESSING,
             "evidence": now.weighing.evidence if now.weighing else before.evidence,
-            "message": (waits or f"{earning}; {now.numbers}")[:1000],
+            "message": (waits or f"{earning}; {now.numbers}{doubt}")[:1000],
         }
     )
     return (WriteRolloutStatus(name=now.rollout.name, status=status),) if status != before else ()

@@ -154,14 +154,15 @@ def _judge_walk(observed: Observed, rollout: RolloutState, topics: Topics) -> Ro
 
 
 def _earned(observed: Observed, rollout: RolloutState, weighing: Weighing) -> bool:
-    """A step is earned by time and by evidence, never by time alone."""
+    """A step is earned by time and by evidence, never by time alone; while harm is likely though not shown, no share grows."""
     step, arrived = rollout.spec.steps[rollout.status.step], rollout.status.step_since
     assert arrived is not None
     if step.pause is not None:
         return observed.now >= arrived + timedelta(seconds=step.pause.seconds)
     analysis = rollout.spec.analysis
     long_enough = observed.now >= arrived + timedelta(seconds=analysis.minimum_seconds)
-    return long_enough and weighing.evidence.candidate_at_step >= analysis.minimum_requests
+    enough = weighing.evidence.candidate_at_step >= analysis.minimum_requests
+    return long_enough and enough and not weighing.doubtful
 
 
 def act(word: Rollout, observed: Observed) -> Part:

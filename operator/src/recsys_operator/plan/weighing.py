@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
-from recsys_operator.plan.evidence import Comparison, Count, Verdict, less_often, more_often
+from recsys_operator.plan.evidence import Comparison, Count, Verdict, less_often, likely_excess, more_often
 from recsys_operator.plan.reports import Reports, since
 from recsys_operator.state.observed import RolloutState
+from recsys_schemas.v1alpha1.model import Analysis
 from recsys_schemas.v1alpha1.rollout import ArmTotals, Evidence
 
 
@@ -12,6 +13,7 @@ from recsys_schemas.v1alpha1.rollout import ArmTotals, Evidence
 class Weighing:
     """The evidence of one pass with its verdicts."""
 
+    analysis: Analysis
     evidence: Evidence
     errors: Comparison
     reward: Comparison
@@ -24,10 +26,9 @@ class Weighing:
     @property
     def doubtful(self) -> bool:
         """Whether harm is likely, though not shown: nothing is rolled back for it, but no further users are given either."""
-        stable, candidate, bounds = self.evidence.stable, self.evidence.candidate, self.analysis
-        errors = excess(_errors(stable), _errors(candidate)) > bounds.max_error_rate_increase
-        reward = excess(_missed(candidate), _missed(stable), of=1) > bounds.max_reward_decrease
-        return (errors and self.errors.verdict is not Verdict.NOT_WORSE) or (reward and self.reward.verdict is not Verdict.NOT_WORSE)
+        stable, candidate = self.evidence.stable, self.evidence.candidate
+        more_errors = likely_excess(_errors(stable), _errors(candidate)) > self.analysis.max_error_rate_increase
+        return more_errors or likely_excess(_reward(candidate), _reward(stable)) > self.analysis.max_reward_decrease
 
     @property
     def words(self) -> str:
@@ -55,6 +56,7 @@ def weigh(rollout: RolloutState, seen: Reports) -> Weighing:
     at_step = since(candidate, status.baseline.candidate)
     found = Evidence(stable=stable, candidate=candidate, candidate_at_step=at_step.impressions + at_step.errors)
     return Weighing(
+        analysis=analysis,
         evidence=found,
         errors=more_often(_errors(stable), _errors(candidate), margin=analysis.max_error_rate_increase, alpha=analysis.alpha / 2),
         reward=less_often(_reward(stable), _reward(candidate), margin=analysis.max_reward_decrease, alpha=analysis.alpha / 2),
