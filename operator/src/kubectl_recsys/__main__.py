@@ -1,0 +1,86 @@
+"""`kubectl recsys`: look at models, versions and rollouts, and steer a rollout, with the rights of the kubeconfig's user."""
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol, TypeAlias
+
+from kubernetes.config import ConfigException, list_kube_config_contexts
+
+from kubectl_recsys.steering import STEERS, steer
+from kubectl_recsys.topics import verify_topics
+from kubectl_recsys.views import explain, status, versions
+from recsys_operator.world.errors import WorldError
+from recsys_operator.world.kube import Kube, load_configuration, open_kube
+
+Command: TypeAlias = Callable[[Kube, str, str], Awaitable[int]]
+
+
+class _Commands(Protocol):
+    """What argparse gives for sub-commands, under a name that may be spoken."""
+
+    def add_parser(self, name: str, *, help: str, description: str) -> argparse.ArgumentParser: ...  # noqa: A002 - its name there
+
+
+_VIEWS: dict[str, tuple[Command, str, str]] = {
+    "status": (status, "MODEL", "what a model is doing, and what it waits for"),
+    "versions": (versions, "MODEL", "what was trained, measured and decided"),
+    "explain": (explain, "ROLLOUT", "every verdict of a rollout, with its numbers"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; 1 when something is not as it should be, 2 when it cannot be known."""
+    asked = _parser().parse_args(arguments)
+    try:
+        return asyncio.run(_run(asked.command, asked.namespace or _namespace(), asked.name))
+    except WorldError as error:
+        sys.stderr.write(f"kubectl recsys: {error}\n")
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="kubectl recsys", description="Look at recommenders, and steer their rollouts.")
+    parser.add_argument("-n", "--namespace", help="default: the kubeconfig's")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for word, (command, what, words) in _VIEWS.items():
+        _add(commands, word, words, what, command)
+    for word, change in STEERS.items():
+        _add(commands, word, change.help, "ROLLOUT", _steering(word))
+    topics = commands.add_parser("topics", help="a model's topics on the brokers").add_subparsers(required=True, metavar="COMMAND")
+    _add(topics, "verify", "compare partitions, replicas and in-sync replicas with the spec", "MODEL", verify_topics)
+    return parser
+
+
+def _add(commands: _Commands, word: str, words: str, what: str, command: Command) -> None:
+    one = commands.add_parser(word, help=words, description=words)
+    one.add_argument("name", metavar=what)
+    one.set_defaults(command=command)
+
+
+def _steering(word: str) -> Command:
+    async def command(kube: Kube, namespace: str, name: str) -> int:
+        return await steer(kube, namespace, name, word)
+
+    return command
+
+
+def _namespace() -> str:
+    try:
+        _, active = list_kube_config_contexts()
+    except ConfigException:
+        return "default"
+    return active["context"].get("namespace", "default")
+
+
+async def _run(command: Command, namespace: str, name: str) -> int:
+    kube = open_kube(load_configuration())
+    try:
+        return await command(kube, namespace, name)
+    finally:
+        await kube.http.aclose()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

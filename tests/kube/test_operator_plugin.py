@@ -1,0 +1,118 @@
+"""`kubectl recsys` against a real API server."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kube.operator_world import Place, define
+from recsys_dev.kubernetes import Cluster
+
+DIGEST = "sha256:02"
+
+
+@pytest.fixture(scope="module")
+def defined(cluster: Cluster) -> Cluster:
+    define(cluster)
+    return cluster
+
+
+@pytest.fixture
+def here(defined: Cluster, namespace: str, tmp_path: Path) -> Place:
+    return Place(cluster=defined, namespace=namespace, storage=tmp_path / "storage")
+
+
+def recsys(here: Place, *args: str, kubeconfig: Path | None = None) -> subprocess.CompletedProcess[str]:
+    environment = here.cluster.environment | ({"KUBECONFIG": str(kubeconfig)} if kubeconfig else {})
+    argv = [sys.executable, "-m", "kubectl_recsys", "--namespace", here.namespace, *args]
+    return subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=120, check=False)
+
+
+def rollout(here: Place, name: str, **status: Any) -> None:
+    spec = {
+        "modelRef": {"name": "movies", "uid": "u"},
+        "candidate": {"name": name, "digest": DIGEST},
+        "steps": [{"setWeight": 5}],
+        "analysis": {},
+    }
+    body = {"apiVersion": "recsys.dev/v1alpha1", "kind": "RecommenderRollout", "metadata": {"name": name}, "spec": spec}
+    here.kubectl("apply", "-f", "-", given=json.dumps(body))
+    here.kubectl("patch", "rro", name, "--subresource=status", "--type=merge", "-p", json.dumps({"status": status}))
+
+
+def control(here: Place, name: str) -> dict[str, Any]:
+    return here.get("rro", name)["spec"].get("control", {})
+
+
+def test_the_status_of_a_model_that_is_not_ready_ends_with_1(here: Place) -> None:
+    here.model()
+    told = {"type": "Ready", "status": "False", "reason": "NoChampion", "message": "no version serves yet", "observedGeneration": 1}
+    status = {"status": {"phase": "Ingesting", "conditions": [told | {"lastTransitionTime": "2026-09-01T00:00:00Z"}]}}
+    here.kubectl("patch", "rm", "movies", "--subresource=status", "--type=merge", "-p", json.dumps(status))
+    done = recsys(here, "status", "movies")
+    assert done.returncode == 1, done.stderr
+    assert f"{here.namespace}/movies: Ingesting" in done.stdout
+    assert "Ready       False    NoChampion   no version serves yet" in done.stdout
+
+
+def test_a_rollout_is_paused_resumed_promoted_and_aborted(here: Place) -> None:
+    rollout(here, "movies-000002", phase="Progressing")
+    for word, wanted in (
+        ("pause", {"paused": True, "abort": False, "promote": "None"}),
+        ("resume", {"paused": False, "abort": False, "promote": "None"}),
+        ("promote", {"paused": False, "abort": False, "promote": "Full"}),
+        ("abort", {"paused": False, "abort": True, "promote": "Full"}),
+    ):
+        done = recsys(here, word, "movies-000002")
+        assert done.returncode == 0, done.stderr
+        assert control(here, "movies-000002") == wanted
+
+
+def test_a_rollout_that_has_ended_is_not_steered(here: Place) -> None:
+    rollout(here, "movies-000002", phase="RolledBack")
+    done = recsys(here, "promote", "movies-000002")
+    assert (done.returncode, "has ended (RolledBack)" in done.stderr) == (2, True)
+    assert control(here, "movies-000002").get("promote", "None") == "None"
+
+
+def test_every_verdict_is_explained_with_its_words(here: Place) -> None:
+    words = "reward rate 0.112 against 0.115: could still be 0.02 worse"
+    decision = {"time": "2026-09-01T03:40:00Z", "step": 0, "verdict": "Held", "words": words}
+    rollout(here, "movies-000002", phase="Progressing", weight=5, verified=True, decisions=[decision])
+    done = recsys(here, "explain", "movies-000002")
+    assert done.returncode == 0, done.stderr
+    assert "movies-000002 with nothing before it, at 5 % of users (reported by every replica)" in done.stdout
+    assert f"2026-09-01T03:40:00+00:00   0      Held      {words}" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "args", [("status", "movies"), ("explain", "movies-000001"), ("topics", "verify", "movies"), ("versions", "movies")]
+)
+def test_what_is_not_there_is_one_line_and_2(here: Place, args: tuple[str, ...]) -> None:
+    done = recsys(here, *args)
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert f"no Recommender{'Rollout' if args[0] == 'explain' else 'Model'} '{args[-1]}' in namespace" in done.stderr
+
+
+def test_topics_on_brokers_that_do_not_answer_cannot_be_known(here: Place) -> None:
+    here.model()
+    done = recsys(here, "topics", "verify", "movies")
+    assert done.returncode == 2
+    assert "spec.kafka.bootstrapServers: no broker answers at 127.0.0.1:1" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_user_without_the_right_is_told_so_in_the_servers_words(here: Place) -> None:
+    rollout(here, "movies-000002", phase="Progressing")
+    here.kubectl("create", "serviceaccount", "reader")
+    here.kubectl("create", "role", "reader", "--verb=get,list", "--resource=recommenderrollouts.recsys.dev")
+    here.kubectl("create", "rolebinding", "reader", "--role=reader", f"--serviceaccount={here.namespace}:reader")
+    kubeconfig = here.cluster.service_account_kubeconfig(here.namespace, "reader")
+    assert recsys(here, "explain", "movies-000002", kubeconfig=kubeconfig).returncode == 0
+    done = recsys(here, "abort", "movies-000002", kubeconfig=kubeconfig)
+    assert done.returncode == 2
+    assert 'cannot patch resource "recommenderrollouts"' in done.stderr
+    assert control(here, "movies-000002").get("abort", False) is False
