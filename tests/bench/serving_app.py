@@ -70,6 +70,11 @@ class Movies:
         listed = seen["deployments"]["Recommender"]["replicas"]
         return {replica["replica_id"]: replica["pid"] for replica in listed if replica["state"] == "RUNNING"}
 
+    def actors(self) -> list[dict[str, Any]]:
+        """Every actor of the head, by Ray's state API."""
+        answered = self.rest.get("/api/v0/actors", params={"detail": "true", "limit": 1000}).raise_for_status()
+        return answered.json()["data"]["result"]["result"]
+
     def counted(self, version: str, what: str) -> int:
         """One counter of a version, summed over all replicas."""
         evidence = self.evidence()
