@@ -7,20 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 
 from ray_apps.stores.objects import open_store
 from ray_apps.stores.registry import read_card
+from ray_apps.training.job import run
 from recsys_schemas.train_job import TrainJob
 from unit.ray_apps.training import planted
 
 DEADLINE_S = 500.0
 ENDED = {"SUCCEEDED", "FAILED", "STOPPED"}
-
-
-@pytest.fixture(scope="module")
-def storage_uri(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return planted.snapshot(tmp_path_factory.mktemp("store"), {"watch": planted.tastes(users=300, items=120)})
 
 
 def finished(rest: httpx.Client, job: TrainJob, attempt: str) -> dict[str, Any]:
@@ -35,26 +30,39 @@ def finished(rest: httpx.Client, job: TrainJob, attempt: str) -> dict[str, Any]:
     return seen | {"logs": rest.get(f"/api/jobs/{submission}/logs").json()["logs"]}
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_a_ray_job_makes_a_version_whose_card_says_where_it_ran(rest: httpx.Client, storage_uri: str, workers: int):
-    job = planted.job(storage_uri, version=f"movies-{workers:06d}", num_workers=workers)
+def test_a_ray_job_makes_a_version_whose_card_says_where_it_ran(rest: httpx.Client, tmp_path: Path):
+    uri = planted.snapshot(tmp_path, {"watch": planted.tastes(users=300, items=120)})
+    job = planted.job(uri, version="movies-000002", num_workers=2)
     seen = finished(rest, job, "first")
     assert seen["status"] == "SUCCEEDED", seen["logs"]
-    card = read_card(open_store(storage_uri), job.version)
+    card = read_card(open_store(uri), job.version)
     assert card is not None
-    assert card.worker == f"Ray Train run {job.version}, {workers} worker(s)"
+    assert card.worker == f"Ray Train run {job.version}, 2 worker(s)"
     assert [evaluation.name for evaluation in card.evaluations] == ["ALS", "Popularity", "ItemItem"]
     assert "ALS (candidate)" in seen["logs"]
 
 
-def test_the_same_job_again_finds_its_version_and_does_nothing(rest: httpx.Client, storage_uri: str):
-    job = planted.job(storage_uri, version="movies-000001")
-    before = read_card(open_store(storage_uri), job.version)
+def test_a_run_that_lost_its_card_is_made_again_under_the_same_name(rest: httpx.Client, tmp_path: Path):
+    job = planted.job(planted.snapshot(tmp_path, {"watch": planted.tastes(users=300, items=120)}))
+    assert finished(rest, job, "dies")["status"] == "SUCCEEDED"
+    store = open_store(job.storage_uri)
+    before = read_card(store, job.version)
+    (tmp_path / "versions" / job.version / "card.json").unlink()
+    seen = finished(rest, job, "retry")
+    assert seen["status"] == "SUCCEEDED", seen["logs"]
+    after = read_card(store, job.version)
+    assert before is not None
+    assert after is not None
+    assert after.digest == before.digest
+
+
+def test_a_job_whose_version_exists_does_nothing(rest: httpx.Client, tmp_path: Path):
+    job = planted.job(planted.snapshot(tmp_path, {"watch": planted.tastes(users=100, items=60)}), version="movies-000009")
+    before = run(job)
     seen = finished(rest, job, "again")
     assert seen["status"] == "SUCCEEDED", seen["logs"]
-    assert before is not None
-    assert read_card(open_store(storage_uri), job.version) == before
-    assert "DataParallelTrainer" not in seen["logs"]
+    assert read_card(open_store(job.storage_uri), job.version) == before
+    assert not (tmp_path / "runs").exists()
 
 
 def test_a_snapshot_too_small_ends_with_its_own_exit_status_and_words(rest: httpx.Client, tmp_path: Path):

@@ -58,18 +58,16 @@ class Measured:
         }
 
 
-def measure(score: Score, score_many: ScoreMany, split: Split, banned: Histories | None = None) -> Measured:
+def measure(score: Score, score_many: ScoreMany, split: Split) -> Measured:
     """Rank the whole catalogue for each held-out user, without what they have in training, and judge the lists.
 
     Args:
         score: Scores of all items for one history.
         score_many: The same for several.
         split: Who is measured, and what they went on to like.
-        banned: What is not recommended to them, rows as in `split.users`; by default what they have in training.
     """
     histories = split.train.histories().select(split.users)
-    excluded = banned or histories
-    blocks = [_lists(score_many, histories, excluded, start) for start in range(0, len(histories), BLOCK)]
+    blocks = [_lists(score_many, histories, start) for start in range(0, len(histories), BLOCK)]
     lists = np.concatenate(blocks) if blocks else np.empty((0, LONGEST), dtype=np.int32)
     found = hits(lists, split.relevant)
     per_user = {f"hr@{k}": hit_rate(found[:, :k]) for k in CUTS} | {f"ndcg@{k}": ndcg(found[:, :k], split.relevant) for k in CUTS}
@@ -77,11 +75,11 @@ def measure(score: Score, score_many: ScoreMany, split: Split, banned: Histories
     return Measured(per_user=per_user, coverage=coverage, ms_per_user=milliseconds_per_user(score, histories))
 
 
-def _lists(score_many: ScoreMany, histories: Histories, excluded: Histories, start: int) -> Indices:
+def _lists(score_many: ScoreMany, histories: Histories, start: int) -> Indices:
     rows = np.arange(start, min(start + BLOCK, len(histories)))
     block = histories.select(rows)
     scores = score_many(block)
-    return np.stack([best(scores[row], LONGEST, excluded.of(start + row)[0]) for row in range(len(block))])
+    return np.stack([best(scores[row], LONGEST, block.of(row)[0]) for row in range(len(block))])
 
 
 def milliseconds_per_user(score: Score, histories: Histories) -> float:

@@ -19,10 +19,12 @@ MOST_USERS = 2_000
 class Split:
     """Training interactions, and what the users measured went on to like.
 
+    `held` says of each interaction of the whole whether it is held out.
     `users` are rows of the catalogue, ascending, shape (measured,); row u of `relevant` holds the items, new to that user, that
     they liked in the held-out part.
     """
 
+    held: NDArray[np.bool_]
     train: Interactions
     users: Indices
     relevant: Histories
@@ -51,6 +53,25 @@ def by_time(interactions: Interactions, seed: int) -> Split:
     words = f"the newest {HELD_OUT:.0%} (at least one) of each user's interactions"
     own = _split(interactions, _newest_of_each(interactions), seed, words)
     return own if own.users.size > split.users.size else split
+
+
+def since(interactions: Interactions, seen: NDArray[np.bool_], seed: int) -> Split:
+    """Hold out the newest of what another model has not seen, at most half of it: the rest of the news is for learning.
+
+    Whoever learns from the training part knows all that the other model knew and something newer, and neither knows what is held out.
+
+    Args:
+        interactions: Everything known.
+        seen: Which of them the other model learned from, shape (interactions,).
+        seed: Draws the sample when more than MOST_USERS users could be measured.
+    """
+    news = np.flatnonzero(~seen)
+    held = np.zeros(len(interactions), dtype=np.bool_)
+    if news.size:
+        newest = min(int(np.ceil(HELD_OUT * len(interactions))), (news.size + 1) // 2)
+        times = interactions.times[news]
+        held[news[times >= np.partition(times, news.size - newest)[news.size - newest]]] = True
+    return _split(interactions, held, seed, "the newest of what the champion has not seen")
 
 
 def _after_one_moment(interactions: Interactions) -> NDArray[np.bool_]:
@@ -83,4 +104,4 @@ def _split(interactions: Interactions, held: NDArray[np.bool_], seed: int, words
         chosen = np.random.default_rng(seed).choice(measurable, size=MOST_USERS, replace=False)
         measurable = np.sort(chosen).astype(np.int32)
         words = f"{words}; {MOST_USERS} of {total} users drawn by seed {seed}"
-    return Split(train=train, users=measurable, relevant=test.histories().select(measurable), words=words)
+    return Split(held=held, train=train, users=measurable, relevant=test.histories().select(measurable), words=words)

@@ -1,7 +1,8 @@
-"""The version that serves now, asked about the held-out users as the candidate is, and only about what it has not seen.
+"""The version that serves now, asked about held-out users as the candidate is, and only about what it has not seen.
 
-The champion learned from all interactions of its own snapshot, so it has often learned from some that are held out here. Judged on
-those it would beat any honest candidate. Its version carries the histories that it learned from, so they are known, one by one.
+The champion learned from all interactions of its own snapshot, so it has often learned from some that are held out for the baselines.
+Judged on those, or against a candidate that had to do without them, it would beat any honest successor. Its version carries the
+histories that it learned from, so what it has seen is known, one by one.
 """
 
 from dataclasses import dataclass
@@ -10,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ray_apps.algorithms.interactions import Histories, Indices, Weights
-from ray_apps.evaluation.splits import Split
 from ray_apps.stores.registry import LoadedVersion
 from ray_apps.training.dataset import Dataset
 
@@ -47,38 +47,18 @@ def as_champion(version: LoadedVersion, dataset: Dataset) -> Champion:
     return Champion(version=version, own=np.array([UNKNOWN if position is None else position for position in positions], dtype=np.int64))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unseen:
-    """The part of a split that a champion has not seen: users with at least one such item, and what is not recommended to them.
-
-    `banned` holds what a user has in training and what the champion learned of them, rows as in `split.users`.
-    """
-
-    split: Split
-    banned: Histories
-
-
-def unseen(champion: Champion, dataset: Dataset, split: Split) -> Unseen:
-    """Leave out of a split what the champion learned from."""
-    known = np.flatnonzero(champion.own != UNKNOWN).astype(np.int32)
-    ours = np.full(len(champion.version.item_ids), UNKNOWN, dtype=np.int32)
-    ours[champion.own[known]] = known
-    training = split.train.histories()
-    kept: list[int] = []
-    relevant: list[Indices] = []
-    banned: list[Indices] = []
-    for row, user in enumerate(split.users.tolist()):
-        learned = ours[champion.version.history(dataset.user_ids[user])[0]]
-        wanted = np.setdiff1d(split.relevant.of(row)[0], learned)
-        if wanted.size:
-            kept.append(user)
-            relevant.append(wanted)
-            banned.append(np.union1d(training.of(user)[0], learned[learned != UNKNOWN]))
-    rest = Split(train=split.train, users=np.array(kept, dtype=np.int32), relevant=_rows(relevant), words=split.words)
-    return Unseen(split=rest, banned=_rows(banned))
-
-
-def _rows(lists: list[Indices]) -> Histories:
-    indptr = np.cumsum([0, *(each.size for each in lists)]).astype(np.int64)
-    flat = np.concatenate([np.empty(0, dtype=np.int32), *lists]).astype(np.int32)
-    return Histories(indptr=indptr, indices=flat, weights=np.ones(flat.size, dtype=np.float32))
+def seen(champion: Champion, dataset: Dataset) -> NDArray[np.bool_]:
+    """Which interactions the champion learned from, by the histories that its version carries: shape (interactions,)."""
+    version, known = champion.version, dataset.interactions
+    items = np.full(len(version.item_ids), UNKNOWN, dtype=np.int64)
+    ours = np.flatnonzero(champion.own != UNKNOWN)
+    items[champion.own[ours]] = ours
+    rows = (version.user_ids.position(user) for user in dataset.user_ids)
+    row_of = np.array([UNKNOWN if row is None else row for row in rows], dtype=np.int64)
+    users = np.full(len(version.user_ids), UNKNOWN, dtype=np.int64)
+    users[row_of[row_of != UNKNOWN]] = np.flatnonzero(row_of != UNKNOWN)
+    learned_users = np.repeat(users, np.diff(version.history_indptr))
+    learned_items = items[version.history_indices]
+    both = (learned_users != UNKNOWN) & (learned_items != UNKNOWN)
+    learned = learned_users[both] * known.n_items + learned_items[both]
+    return np.isin(known.users.astype(np.int64) * known.n_items + known.items, learned)

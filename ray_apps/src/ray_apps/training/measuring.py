@@ -7,9 +7,9 @@ from ray_apps.algorithms import Algorithms
 from ray_apps.algorithms.hyperparameters import HyperparameterError, checked
 from ray_apps.algorithms.recommender import Recommender
 from ray_apps.evaluation.measuring import Measured, measure
-from ray_apps.evaluation.splits import Split, by_time
+from ray_apps.evaluation.splits import Split, by_time, since
 from ray_apps.stores.registry import LoadedVersion
-from ray_apps.training.champion import as_champion, unseen
+from ray_apps.training.champion import as_champion, seen
 from ray_apps.training.dataset import Dataset
 from ray_apps.training.refusals import Refusal, TrainingRefused
 from recsys_schemas.train_job import TrainJob
@@ -26,6 +26,16 @@ class Comparison:
     hyperparameters: dict[str, float]
     evaluations: list[Evaluation]
     split: Split
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fair:
+    """What a champion is compared with: the candidate as measured, and how to fit it again."""
+
+    split: Split
+    candidate: Measured
+    algorithm: type[Recommender]
+    hyperparameters: dict[str, float]
 
 
 def asked_of(job: TrainJob, algorithms: Algorithms) -> dict[str, dict[str, float]]:
@@ -57,10 +67,11 @@ def _own(job: TrainJob, algorithm: type[Recommender]) -> dict[str, float]:
 
 
 def compare(job: TrainJob, dataset: Dataset, algorithms: Algorithms, champion: LoadedVersion | None) -> Comparison:
-    """Fit each algorithm on the training part and measure it on the same users; then the champion on those for whom something is unseen.
+    """Fit each algorithm on the training part and measure it on the same users; then the champion beside the candidate.
 
-    The champion's metrics, and the candidate's difference from it, leave out what the champion learned from (see `training.champion`),
-    so they may rest on fewer users than the others: each says on how many.
+    When the champion has seen some of what is held out, the two are compared on another split, of what it has not seen, with a fit of
+    their own (see `evaluation.splits.since`). The champion's metrics and differences then rest on other users than the rest of the
+    card: each says on how many.
 
     Raises:
         TrainingRefused: the job cannot be done, or there are too few users to measure on.
@@ -75,7 +86,8 @@ def compare(job: TrainJob, dataset: Dataset, algorithms: Algorithms, champion: L
     first = models[0][2]
     evaluations = [_evaluation(job, each, first) for each in models]
     if champion is not None:
-        evaluations.append(_standing(champion, job, dataset, split, models[0][0]))
+        fair = Fair(split=split, candidate=first, algorithm=algorithms[job.algorithm], hyperparameters=asked[job.algorithm])
+        evaluations.append(_standing(champion, job, dataset, fair))
     return Comparison(hyperparameters=asked[job.algorithm], evaluations=evaluations, split=split)
 
 
@@ -98,11 +110,15 @@ def _evaluation(job: TrainJob, each: tuple[Recommender, float, Measured], candid
     )
 
 
-def _standing(version: LoadedVersion, job: TrainJob, dataset: Dataset, split: Split, candidate: Recommender) -> Evaluation:
+def _standing(version: LoadedVersion, job: TrainJob, dataset: Dataset, fair: Fair) -> Evaluation:
     champion = as_champion(version, dataset)
-    fair = unseen(champion, dataset, split)
-    values = measure(champion.scores, champion.scores_many, fair.split, fair.banned)
-    beside = measure(candidate.scores, candidate.scores_many, fair.split, fair.banned)
+    known = seen(champion, dataset)
+    split, beside = fair.split, fair.candidate
+    if known[split.held].any():
+        split = since(dataset.interactions, known, job.seed)
+        model, _ = _timed(fair.algorithm, fair.hyperparameters, job, split)
+        beside = measure(model.scores, model.scores_many, split)
+    values = measure(champion.scores, champion.scores_many, split)
     return Evaluation(
         name=version.card.version,
         role="champion",

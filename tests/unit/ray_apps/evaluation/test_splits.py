@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from ray_apps.algorithms.interactions import Interactions
 from ray_apps.evaluation import splits
-from ray_apps.evaluation.splits import by_time
+from ray_apps.evaluation.splits import by_time, since
 
 
 def made(rows: dict[tuple[int, int], int]) -> Interactions:
@@ -77,3 +77,27 @@ def test_a_large_audience_is_sampled_by_the_seed(monkeypatch: pytest.MonkeyPatch
 
 def test_no_interactions_leave_nobody_to_measure():
     assert by_time(made({}), 0).users.size == 0
+
+
+@given(ROWS, st.data())
+def test_what_another_model_has_not_seen_is_divided_into_lesson_and_test(rows: dict[tuple[int, int], int], data: st.DataObject):
+    known = made(rows)
+    seen = np.array(data.draw(st.lists(st.booleans(), min_size=len(known), max_size=len(known))), dtype=np.bool_)
+    split = since(known, seen, 0)
+    assert not split.held[seen].any()
+    if split.held.any():
+        assert known.times[~split.held & ~seen].max(initial=-1) < known.times[split.held].min()
+    assert len(split.train) + int(split.held.sum()) == len(known)
+
+
+def test_at_most_a_half_of_the_news_is_held_out():
+    known = made({(user, item): 1000 * item + user for user in range(50) for item in range(20)})
+    seen = known.items < 18
+    split = since(known, seen, 0)
+    assert sorted({int(item) for item in known.items[split.held]}) == [19]
+    assert split.users.tolist() == list(range(50))
+
+
+def test_with_no_news_nobody_is_measured():
+    known = made({(0, 0): 1, (1, 1): 2})
+    assert since(known, np.ones(2, dtype=np.bool_), 0).users.size == 0
