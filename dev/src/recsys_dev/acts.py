@@ -1,5 +1,7 @@
 """The acts of the demo, in order: each does its step on real parts and notes the claims that it makes."""
 
+import subprocess
+import sys
 import time
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -8,7 +10,8 @@ import httpx
 
 from recsys_dev.errors import Unmet
 from recsys_dev.eyes import Seen
-from recsys_dev.report import comparison, margin_words, topics_table
+from recsys_dev.line import NAMESPACE
+from recsys_dev.report import comparison, margin_words
 from recsys_dev.stage import EVENT_TOPICS, MODEL, REQUESTS, RESPONSES, Stage, short
 from recsys_dev.story import ENDED, roll_back, walk
 from recsys_dev.tallies import quantiles
@@ -30,7 +33,12 @@ def verify_topics(stage: Stage) -> None:
     stage.story.wait(lambda seen: seen.holds("TopicsReady"), what="TopicsReady", deadline_s=90, in_vain=stage.in_vain)
     names = (*EVENT_TOPICS, REQUESTS, RESPONSES)
     stage.report.topics = stage.topics.describe(names)
-    stage.console.print(topics_table(stage.report.topics))
+    stage.tell(f"{stage.kubectl} recsys topics verify {MODEL}")
+    plugin = [sys.executable, "-m", "kubectl_recsys", "--namespace", NAMESPACE, "topics", "verify", MODEL]
+    verified = subprocess.run(plugin, capture_output=True, text=True, env=stage.line.cluster.environment, timeout=60, check=False)
+    for line in (verified.stdout + verified.stderr).splitlines():
+        stage.tell(line)
+    stage.report.claims.check("`topics verify` finds the topics as asked", verified.returncode == 0, verified.stdout + verified.stderr)
     right = all((t.partitions, t.replicas, t.min_in_sync) == WANTED and t.in_sync == t.replicas for t in stage.report.topics)
     stage.report.claims.check("four topics with 3 partitions, RF 3, min ISR 2, all in sync", right, str(stage.report.topics))
 

@@ -115,6 +115,11 @@ class SimulatedAudience:
                 return item_id
         return None
 
+    def watched_at(self, user_id: str, item_id: str, now_ms: int) -> int:
+        """Now."""
+        del user_id, item_id
+        return now_ms
+
     def _somebody(self) -> int:
         newcomers = self._users - self.world.users
         if self._chance.random() < NEW_USERS and newcomers < MOST_NEW_USERS:

@@ -56,3 +56,7 @@ class Audience(Protocol):
     def reaction(self, user_id: str, items: Sequence[str]) -> str | None:
         """The item that the user watches of those shown, best first; None when none is to their liking."""
         ...
+
+    def watched_at(self, user_id: str, item_id: str, now_ms: int) -> int:
+        """The time that the event of a reaction carries, milliseconds."""
+        ...

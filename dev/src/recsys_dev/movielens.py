@@ -8,12 +8,14 @@ import csv
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from math import log2
 from pathlib import Path
 
 import numpy as np
 
 from recsys_dev.errors import Unmet
 from recsys_dev.events import Event
+from recsys_dev.neighbours import Neighbours
 
 COLUMNS = ("userId", "movieId", "rating", "timestamp")
 HELD_BACK = 0.3
@@ -22,6 +24,8 @@ MOST_ROWS = 2_000_000
 """The first ratings of a larger file; the demo is for one machine."""
 CLICKED = 0.6
 """Probability that a user watches a shown item that they are known to have watched later."""
+WILLING = 0.5
+"""Probability that a user watches an item that all of their neighbours have watched, when it is shown first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +103,7 @@ def _rating(file: Path, line: int, words: Sequence[str]) -> Rating:
 
 
 class RecordedAudience:
-    """Real users: their past is the history, their held-back future tells what they would watch."""
+    """Real users: their past is the history; the whole recording, held-back future included, tells what they would watch."""
 
     def __init__(self, folder: Path, *, seed: int = 7) -> None:
         """Read a folder; see `read_ratings` for what may be wrong with it."""
@@ -107,10 +111,14 @@ class RecordedAudience:
         self.name = f"{len(ratings):,} ratings of {folder.name}"
         past, future = _split(ratings)
         self._past, self._future = past, deque(future)
-        self._wanted: dict[str, set[str]] = {}
+        self._wanted: dict[str, dict[str, int]] = {}
         for rating in future:
-            self._wanted.setdefault(rating.user, set()).add(rating.item)
-        self._users = sorted(self._wanted)
+            self._wanted.setdefault(rating.user, {})[rating.item] = rating.seconds * 1000
+        self._users = sorted(self._wanted) or sorted({rating.user for rating in past})
+        self._tastes = Neighbours([(rating.user, rating.item) for rating in ratings])
+        self._seen: dict[str, set[str]] = {}
+        for rating in past:
+            self._seen.setdefault(rating.user, set()).add(rating.item)
         self._chance = np.random.default_rng(seed)
 
     def history(self) -> Iterator[Event]:
@@ -131,13 +139,24 @@ class RecordedAudience:
         return self._users[int(self._chance.integers(len(self._users)))]
 
     def reaction(self, user_id: str, items: Sequence[str]) -> str | None:
-        """The first item shown that the user is known to have watched later; once each, and not always noticed."""
-        wanted = self._wanted.get(user_id, set())
-        for item in items:
-            if item in wanted and self._chance.random() < CLICKED:
-                wanted.discard(item)
+        """The first item shown that the user watches, once each.
+
+        What they are known to have watched later they watch with CLICKED; anything else the more surely, the more of their nearest
+        neighbours in the recording have watched it, and the further up it stands. The recording alone would be used up by some
+        minutes of visits: few users have more than some dozens of ratings held back.
+        """
+        wanted, seen, taste = self._wanted.get(user_id, {}), self._seen.setdefault(user_id, set()), self._tastes.of(user_id)
+        for place, item in enumerate(items):
+            keen = CLICKED if item in wanted else WILLING * taste.get(item, 0.0) ** 2 / log2(place + 2)
+            if item not in seen and self._chance.random() < keen:
+                seen.add(item)
                 return item
         return None
+
+    def watched_at(self, user_id: str, item_id: str, now_ms: int) -> int:
+        """When it was watched in the recording; else when the user's held-back part was, in the middle."""
+        known = self._wanted.get(user_id, {})
+        return known.get(item_id) or (sorted(known.values())[len(known) // 2] if known else now_ms)
 
 
 def _split(ratings: Iterable[Rating]) -> tuple[list[Rating], list[Rating]]:

@@ -1,7 +1,6 @@
 """The demo's one-screen report, and the same as JSON."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -57,17 +56,6 @@ def margin_words(card: VersionCard, metric: str = "ndcg@10") -> str:
         if evaluation.role == "baseline" and (estimate := evaluation.difference.get(metric)) is not None
     ]
     return f"{card.evaluations[0].name} beats " + " and ".join(told) if told else "no baselines"
-
-
-def topics_table(topics: Sequence[TopicSeen]) -> Table:
-    """Topic, partitions, replication factor, least in-sync replicas."""
-    table = Table()
-    table.add_column("topic")
-    for name in ("partitions", "RF", "ISR", "min ISR"):
-        table.add_column(name, justify="right")
-    for topic in topics:
-        table.add_row(topic.name, *(str(value) for value in (topic.partitions, topic.replicas, topic.in_sync, topic.min_in_sync)))
-    return table
 
 
 @dataclass(slots=True, kw_only=True)

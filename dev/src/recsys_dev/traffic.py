@@ -114,9 +114,8 @@ class Traffic:
         if watched is None:
             return
         version.watched += 1
-        self._to_send.append(
-            Watched(user_id=user, item_id=watched, request_id=str(answer["request_id"]), timestamp=time.time_ns() // 1_000_000)
-        )
+        when = self._audience.watched_at(user, watched, time.time_ns() // 1_000_000)
+        self._to_send.append(Watched(user_id=user, item_id=watched, request_id=str(answer["request_id"]), timestamp=when))
         self._recent.setdefault(user, deque(maxlen=MOST_EXCLUDED)).append(watched)
         if len(self._recent) > MOST_REMEMBERED_USERS:
             self._recent.popitem(last=False)

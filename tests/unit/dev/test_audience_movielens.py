@@ -36,12 +36,21 @@ def test_each_users_last_ratings_are_held_back_and_then_told_once(tmp_path: Path
     assert audience.live(1000, 0) == []
 
 
-def test_a_user_watches_what_they_are_known_to_have_watched_later_and_nothing_else(tmp_path: Path):
+def test_a_user_watches_what_they_are_known_to_have_watched_later_once_each(tmp_path: Path):
     audience = RecordedAudience(folder_with(tmp_path, "ratings.csv", ratings()))
     assert audience.reaction("1", ["0", "1", "2"]) is None
-    watched = {item for _ in range(200) if (item := audience.reaction("1", ["0", "9", "8", "7"])) is not None}
-    assert watched == {"7", "8", "9"}
-    assert audience.reaction("1", ["9", "8", "7"]) is None
+    watched = [item for _ in range(200) if (item := audience.reaction("1", ["0", "9", "8", "7"])) is not None]
+    assert sorted(watched) == ["7", "8", "9"]
+    assert audience.watched_at("1", "9", 5) == (1000 + 7 * 9 + 1) * 1000
+
+
+def test_a_user_watches_what_people_like_them_have_watched_rather_than_what_nobody_has(tmp_path: Path):
+    alike = "".join(f"{u},{m},4,{1000 + m}\n" for u in range(2, 12) for m in [*range(10), 50])
+    other = "99,60,4,1000\n"
+    mine = "".join(f"1,{m},4,{1000 + m}\n" for m in range(6))
+    audience = RecordedAudience(folder_with(tmp_path, "ratings.csv", HEADER + mine + alike + other))
+    seen = [item for _ in range(300) if (item := audience.reaction("1", ["60", "50", "nowhere"])) is not None]
+    assert seen == ["50"]
 
 
 def test_columns_may_stand_in_any_order(tmp_path: Path):

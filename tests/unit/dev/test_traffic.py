@@ -32,6 +32,10 @@ class Reader:
     def reaction(self, user_id: str, items: Sequence[str]) -> str | None:
         return items[0] if user_id == "u1" and items else None
 
+    def watched_at(self, user_id: str, item_id: str, now_ms: int) -> int:
+        del user_id, item_id
+        return now_ms
+
 
 class Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
