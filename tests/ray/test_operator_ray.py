@@ -196,7 +196,7 @@ def test_a_job_submitted_twice_runs_once_and_is_told_what_was_asked(ray_head: Ra
     assert ended.ended_at is not None
     head.run(lambda cluster: cluster.submit(asked, job()))
     assert head.run(lambda cluster: cluster.jobs("8a7d3f1e"))[asked] == ended
-    printed = rest.get(f"/api/jobs/{asked}/logs").json()["logs"].split("--job ", 1)[1]
+    printed = rest.get(f"/api/jobs/{asked}/logs").json()["logs"].rpartition("--job ")[2]
     assert TrainJob.model_validate_json(printed) == job()
     assert head.run(lambda cluster: cluster.jobs("ffffffff")) == {}
     for _ in range(2):
