@@ -49,7 +49,7 @@ test: $(VENV) ## All tests on real parts (20 min; 15 min more the first time): A
 	@echo "All tests: fast ones, then a real Kubernetes API, Kafka brokers and Ray, all on loopback."
 	@echo "It takes up to 20 min on 2 cores; the first time 10 to 15 min more, to build Kubernetes and fetch Kafka and Ray."
 	@$(MAKE) tools
-	@$(PYTEST) tests --ignore=tests/bench $(ARGS)
+	@dev/test-all.sh $(ARGS)
 
 .PHONY: test-unit
 test-unit: $(VENV) ## Units, properties and simulated worlds: no real parts, under 1 min.

@@ -1,14 +1,24 @@
 """Real parts that more than one folder of tests uses; each starts when the first test asks for it and ends with the session."""
 
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from recsys_dev import kafka, objects, runs
+from recsys_dev.locks import locked
 
 RUNS = Path(__file__).resolve().parents[1] / "build" / "run" / "tests"
+
+
+@pytest.fixture(scope="session")
+def ray_turn() -> Iterator[None]:
+    """The machine's turn to run a Ray head for tests: two sessions at once only make each other late."""
+    lock = Path(tempfile.gettempdir()) / "recsys-tests-ray.lock"
+    with locked(lock, "testing on a Ray head", print, deadline_s=3600):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ RUNS = HERE.parents[1] / "build" / "run" / "tests"
 
 
 @pytest.fixture(scope="session")
-def ray_head() -> Iterator[RayHead]:
+def ray_head(ray_turn: None) -> Iterator[RayHead]:  # noqa: ARG001
     """One head for all tests of the session, with Serve running and no application."""
     run_dir = runs.claim(RUNS / f"ray-{os.getpid()}")
     head = None
