@@ -24,7 +24,7 @@ MOST_ROWS = 2_000_000
 """The first ratings of a larger file; the demo is for one machine."""
 CLICKED = 0.6
 """Probability that a user watches a shown item that they are known to have watched later."""
-WILLING = 0.5
+WILLING = 0.2
 """Probability that a user watches an item that all of their neighbours have watched, when it is shown first."""
 
 
