@@ -1,4 +1,8 @@
-"""Which interactions are held out, and for whom: by time, because a model is asked about the future."""
+"""Which interactions are held out, and for whom: by time, because a model is asked about the future.
+
+What followed an answer of ours is learned from but never measured on: the user saw what the model of that day had chosen, so it would
+speak for that model and for those that are like it. Only organic interactions, which nobody prompted, are a test.
+"""
 
 from dataclasses import dataclass
 
@@ -19,7 +23,7 @@ MOST_USERS = 2_000
 class Split:
     """Training interactions, and what the users measured went on to like.
 
-    `held` says of each interaction of the whole whether it is held out.
+    `held` says of each interaction of the whole whether it is kept from training.
     `users` are rows of the catalogue, ascending, shape (measured,); row u of `relevant` holds the items, new to that user, that
     they liked in the held-out part.
     """
@@ -31,7 +35,7 @@ class Split:
     words: str
 
 
-def by_time(interactions: Interactions, seed: int) -> Split:
+def by_time(interactions: Interactions, seed: int, organic: NDArray[np.bool_] | None = None) -> Split:
     """Hold out the newest interactions: after one moment for all users, or of each user when that leaves too few to measure.
 
     The first is the honest one: nothing of the future is known in training. The second knows what *other* users did later, as
@@ -41,21 +45,24 @@ def by_time(interactions: Interactions, seed: int) -> Split:
     Args:
         interactions: Everything known.
         seed: Draws the sample when more than MOST_USERS users could be measured.
+        organic: Which of them may be measured on, shape (interactions,); by default all.
 
     Returns:
         The split; it has no users when there is too little data to measure anything.
     """
-    held = _after_one_moment(interactions)
-    words = f"the newest {HELD_OUT:.0%} of interactions, after one moment for all users"
-    split = _split(interactions, held, seed, words)
+    fit = np.ones(len(interactions), dtype=np.bool_) if organic is None else organic
+    left_out = "" if fit.all() else ", less those that followed an answer"
+    held = _newest(interactions.times, fit, int(np.ceil(HELD_OUT * np.count_nonzero(fit))))
+    words = f"the newest {HELD_OUT:.0%} of interactions, after one moment for all users{left_out}"
+    split = _split(interactions, held, fit, seed, words)
     if split.users.size >= LEAST_USERS_OF_A_CUT:
         return split
-    words = f"the newest {HELD_OUT:.0%} (at least one) of each user's interactions"
-    own = _split(interactions, _newest_of_each(interactions), seed, words)
+    words = f"the newest {HELD_OUT:.0%} (at least one) of each user's interactions{left_out}"
+    own = _split(interactions, _newest_of_each(interactions), fit, seed, words)
     return own if own.users.size > split.users.size else split
 
 
-def since(interactions: Interactions, seen: NDArray[np.bool_], seed: int) -> Split:
+def since(interactions: Interactions, seen: NDArray[np.bool_], seed: int, organic: NDArray[np.bool_] | None = None) -> Split:
     """Hold out the newest of what another model has not seen, at most half of it: the rest of the news is for learning.
 
     Whoever learns from the training part knows all that the other model knew and something newer, and neither knows what is held out.
@@ -64,22 +71,21 @@ def since(interactions: Interactions, seen: NDArray[np.bool_], seed: int) -> Spl
         interactions: Everything known.
         seen: Which of them the other model learned from, shape (interactions,).
         seed: Draws the sample when more than MOST_USERS users could be measured.
+        organic: As in `by_time`.
     """
-    news = np.flatnonzero(~seen)
-    held = np.zeros(len(interactions), dtype=np.bool_)
-    if news.size:
-        newest = min(int(np.ceil(HELD_OUT * len(interactions))), (news.size + 1) // 2)
-        times = interactions.times[news]
-        held[news[times >= np.partition(times, news.size - newest)[news.size - newest]]] = True
-    return _split(interactions, held, seed, "the newest of what the champion has not seen")
+    fit = np.ones(len(interactions), dtype=np.bool_) if organic is None else organic
+    news = fit & ~seen
+    newest = min(int(np.ceil(HELD_OUT * np.count_nonzero(fit))), (int(np.count_nonzero(news)) + 1) // 2)
+    held = _newest(interactions.times, news, newest) & ~seen
+    return _split(interactions, held, fit, seed, "the newest of what the champion has not seen")
 
 
-def _after_one_moment(interactions: Interactions) -> NDArray[np.bool_]:
-    if not len(interactions):
-        return np.zeros(0, dtype=np.bool_)
-    newest = int(np.ceil(HELD_OUT * len(interactions)))
-    moment = np.partition(interactions.times, len(interactions) - newest)[len(interactions) - newest]
-    return interactions.times >= moment
+def _newest(times: NDArray[np.int64], fit: NDArray[np.bool_], count: int) -> NDArray[np.bool_]:
+    """Everything from the moment on that leaves `count` of those that are `fit` (more when some share that moment)."""
+    if not count:
+        return np.zeros(times.size, dtype=np.bool_)
+    able = times[fit]
+    return times >= np.partition(able, able.size - count)[able.size - count]
 
 
 def _newest_of_each(interactions: Interactions) -> NDArray[np.bool_]:
@@ -94,9 +100,9 @@ def _newest_of_each(interactions: Interactions) -> NDArray[np.bool_]:
     return held
 
 
-def _split(interactions: Interactions, held: NDArray[np.bool_], seed: int, words: str) -> Split:
+def _split(interactions: Interactions, held: NDArray[np.bool_], fit: NDArray[np.bool_], seed: int, words: str) -> Split:
     train = interactions.take(~held)
-    test = interactions.take(held)
+    test = interactions.take(held & fit)
     # One entry for each (user, item) over the whole, so an item held out is never one of the user's in training.
     measurable = np.intersect1d(np.unique(test.users), np.unique(train.users)).astype(np.int32)
     total = measurable.size

@@ -25,9 +25,13 @@ _STRENGTH = {"watch": "fraction", "rate": "rating"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dataset:
-    """Interactions, the ids that their indices stand for (sorted by UTF-8 bytes), and where they came from."""
+    """Interactions, the ids that their indices stand for (sorted by UTF-8 bytes), and where they came from.
+
+    `organic` says of each interaction whether none of its events followed an answer of ours (`request_id`): shape (interactions,).
+    """
 
     interactions: Interactions
+    organic: NDArray[np.bool_]
     user_ids: list[str]
     item_ids: list[str]
     manifest: SnapshotManifest
@@ -42,9 +46,7 @@ def read_dataset(snapshot: Snapshot) -> Dataset:
     Raises:
         TrainingRefused: there is too little to learn from.
     """
-    parts = [
-        _liked(name, dataset.to_table(columns=["user_id", "item_id", "timestamp", _STRENGTH[name]])) for name, dataset in _known(snapshot)
-    ]
+    parts = [_liked(name, dataset) for name, dataset in _known(snapshot)]
     rows = pa.concat_tables(parts) if parts else None
     if rows is None or not rows.num_rows:
         raise _too_little(snapshot.manifest, 0, 0)
@@ -52,9 +54,20 @@ def read_dataset(snapshot: Snapshot) -> Dataset:
     items, item_ids = _encoded(rows["item_id"])
     if len(user_ids) < LEAST_USERS or len(item_ids) < LEAST_ITEMS:
         raise _too_little(snapshot.manifest, len(user_ids), len(item_ids))
-    weights = rows["weight"].to_numpy().astype(np.float32)
-    interactions = _one_each(users, items, weights, rows["timestamp"].to_numpy(), (len(user_ids), len(item_ids)))
-    return Dataset(interactions=interactions, user_ids=user_ids, item_ids=item_ids, manifest=snapshot.manifest)
+    pair = users * len(item_ids) + items
+    order = np.argsort(pair, kind="stable")
+    pair = pair[order]
+    starts = np.flatnonzero(np.concatenate(([True], pair[1:] != pair[:-1])))
+    interactions = Interactions(
+        users=(pair[starts] // len(item_ids)).astype(np.int32),
+        items=(pair[starts] % len(item_ids)).astype(np.int32),
+        weights=np.maximum.reduceat(rows["weight"].to_numpy().astype(np.float32)[order], starts),
+        times=np.maximum.reduceat(rows["timestamp"].to_numpy()[order], starts),
+        n_users=len(user_ids),
+        n_items=len(item_ids),
+    )
+    organic = np.logical_and.reduceat(rows["organic"].to_numpy()[order], starts)
+    return Dataset(interactions=interactions, organic=organic, user_ids=user_ids, item_ids=item_ids, manifest=snapshot.manifest)
 
 
 def _known(snapshot: Snapshot) -> list[tuple[str, ds.Dataset]]:
@@ -69,18 +82,21 @@ def _too_little(manifest: SnapshotManifest, users: int, items: int) -> TrainingR
     )
 
 
-def _liked(event_type: str, rows: pa.Table) -> pa.Table:
-    """Columns user_id, item_id, timestamp (milliseconds) and weight, of the events that say that an item was liked."""
+def _liked(event_type: str, dataset: ds.Dataset) -> pa.Table:
+    """Columns user_id, item_id, timestamp (milliseconds), weight and organic, of the events that say that an item was liked."""
+    wanted = ["user_id", "item_id", "timestamp", _STRENGTH[event_type], "request_id"]
+    rows = dataset.to_table(columns=[name for name in wanted if name in dataset.schema.names])
     least, most = (LEAST_FRACTION, 1.0) if event_type == "watch" else (LEAST_RATING, MOST_RATING)
     strength = pc.cast(rows[_STRENGTH[event_type]], pa.float64())
-    liked = pc.greater_equal(strength, least)
+    asked = rows["request_id"] if "request_id" in rows.column_names else pa.nulls(rows.num_rows)
     columns = {
         "user_id": pc.cast(rows["user_id"], pa.large_string()),
         "item_id": pc.cast(rows["item_id"], pa.large_string()),
         "timestamp": pc.cast(rows["timestamp"], pa.int64()),
         "weight": pc.divide(strength, most),
+        "organic": pc.is_null(asked),
     }
-    return pa.table(columns).filter(liked)
+    return pa.table(columns).filter(pc.greater_equal(strength, least))
 
 
 def _encoded(column: pa.ChunkedArray) -> tuple[NDArray[np.int64], list[str]]:
@@ -90,21 +106,3 @@ def _encoded(column: pa.ChunkedArray) -> tuple[NDArray[np.int64], list[str]]:
     rank = np.empty(order.size, dtype=np.int64)
     rank[order] = np.arange(order.size)
     return rank[encoded.indices.to_numpy()], encoded.dictionary.take(pa.array(order)).to_pylist()
-
-
-def _one_each(
-    users: NDArray[np.int64], items: NDArray[np.int64], weights: NDArray[np.float32], times: NDArray[np.int64], shape: tuple[int, int]
-) -> Interactions:
-    """The strongest weight and the latest time of each (user, item), sorted by user, then item."""
-    pair = users * shape[1] + items
-    order = np.argsort(pair, kind="stable")
-    pair = pair[order]
-    starts = np.flatnonzero(np.concatenate(([True], pair[1:] != pair[:-1])))
-    return Interactions(
-        users=(pair[starts] // shape[1]).astype(np.int32),
-        items=(pair[starts] % shape[1]).astype(np.int32),
-        weights=np.maximum.reduceat(weights[order], starts),
-        times=np.maximum.reduceat(times[order], starts),
-        n_users=shape[0],
-        n_items=shape[1],
-    )

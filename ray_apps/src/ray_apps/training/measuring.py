@@ -77,9 +77,9 @@ def compare(job: TrainJob, dataset: Dataset, algorithms: Algorithms, champion: L
         TrainingRefused: the job cannot be done, or there are too few users to measure on.
     """
     asked = asked_of(job, algorithms)
-    split = by_time(dataset.interactions, job.seed)
+    split = by_time(dataset.interactions, job.seed, dataset.organic)
     if split.users.size < LEAST_TEST_USERS:
-        words = f"snapshot {dataset.manifest.sequence}: {split.users.size} users liked something both before and after the split in time; "
+        words = f"snapshot {dataset.manifest.sequence}: {split.users.size} users liked something new of their own accord after the split; "
         raise TrainingRefused(Refusal.INSUFFICIENT_DATA, words + f"at least {LEAST_TEST_USERS} are needed to measure on; send more events")
     fitted = [_timed(algorithms[name], hyperparameters, job, split) for name, hyperparameters in asked.items()]
     models = [(model, seconds, measure(model.scores, model.scores_many, split)) for model, seconds in fitted]
@@ -115,7 +115,7 @@ def _standing(version: LoadedVersion, job: TrainJob, dataset: Dataset, fair: Fai
     known = seen(champion, dataset)
     split, beside = fair.split, fair.candidate
     if known[split.held].any():
-        split = since(dataset.interactions, known, job.seed)
+        split = since(dataset.interactions, known, job.seed, dataset.organic)
         model, _ = _timed(fair.algorithm, fair.hyperparameters, job, split)
         beside = measure(model.scores, model.scores_many, split)
     values = measure(champion.scores, champion.scores_many, split)

@@ -101,3 +101,14 @@ def test_at_most_a_half_of_the_news_is_held_out():
 def test_with_no_news_nobody_is_measured():
     known = made({(0, 0): 1, (1, 1): 2})
     assert since(known, np.ones(2, dtype=np.bool_), 0).users.size == 0
+
+
+@given(ROWS, st.data())
+def test_what_followed_an_answer_is_never_measured_on(rows: dict[tuple[int, int], int], data: st.DataObject):
+    known = made(rows)
+    organic = np.array(data.draw(st.lists(st.booleans(), min_size=len(known), max_size=len(known))), dtype=np.bool_)
+    prompted = set(zip(known.users[~organic].tolist(), known.items[~organic].tolist(), strict=True))
+    nothing_seen = np.zeros(len(known), dtype=np.bool_)
+    for split in (by_time(known, 0, organic), since(known, nothing_seen, 0, organic)):
+        for row, user in enumerate(split.users.tolist()):
+            assert not prompted & {(user, int(item)) for item in split.relevant.of(row)[0]}

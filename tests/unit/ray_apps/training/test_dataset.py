@@ -84,3 +84,10 @@ def test_too_little_to_learn_from_is_refused_with_what_was_seen(tmp_path: Path, 
 def test_a_snapshot_without_tables_is_refused(tmp_path: Path):
     with pytest.raises(TrainingRefused, match="0 users liked 0 items"):
         read(tmp_path)
+
+
+def test_what_followed_an_answer_is_known_as_such(tmp_path: Path):
+    rows = events("watch", [("u", "a", 1, 1.0), ("u", "b", 2, 1.0), ("v", "a", 3, 1.0), ("v", "a", 4, 1.0)])
+    rows = rows.append_column("request_id", pa.array([None, "r1", None, "r2"], pa.string()))
+    found = read_dataset(open_snapshot(open_store(planted.snapshot(tmp_path, {"watch": rows})), 1))
+    assert found.organic.tolist() == [True, False, False]

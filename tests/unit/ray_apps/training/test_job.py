@@ -225,7 +225,7 @@ def test_a_snapshot_that_is_not_there_is_refused(tmp_path: Path):
 
 def test_too_few_users_to_measure_on_are_refused(tmp_path: Path):
     uri = planted.snapshot(tmp_path, {"watch": planted.tastes(users=4, items=40, events=10)})
-    with pytest.raises(TrainingRefused, match="4 users liked something both before and after the split in time; at least 5") as refused:
+    with pytest.raises(TrainingRefused, match="4 users liked something new of their own accord after the split; at least 5") as refused:
         run(planted.job(uri))
     assert refused.value.refusal is Refusal.INSUFFICIENT_DATA
 
