@@ -93,7 +93,8 @@ def _stalled(observed: Observed, facts: Sequence[Fact]) -> Fact:
     person = ("ReplicasInfeasible", "RouteTaken", "DataQualityFailed", "BackoffLimitExceeded")
     stuck = refused or [fact.message for fact in facts if fact.holds is False and fact.reason in person]
     if stuck:
-        return Fact(type=ConditionType.STALLED, holds=True, reason="ActionNeeded", message="; ".join(stuck))
+        # Two conditions may rest on one fault: it is told once.
+        return Fact(type=ConditionType.STALLED, holds=True, reason="ActionNeeded", message="; ".join(dict.fromkeys(stuck)))
     return Fact(type=ConditionType.STALLED, holds=False, reason="Progressing", message="nothing waits for a person")
 
 
