@@ -37,6 +37,7 @@ def run_on_ray(job: TrainJob, algorithms: Algorithms, written: Algorithms) -> Ve
     from ray.train import RunConfig, ScalingConfig, WorkerGroupError  # noqa: PLC0415 — seconds to import: a finished version needs none
     from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer  # noqa: PLC0415
 
+    _connect()
     store = open_store(job.storage_uri)
     trainer = DataParallelTrainer(
         _work,
@@ -56,6 +57,15 @@ def run_on_ray(job: TrainJob, algorithms: Algorithms, written: Algorithms) -> Ve
         words = f"{job.version}: the workers ended without a card in {job.storage_uri}; is it a store that every node sees?"
         raise TrainingRefused(Refusal.STORAGE, words)
     return card
+
+
+def _connect() -> None:
+    """Join the cluster of this job, and let its actors know which one: Ray Train's own do not, where a machine has several."""
+    import ray  # noqa: PLC0415 — as above
+
+    address = os.environ.get("RAY_ADDRESS")
+    if address and not ray.is_initialized():
+        ray.init(runtime_env={"env_vars": {"RAY_ADDRESS": address}})
 
 
 def _work(config: dict[str, object]) -> None:
