@@ -198,8 +198,9 @@ def catch_third(stage: Stage, new_events: int) -> None:
         )
     finally:
         stage.line.fault.turn_off()
-    answers_before = tally.ok
-    _some_traffic_later(stage, answers_before)
+    _some_traffic_later(stage, tally.ok)
+    # The model's own status follows its rollout by one pass.
+    seen = stage.story.wait(lambda seen: seen.status.challenger is None, what="no challenger", deadline_s=60, in_vain=stage.in_vain)
     rollout = seen.rollout(version)
     assert rollout is not None
     for decision in rollout.status.decisions:
