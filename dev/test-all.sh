@@ -17,8 +17,8 @@ run() {
     summary+=$(printf '%-28s %5d s  %s' "$name" $((SECONDS - began)) "$(tail -n 1 "$log" | tr -d '=')")$'\n'
     rm -f "$log"
 }
-run "no real parts" tests/unit tests/properties tests/worlds tests/contracts "$@"
-run "a real Kubernetes API" tests/kube "$@"
+run "no real parts" tests/unit tests/properties tests/worlds "$@"
+run "a real Kubernetes API, S3" tests/contracts tests/kube "$@"
 run "real Kafka brokers" tests/kafka "$@"
 run "a real Ray" tests/ray "$@"
 run "the whole line" tests/e2e "$@"
