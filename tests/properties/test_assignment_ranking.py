@@ -2,17 +2,19 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from ray_apps.serving.ranking import ArmFailure, top_k
 
+calm = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine is no finding
 # Few distinct values, so that ties are common.
 scores = hnp.arrays(np.float32, st.integers(1, 60), elements=st.sampled_from([-2.0, -0.5, 0.0, 0.25, 1.0, 3.5]))
 
 
+@calm
 @given(scores, st.integers(1, 80), st.data())
 def test_the_best_k_are_those_of_a_full_sort(values: NDArray[np.float32], k: int, data: st.DataObject):
     banned = data.draw(st.lists(st.integers(0, values.size - 1), max_size=2 * values.size))
@@ -22,6 +24,7 @@ def test_the_best_k_are_those_of_a_full_sort(values: NDArray[np.float32], k: int
     assert best.tolist() == values[expected].tolist()
 
 
+@calm
 @given(scores, st.sampled_from([np.nan, np.inf, -np.inf]), st.data())
 def test_a_score_that_is_not_finite_is_a_failure_of_the_arm(values: NDArray[np.float32], wrong: float, data: st.DataObject):
     values[data.draw(st.integers(0, values.size - 1))] = wrong
