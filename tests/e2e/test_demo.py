@@ -28,7 +28,7 @@ class Course:
 
 
 @pytest.fixture(scope="module")
-def course(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Course]:
+def course(ray_turn: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Course]:  # noqa: ARG001
     run_dir = RUNS / f"demo-{os.getpid()}"
     wishes = demo.Wishes(data=None, keep=False, rate=60, run_dir=run_dir, report_file=tmp_path_factory.mktemp("report") / "demo.json")
     console = Console(file=StringIO(), width=140, highlight=False, record=True)

@@ -49,13 +49,13 @@ def _estimate(estimate: Estimate | None) -> str:
 
 
 def margin_words(card: VersionCard, metric: str = "ndcg@10") -> str:
-    """By how much the candidate beats each baseline, paired by user."""
-    told = [
-        f"{evaluation.name} by {estimate.value:+.3f} (95 %: {estimate.low:+.3f} to {estimate.high:+.3f})"
-        for evaluation in card.evaluations
-        if evaluation.role == "baseline" and (estimate := evaluation.difference.get(metric)) is not None
-    ]
-    return f"{card.evaluations[0].name} beats " + " and ".join(told) if told else "no baselines"
+    """By how much the candidate beats each baseline, paired by user; a difference that is not shown is called so."""
+    told: list[str] = []
+    for evaluation in card.evaluations:
+        if evaluation.role == "baseline" and (estimate := evaluation.difference.get(metric)) is not None:
+            word = "beats" if estimate.low > 0 else "falls behind" if estimate.high < 0 else "is not shown to differ from"
+            told.append(f"{word} {evaluation.name}: {estimate.value:+.3f} (95 %: {estimate.low:+.3f} to {estimate.high:+.3f})")
+    return f"{card.evaluations[0].name} {'; '.join(told)}" if told else "no baselines"
 
 
 @dataclass(slots=True, kw_only=True)
