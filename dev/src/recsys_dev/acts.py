@@ -74,13 +74,15 @@ def compare_models(stage: Stage) -> None:
     card = read_card(version.spec.storage_uri, version.name)
     stage.report.card = card
     stage.console.print(comparison(card))
-    stage.tell(margin_words(card))
+    metric = next((gate.metric for gate in seen.spec.gates if gate.relative_to == "Baselines"), "ndcg@10")
+    stage.tell(margin_words(card, metric))
+    claims = stage.report.claims
     names = {evaluation.name for evaluation in card.evaluations}
-    stage.report.claims.check(
-        "Popularity, ItemItem and ALS were trained on one snapshot", names >= {"ALS", "ItemItem", "Popularity"}, str(names)
-    )
+    claims.check("Popularity, ItemItem and ALS were trained on one snapshot", names >= {"ALS", "ItemItem", "Popularity"}, str(names))
+    margins = [evaluation.difference[metric] for evaluation in card.evaluations if evaluation.role == "baseline"]
+    claims.check("ALS beats its baselines at 95 %", bool(margins) and all(margin.low > 0 for margin in margins), margin_words(card, metric))
     gates = "; ".join(f"{gate.name} {gate.verdict}: {gate.message}" for gate in version.status.gates)
-    stage.report.claims.check("ALS beats its baselines and passes its gates", version.status.phase is not VersionPhase.REJECTED, gates)
+    claims.check("it passes its gates", version.status.phase is not VersionPhase.REJECTED, gates)
 
 
 def _measured(seen: Seen) -> bool:

@@ -41,7 +41,7 @@ def test_a_user_watches_what_they_are_known_to_have_watched_later_once_each(tmp_
     assert audience.reaction("1", ["0", "1", "2"]) is None
     watched = [item for _ in range(200) if (item := audience.reaction("1", ["0", "9", "8", "7"])) is not None]
     assert sorted(watched) == ["7", "8", "9"]
-    assert audience.watched_at("1", "9", 5) == (1000 + 7 * 9 + 1) * 1000
+    assert audience.watched_at("1", "9", 5) == (1000 + 7 * 3 + 1) * 1000
 
 
 def test_a_user_watches_what_people_like_them_have_watched_rather_than_what_nobody_has(tmp_path: Path):
