@@ -1,0 +1,122 @@
+"""Ingest as it runs for real: a Ray job whose actor and driver are killed."""
+
+import json
+import os
+import re
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from ray_apps.ingest.verify import verify
+from ray_apps.stores.objects import open_store
+from ray_apps.stores.snapshots import latest_manifest
+from recsys_dev import ray, runs
+from recsys_dev.kafka import Brokers
+from recsys_dev.processes import wait_until
+from recsys_schemas.train_job import IngestJob, ModelIdentity, TopicToRead
+
+RUNS = Path(__file__).resolve().parents[2] / "build" / "run" / "tests"
+LIMIT_S = 180.0
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def rest(ray_turn: None) -> Iterator[httpx.Client]:  # noqa: ARG001
+    run_dir = runs.claim(RUNS / f"ray-ingest-{os.getpid()}")
+    head = None
+    try:
+        head = ray.start(run_dir, progress=print)
+        with head.client(timeout_s=60.0) as client:
+            yield client
+    finally:
+        if head is not None:
+            head.stop()
+        runs.discard(run_dir)
+
+
+@pytest.fixture
+def job(brokers: Brokers, admin: AdminClient, topic_names: Callable[[str], str], tmp_path: Path) -> IngestJob:
+    watch, dead = topic_names("watch"), topic_names("dead")
+    for made in admin.create_topics([NewTopic(name, 3, 3) for name in (watch, dead)]).values():
+        made.result(timeout=30)
+    return IngestJob(
+        model=ModelIdentity(namespace="test", name=watch, uid="0123456789"),
+        bootstrap_servers=brokers.bootstrap_servers.split(","),
+        topics=[TopicToRead(topic=watch, event_type="watch")],
+        dead_letter_topic=dead,
+        storage_uri=f"file://{tmp_path}/store",
+        roll_max_records=100,
+        roll_max_seconds=0.2,
+    )
+
+
+def write(job: IngestJob, count: int) -> None:
+    producer = Producer({"bootstrap.servers": ",".join(job.bootstrap_servers)})
+    for number in range(count):
+        good = {"event_id": f"e{number}", "user_id": f"u{number % 9}", "item_id": "i", "timestamp": int(time.time() * 1000)}
+        producer.produce(job.topics[0].topic, json.dumps(good) if number % 10 else b"bad", f"u{number % 9}")
+    producer.flush(60)
+
+
+def wait_covered(job: IngestJob, count: int) -> None:
+    def covered() -> bool:
+        newest = latest_manifest(open_store(job.storage_uri))
+        return newest is not None and newest.rows + newest.dead_letters >= count
+
+    wait_until(covered, what=f"{count} records covered", deadline_s=LIMIT_S)
+
+
+def submit(rest: httpx.Client, job: IngestJob, name: str) -> str:
+    entry = f"{sys.executable} -m ray_apps.ingest --job '{job.model_dump_json()}'"
+    rest.post("/api/jobs/", json={"entrypoint": entry, "submission_id": name}).raise_for_status()
+    return name
+
+
+def told(rest: httpx.Client, name: str) -> dict[str, Any]:
+    return rest.get(f"/api/jobs/{name}").raise_for_status().json()
+
+
+def actor_pid(rest: httpx.Client, name: str) -> int:
+    """Pid of the newest actor process that the job's log names; 0 before there is one."""
+    log = rest.get(f"/api/jobs/{name}/logs").raise_for_status().json()["logs"]
+    pids = re.findall(r"Consuming pid=(\d+)\)[^\n]*session begins", log)
+    return int(pids[-1]) if pids else 0
+
+
+def test_a_killed_actor_and_a_killed_driver_lose_and_repeat_nothing(rest: httpx.Client, job: IngestJob) -> None:
+    first = submit(rest, job, "ingest-1")
+    write(job, 500)
+    wait_covered(job, 500)
+    wait_until(lambda: actor_pid(rest, first) > 0, what="the actor's pid", deadline_s=LIMIT_S)
+    os.kill(actor_pid(rest, first), signal.SIGKILL)
+    write(job, 500)
+    wait_covered(job, 1000)
+
+    driver = int(told(rest, first)["driver_info"]["pid"])
+    os.kill(driver, signal.SIGKILL)
+    write(job, 500)
+    wait_until(lambda: told(rest, first)["status"] == "FAILED", what="the end of the first job", deadline_s=LIMIT_S)
+    second = submit(rest, job, "ingest-2")
+    wait_covered(job, 1500)
+
+    rest.post(f"/api/jobs/{second}/stop").raise_for_status()
+    wait_until(lambda: told(rest, second)["status"] in ("STOPPED", "SUCCEEDED"), what="the end of the second job", deadline_s=LIMIT_S)
+    found = verify(open_store(job.storage_uri), job)
+    assert found.exact, found
+    assert (found.rows, found.dead_letters, found.uncovered) == (1350, 150, 0)
+
+
+def test_a_job_that_cannot_be_done_fails_with_the_field_and_the_mend(rest: httpx.Client, job: IngestJob) -> None:
+    name = submit(rest, job.model_copy(update={"storage_uri": "ftp://nowhere/x"}), "ingest-refused")
+    wait_until(lambda: told(rest, name)["status"] == "FAILED", what="the refusal", deadline_s=LIMIT_S)
+    log = rest.get(f"/api/jobs/{name}/logs").raise_for_status().json()["logs"]
+    assert "storageURI: 'ftp://nowhere/x' has scheme 'ftp'; use one of file, s3" in log
