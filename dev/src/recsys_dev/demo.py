@@ -164,7 +164,6 @@ def _play(stage: Stage, wishes: Wishes) -> None:
 
 def _stay(console: Console) -> None:
     console.print("Everything stays up. Ctrl-C ends it.", highlight=False)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with contextlib.suppress(KeyboardInterrupt):
         signal.pause()
 
@@ -184,7 +183,8 @@ def last_words(run_dir: Path) -> str:
 
 
 def main() -> int:
-    """Run the demo."""
+    """Run the demo; SIGTERM ends it as Ctrl-C does, so that nothing is left behind."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     console = Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=140)
     try:
         report = run(read_wishes(), console)
