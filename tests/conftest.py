@@ -6,9 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from recsys_dev import kafka, objects, runs
 from recsys_dev.locks import locked
+
+# How long an example takes says how busy the machine is, not whether the code is right.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 RUNS = Path(__file__).resolve().parents[1] / "build" / "run" / "tests"
 
