@@ -163,6 +163,9 @@ def run(kills: int, seed: int, folder: Path) -> tuple[Claims, dict[str, int]]:
         scene.producer.flush()
         scene.stop_events()
         wait_for(lambda: at_rest(scene), "rest", REST_S)
+        # Users who came on meanwhile have watched: their events belong in a snapshot too.
+        scene.quiet()
+        wait_for(lambda: at_rest(scene) and scene.verified().uncovered == 0, "the last events in a snapshot", FIND_S)
         seen = scene.look()
         assert seen is not None
         judge(scene, seen, claims)
