@@ -109,6 +109,7 @@ run(TrainJob.model_validate_json(sys.argv[1]))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("files_written", [0, 5, 11])
 def test_a_run_killed_while_it_writes_leaves_no_version_and_the_next_makes_the_same_one(tmp_path: Path, files_written: int):
     uri = planted.snapshot(tmp_path / "killed", {"watch": planted.tastes(users=80, items=40, events=10)})
