@@ -27,7 +27,7 @@ from ray_apps.stores.snapshots import latest_manifest
 from recsys_dev import kafka, runs
 from recsys_schemas.train_job import IngestJob, ModelIdentity, TopicToRead
 
-RUNS = Path(__file__).resolve().parents[2] / "build" / "run" / "bench"
+RUNS = Path(__file__).resolve().parents[2] / "build" / "run" / "tests"
 LIMIT_S = 600.0
 ROUNDS = 2
 
@@ -164,7 +164,7 @@ def main() -> int:
     if asked.drain:
         drain(asked.drain[0], asked.drain[1], int(asked.drain[2]))
         return 0
-    folder = runs.claim(RUNS / f"ingest-{os.getpid()}")
+    folder = runs.claim(RUNS / f"ingest-bench-{os.getpid()}")
     existing = kafka.existing()
     brokers = existing or kafka.start(folder / "kafka", progress=print)
     try:

@@ -33,7 +33,7 @@ from recsys_dev import kafka, runs
 from recsys_schemas.train_job import IngestJob, ModelIdentity, TopicToRead
 
 HERE = Path(__file__).resolve().parent
-RUNS = HERE.parents[1] / "build" / "run" / "chaos"
+RUNS = HERE.parents[1] / "build" / "run" / "tests"  # what stands there, `make down` spares while its owner lives
 START_S = 240.0
 FENCE_S = 120.0
 DRAIN_S = 300.0
@@ -265,7 +265,7 @@ def main() -> int:
     parser.add_argument("--twin", action="store_true", help="run the broken twin instead; it must be caught")
     parser.add_argument("--json", type=Path, help="write the figures to this file too")
     asked = parser.parse_args()
-    folder = runs.claim(RUNS / f"ingest-{os.getpid()}")
+    folder = runs.claim(RUNS / f"ingest-kill-{os.getpid()}")
     existing = kafka.existing()
     brokers = existing or kafka.start(folder / "kafka", progress=print)
     try:
