@@ -24,7 +24,7 @@ from recsys_dev.story import ENDED, walk
 from recsys_schemas.v1alpha1.version import VersionPhase
 
 HERE = Path(__file__).resolve().parent
-RUNS = HERE.parents[1] / "build" / "run" / "chaos"
+RUNS = HERE.parents[1] / "build" / "run" / "tests"
 REPORT = HERE.parents[1] / "build" / "reports" / "chaos-line.json"
 TARGETS = ("operator", "ingest", "training", "broker")
 FIND_S = 180.0
@@ -207,7 +207,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--twin", action="store_true", help="run the broken twins instead; each must be caught")
     asked = parser.parse_args()
-    folder = RUNS / f"line-{os.getpid()}"
+    folder = RUNS / f"chaos-line-{os.getpid()}"
     if asked.twin:
         caught: dict[str, bool] = {}
         for name in ("random-ids", "edge-triggered"):
