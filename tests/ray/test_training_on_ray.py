@@ -25,9 +25,13 @@ def finished(rest: httpx.Client, job: TrainJob, attempt: str) -> dict[str, Any]:
     rest.post("/api/jobs/", json={"entrypoint": command, "submission_id": submission}).raise_for_status()
     deadline = time.monotonic() + DEADLINE_S
     while (seen := rest.get(f"/api/jobs/{submission}").json())["status"] not in ENDED:
-        assert time.monotonic() < deadline, f"{submission} is still {seen['status']}"
+        assert time.monotonic() < deadline, f"{submission} is still {seen['status']}: {logs(rest, submission)}"
         time.sleep(0.2)
-    return seen | {"logs": rest.get(f"/api/jobs/{submission}/logs").json()["logs"]}
+    return seen | {"logs": logs(rest, submission)}
+
+
+def logs(rest: httpx.Client, submission: str) -> str:
+    return rest.get(f"/api/jobs/{submission}/logs").json()["logs"]
 
 
 def test_a_ray_job_makes_a_version_whose_card_says_where_it_ran(rest: httpx.Client, tmp_path: Path):
