@@ -9,6 +9,7 @@ promised. With --twin broken operators are run instead, and each must be caught.
 import argparse
 import os
 import random
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from line_scene import Scene, begin_traffic, kill, open_scene, say, told, wait_f
 from recsys_dev import runs
 from recsys_dev.claims import Claims
 from recsys_dev.eyes import Seen
+from recsys_dev.processes import stop_all
 from recsys_dev.story import ENDED, walk
 from recsys_schemas.v1alpha1.version import VersionPhase
 
@@ -208,19 +210,31 @@ def main() -> int:
     parser.add_argument("--twin", action="store_true", help="run the broken twins instead; each must be caught")
     asked = parser.parse_args()
     folder = RUNS / f"chaos-line-{os.getpid()}"
-    if asked.twin:
-        caught: dict[str, bool] = {}
-        for name in ("random-ids", "edge-triggered"):
-            runs.discard(folder)
-            caught[name] = run_twin(name, runs.claim(folder))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        return try_twins(folder) if asked.twin else try_product(asked.kills, asked.seed, folder)
+    finally:
+        stop_all(folder)
+
+
+def try_twins(folder: Path) -> int:
+    """Run each broken operator; 0 when all are caught."""
+    caught: dict[str, bool] = {}
+    for name in ("random-ids", "edge-triggered"):
         runs.discard(folder)
-        say(str(caught))
-        return 0 if all(caught.values()) else 1
+        caught[name] = run_twin(name, runs.claim(folder))
+    runs.discard(folder)
+    say(str(caught))
+    return 0 if all(caught.values()) else 1
+
+
+def try_product(kills: int, seed: int, folder: Path) -> int:
+    """Run the product under fire, print and write what was found; 0 when every claim holds."""
     began = time.monotonic()
-    claims, kills = run(asked.kills, asked.seed, runs.claim(folder))
+    claims, done = run(kills, seed, runs.claim(folder))
     say("".join(f"{'holds ' if claim.held else 'BROKEN'}  {claim.name}: {claim.seen}\n" for claim in claims.all))
-    say(f"kills: {kills}, seed {asked.seed}, {time.monotonic() - began:.0f} s")
-    told({"kills": kills, "seed": asked.seed, "claims": [(c.name, c.held, c.seen) for c in claims.all]}, REPORT)
+    say(f"kills: {done}, seed {seed}, {time.monotonic() - began:.0f} s")
+    told({"kills": done, "seed": seed, "claims": [(c.name, c.held, c.seen) for c in claims.all]}, REPORT)
     if not claims.broken:
         runs.discard(folder)
     return 1 if claims.broken else 0
