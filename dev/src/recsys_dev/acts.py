@@ -134,6 +134,7 @@ def begin_serving(stage: Stage) -> None:
     stage.report.claims.check("requests and responses land on the two reco topics", logged is not None, words)
     stage.tell(f"on {RESPONSES}: {words}; {stage.topics.count(REQUESTS)} on {REQUESTS}")
     stage.traffic = Traffic(stage.url, token, stage.audience, rate=stage.rate).start()
+    stage.pace(canary=False)
     stage.start_marking()
 
 
@@ -157,10 +158,10 @@ def find_answer(stage: Stage, request_id: str) -> ResponseEvent | None:
 
 def promote_second(stage: Stage, new_events: int) -> None:
     """7: new events make a second version due; it earns its shares under live traffic."""
-    stage.tell(f"{stage.rate:.0f} visits/s, and new events until a version is due")
+    stage.tell(f"{stage.rate:.0f} visits/s in a canary, fewer before and after; and new events until a version is due")
     seen = stage.more_events_until(2, new_events, what="a second version", deadline_s=120)
     version = seen.versions[-1].name
-    stage.story.wait(lambda seen: _ended(seen, version), what=f"the end of the rollout of {version}", deadline_s=420, in_vain=stage.in_vain)
+    _rolled_out(stage, version)
     # The model's own status follows its rollout by one pass.
     seen = stage.story.wait(
         lambda seen: seen.status.champion is not None and seen.status.champion.version == version,
@@ -182,6 +183,20 @@ def promote_second(stage: Stage, new_events: int) -> None:
     claims.check("no request failed while it was promoted", failed == 0, f"{failed} failed: {list(stage.traffic.tally.faults)}")
 
 
+def _rolled_out(stage: Stage, version: str) -> Seen:
+    """Wait until a version's rollout begins and ends, with many users in between."""
+
+    def begun(seen: Seen) -> bool:
+        return seen.rollout(version) is not None
+
+    try:
+        stage.story.wait(begun, what=f"the rollout of {version}", deadline_s=420, in_vain=stage.in_vain)
+        stage.pace(canary=True)
+        return stage.story.wait(lambda seen: _ended(seen, version), what=f"its end for {version}", deadline_s=420, in_vain=stage.in_vain)
+    finally:
+        stage.pace(canary=False)
+
+
 def _ended(seen: Seen, version: str) -> bool:
     rollout = seen.rollout(version)
     return rollout is not None and rollout.status.phase in ENDED
@@ -195,9 +210,7 @@ def catch_third(stage: Stage, new_events: int) -> None:
     try:
         seen = stage.more_events_until(3, new_events, what="a third version", deadline_s=120)
         version = seen.versions[-1].name
-        seen = stage.story.wait(
-            lambda seen: _ended(seen, version), what=f"the end of the rollout of {version}", deadline_s=420, in_vain=stage.in_vain
-        )
+        seen = _rolled_out(stage, version)
     finally:
         stage.line.fault.turn_off()
     _some_traffic_later(stage, tally.ok)

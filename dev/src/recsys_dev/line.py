@@ -74,7 +74,7 @@ class Line:
             "RECSYS_LEASE_NAMESPACE": SYSTEM,
             "RECSYS_LEASE_NAME": RELEASE,
             "RECSYS_HTTP_PORT": str(self.operator_port),
-            "RECSYS_TRAINING_COMMAND": f"{sys.executable} -m recsys_dev.trainer {fault}",
+            "RECSYS_TRAINING_COMMAND": f"python -m recsys_dev.trainer {fault}",
         }
         child = processes.start(self.run_dir, "operator", Command(argv=[sys.executable, *program], env=settings))
         url = f"http://{LOOPBACK}:{self.operator_port}/readyz"

@@ -25,6 +25,8 @@ REQUESTS, RESPONSES = "reco_requests", "reco_responses"
 MODEL = "movies"
 MARK_EVERY_S = 2.0
 STEPS = 9
+QUIET = 0.3
+"""Part of the visits that come while no version is in its canary."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -63,6 +65,15 @@ class Stage:
         """Say what begins and how long it usually takes; then how long it took."""
         with announced(self.console, self.report, number, title, usual_s):
             yield
+
+    def pace(self, *, canary: bool) -> None:
+        """Let many users come while a version is in its canary, and fewer at other times.
+
+        A canary needs answers. At other times a demo's minutes of heavy traffic would drown what users choose by themselves in what
+        they chose because it was shown.
+        """
+        if self.traffic is not None:
+            self.traffic.rate = self.rate if canary else self.rate * QUIET
 
     def in_vain(self) -> str | None:
         """Why waiting is in vain: a part has ended, or a version was given up."""
