@@ -71,7 +71,7 @@ test-ray: $(VENV) ## Tests on a real Ray (5 min).
 
 .PHONY: test-unproven
 test-unproven: tools ## Tests that are written but were not yet seen to pass on a quiet machine; not part of make test.
-	@$(PYTEST) tests/ray tests/e2e -m unproven $(ARGS)
+	@$(PYTEST) tests/kafka tests/ray tests/e2e -m unproven $(ARGS)
 
 .PHONY: test-e2e
 test-e2e: tools ## The demo, shortened, as a test (6 min).

@@ -5,7 +5,9 @@
 
 import sys
 from collections.abc import Mapping
+from enum import StrEnum
 from pathlib import Path
+from typing import TypeVar
 
 from recsys_operator.plan import rollout, training
 
@@ -19,7 +21,10 @@ vanish and come back at any time.
 """
 
 
-def _diagram(table: Mapping[rollout.Rollout, frozenset[rollout.Rollout]] | Mapping[training.Training, frozenset[training.Training]]) -> str:
+_Word = TypeVar("_Word", bound=StrEnum)
+
+
+def _diagram(table: Mapping[_Word, frozenset[_Word]]) -> str:
     arrows = [f"  {word} --> {after}" for word in table for after in sorted(table[word]) if after != word]
     return "\n".join(["```mermaid", "stateDiagram-v2", *arrows, "```"])
 

@@ -178,7 +178,7 @@ def _format(run_dir: Path, count: int, jars: Path) -> Brokers:
 
 def _format_one(run_dir: Path, broker: int, cluster_id: str, jars: Path) -> None:
     file = _properties_file(run_dir, broker)
-    main = ("kafka.tools.StorageTool", "format", "--cluster-id", cluster_id, "--config", file)
+    main = ("kafka.tools.StorageTool", "format", f"--cluster-id={cluster_id}", "--config", file)  # an id may begin with a dash
     argv = kafka_jars.java_command(jars, kafka_jars.find_java(), main)
     child = processes.start(run_dir, f"format-{broker}", Command(argv=argv))
     processes.wait_until(lambda: not child.is_alive(), what=f"storage of broker {broker}", deadline_s=FORMAT_DEADLINE_S)

@@ -71,7 +71,7 @@ MOVES: dict[Rollout, frozenset[Rollout]] = {
     Rollout.FIRST: frozenset({Rollout.PROMOTING, Rollout.PROMOTED}),
     Rollout.LOADING: frozenset({Rollout.LOADING, Rollout.LOADED, Rollout.REFUSED, Rollout.ABORT_ASKED, Rollout.LATE}),
     Rollout.LOADED: _WALKING,
-    **dict.fromkeys(_SENT_BACK, _ENDING),
+    **dict.fromkeys(sorted(_SENT_BACK), _ENDING),
     **dict.fromkeys((Rollout.BLIND, Rollout.UNVERIFIED, Rollout.ARRIVED, Rollout.HELD, Rollout.EARNING, Rollout.EARNED), _WALKING),
     Rollout.EARNED_LAST: frozenset({Rollout.PROMOTING, Rollout.PROMOTED}),
     Rollout.PROMOTE_ASKED: frozenset({Rollout.PROMOTING, Rollout.PROMOTED}),
