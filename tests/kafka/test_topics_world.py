@@ -1,6 +1,8 @@
 """What the operator sees of real brokers, and the few changes that it makes there."""
 
 import asyncio
+import contextlib
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -33,11 +35,13 @@ class Seen:
         self.run(lambda kafka, at: kafka.create(at, name, partitions, replicas, CONFIG))
 
     def until(self, name: str, true: Callable[[TopicsState], bool]) -> TopicsState:
-        """Metadata reach all brokers a moment after a change."""
-        for _ in range(600):
-            seen = self.read(name)
-            if name in seen.topics and true(seen):
-                return seen
+        """Metadata reach all brokers a moment after a change; after a broker's death the others may be silent for some seconds."""
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:
+            with contextlib.suppress(UnavailableError):
+                seen = self.read(name)
+                if name in seen.topics and true(seen):
+                    return seen
             asyncio.run(asyncio.sleep(0.1))
         pytest.fail(f"not seen in time: {self.read(name)}")
 
