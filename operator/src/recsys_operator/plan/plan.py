@@ -82,7 +82,7 @@ def _farewell(observed: Observed) -> Plan:
     if not isinstance(observed.ray, Unavailable):
         actions += [StopJob(id=job.id) for job in observed.ray.jobs.values() if uid8(model) in job.id and not job.word.ended]
         app = observed.ray.apps.get(app_name(model))
-        if app is not None and (app.arguments is None or app.arguments.uid == model.uid):
+        if app is not None and app.arguments is not None and app.arguments.uid == model.uid:
             actions.append(RemoveApp(name=app_name(model)))
     assert model.deleting_since is not None
     gone = not isinstance(observed.ray, Unavailable) and not actions
