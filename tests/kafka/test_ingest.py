@@ -212,6 +212,22 @@ def test_a_second_consumer_shuts_the_first_one_out(job: IngestJob, run: Callable
     assert exact(job).rows == 600
 
 
+def test_one_that_was_shut_out_of_the_dead_letters_does_not_take_the_tables_back(
+    job: IngestJob, run: Callable[[], Running], producer: Producer
+) -> None:
+    write(producer, job, 300, bad=(b"bad",))
+    first = run()
+    wait_covered(job, 301)
+    second = run()
+    wait_until(lambda: any("session begins" in line for line in second.events), what="the second consumer's session", deadline_s=LIMIT_S)
+    write(producer, job, 30, bad=(b"worse", b"worst"))
+    wait_until(lambda: first.failure is not None, what="the first consumer's end", deadline_s=LIMIT_S)
+    wait_covered(job, 333)
+    assert isinstance(first.failure, FencedError)
+    assert second.failure is None
+    assert exact(job).dead_letters == 3
+
+
 def test_a_manifest_that_was_never_written_is_written_at_the_next_start(
     job: IngestJob, run: Callable[[], Running], producer: Producer, tmp_path: Path
 ) -> None:

@@ -26,7 +26,6 @@ from recsys_schemas.train_job import IngestJob, ModelIdentity, TopicToRead
 
 RUNS = Path(__file__).resolve().parents[2] / "build" / "run" / "tests"
 LIMIT_S = 180.0
-pytestmark = [pytest.mark.slow, pytest.mark.unproven]
 
 
 @pytest.fixture(scope="module")

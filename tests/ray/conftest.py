@@ -33,3 +33,8 @@ def rest(ray_head: RayHead) -> Iterator[httpx.Client]:
     """The head's REST API, with the token."""
     with ray_head.client(timeout_s=60.0) as client:
         yield client
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests with a head of their own come first, before the one that the others share: two at once make each other late."""
+    items.sort(key=lambda item: "ray_head" in getattr(item, "fixturenames", ()))

@@ -187,6 +187,7 @@ def test_an_existing_head_that_refuses_the_token_is_told_in_words(ray_head: RayH
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("ray_turn")
 def test_a_stopped_head_leaves_no_listener_and_no_process(tmp_path: Path):
     head = ray.start(tmp_path, python_path=[Path(__file__).parent / "apps"])
     assert ray.start(tmp_path) == head
@@ -213,6 +214,7 @@ def test_a_dashboard_port_in_use_is_refused_before_anything_starts(ray_head: Ray
 
 @pytest.mark.slow
 @pytest.mark.skipif(not PROC.joinpath("self/stat").exists(), reason="sessions are listed in /proc only")
+@pytest.mark.usefixtures("ray_turn")
 @pytest.mark.unproven
 def test_what_a_killed_head_leaves_behind_is_ended_by_stop(tmp_path: Path):
     head = ray.start(tmp_path)

@@ -40,11 +40,12 @@ def consume(job: IngestJob, *, log: Log, metrics: Metrics, progress: Progress, s
         RefusedError: a person must look.
     """
     wait_s = _FIRST_WAIT_S
+    held: dict[str, int] = {}
     while not stopping.is_set():
         progress.sessions += 1
         commits = progress.commits
         try:
-            Session(job, log=log, metrics=metrics, progress=progress, stopping=stopping).run()
+            Session(job, log=log, metrics=metrics, progress=progress, stopping=stopping, held=held).run()
         except (FencedError, RefusedError):
             raise
         except Exception as error:  # noqa: BLE001 (a session may fail in any way: the next one begins from the tables)

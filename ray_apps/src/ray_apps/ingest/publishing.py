@@ -115,23 +115,38 @@ class Publisher:
         return manifest_of(self._cluster_id, [table.state for table in self._tables.values()])
 
 
-def claim_all(store: Store, job: IngestJob, consumer: str, cluster_id: str) -> list[EventTable]:
+def claim_all(store: Store, job: IngestJob, consumer: str, cluster_id: str, held: dict[str, int]) -> list[EventTable]:
     """Claim every table of a job; all of them are ours at one moment.
 
+    Args:
+        store: where the tables lie.
+        job: what is consumed.
+        consumer: whose claims they are.
+        cluster_id: the Kafka cluster that the records come from.
+        held: numbers of this process's last claims by event type, brought up to date here. Empty in a new process, which
+            takes over from any writer; one that begins again only goes on where nobody else has taken over meanwhile.
+
     Raises:
-        FencedError: another writer claims them as often as we do.
+        FencedError: another writer has taken over, or claims them as often as we do.
         RefusedError: a table cannot be written as it is.
     """
     wanted = {event_type: [each.topic for each in job.topics if each.event_type == event_type] for event_type in event_types(job).values()}
+    new = not held
     for _ in range(_CLAIM_ROUNDS):
-        tables = [
-            EventTable.claim(store, event_type, consumer=consumer, topics=topics, cluster_id=cluster_id)
-            for event_type, topics in sorted(wanted.items())
-        ]
+        tables: list[EventTable] = []
+        for event_type, topics in sorted(wanted.items()):
+            last = held.pop(event_type, None)  # whether a claim that raises took place, nobody knows
+            claimed = EventTable.claim(
+                store, event_type, consumer=consumer, topics=topics, cluster_id=cluster_id, held=None if new else last
+            )
+            held[event_type] = claimed.writer
+            tables.append(claimed)
         try:
             for table in tables:
                 table.check_claim()
         except FencedError:
+            if not new:
+                raise
             continue
         return tables
     raise FencedError(f"tables of {job.storage_uri}: another writer claims them as often as this one; stop all but one")

@@ -46,8 +46,12 @@ class Progress:
 class Session:
     """Reads on the caller's thread and publishes on another one."""
 
-    def __init__(self, job: IngestJob, *, log: Log, metrics: Metrics, progress: Progress, stopping: threading.Event) -> None:
+    def __init__(  # noqa: PLR0913 (what the process gives each of its sessions)
+        self, job: IngestJob, *, log: Log, metrics: Metrics, progress: Progress, stopping: threading.Event, held: dict[str, int]
+    ) -> None:
+        """`held`: this process's last claims of the tables, kept from session to session (see `claim_all`)."""
         self._job = job
+        self._held = held
         self._types = event_types(job)
         self._log = log
         self._metrics = metrics
@@ -81,9 +85,10 @@ class Session:
 
     def _begin(self, consumer: Consumer, cluster_id: str) -> tuple[Publisher, Reader]:
         store = open_store(self._job.storage_uri)
+        # The tables first: who has lost them must not shut out the dead letters of the one who took over.
+        tables = claim_all(store, self._job, consumer_name(self._job), cluster_id, self._held)
         letters = DeadLetters(self._job, consumer)
         letters.fence(self._going_on)
-        tables = claim_all(store, self._job, consumer_name(self._job), cluster_id)
         publisher = Publisher(store, tables, letters, cluster_id=cluster_id)
         restored = publisher.restore_manifest()
         self._log(

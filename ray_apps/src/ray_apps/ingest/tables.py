@@ -77,18 +77,31 @@ class EventTable:
         self._lost = ""
 
     @classmethod
-    def claim(cls, store: Store, event_type: str, *, consumer: str, topics: Sequence[str], cluster_id: str) -> "EventTable":
+    def claim(  # noqa: PLR0913 (who, what and where)
+        cls, store: Store, event_type: str, *, consumer: str, topics: Sequence[str], cluster_id: str, held: int | None = None
+    ) -> "EventTable":
         """Open the table, made if need be, and become its only writer.
+
+        Args:
+            store: where the table lies.
+            event_type: which one.
+            consumer: whose claim it is.
+            topics: topics of the event type.
+            cluster_id: the Kafka cluster that the records come from.
+            held: the writer's number of our own last claim: only that one is replaced. None replaces any, as a new process does.
 
         Raises:
             RefusedError: it belongs to another Kafka cluster, or its columns are not ours or fewer.
-            FencedError: others claimed it each time that we tried.
+            FencedError: another writer took it since `held`, or others claimed it each time that we tried.
         """
         uri = table_uri(store, event_type)
         for _ in range(_CLAIM_ATTEMPTS):
             table = _open(uri, event_type, cluster_id)
+            newest = table.transaction_version(_writer_key(consumer)) or 0
+            if held not in (None, newest):
+                raise FencedError(_taken(event_type, newest, held))
             _widen(table, event_type)
-            writer = (table.transaction_version(_writer_key(consumer)) or 0) + 1
+            writer = newest + 1
             try:
                 _commit(table, [], {_writer_key(consumer): writer}, table_schema(event_type), {"clusterId": cluster_id})
             except CommitFailedError:
@@ -98,6 +111,11 @@ class EventTable:
                 state = read_state(table, event_type, consumer=consumer, topics=topics)
                 return cls(table, state, consumer=consumer, writer=writer, cluster_id=cluster_id)
         raise FencedError(f"table {event_type!r}: claimed by others {_CLAIM_ATTEMPTS} times in a row; stop all writers of {uri} but one")
+
+    @property
+    def writer(self) -> int:
+        """Number of this claim: one more than that of the claim before."""
+        return self._writer
 
     def check_claim(self) -> None:
         """Look whether the table is still ours.
@@ -109,7 +127,7 @@ class EventTable:
         claimed = self._table.transaction_version(_writer_key(self._consumer))
         if claimed != self._writer:
             # For good: the table is now open at the other's version, where Delta Lake would let us write.
-            self._lost = f"table {self.state.event_type!r}: writer {claimed} has taken over from writer {self._writer}"
+            self._lost = _taken(self.state.event_type, claimed, self._writer)
             raise FencedError(self._lost)
 
     def publish(self, file: DataFile | None, covered: Covered) -> TableState:
@@ -152,6 +170,10 @@ def _check_partitions(offsets: Mapping[TopicPartition, int]) -> None:
         known = sorted(partition for each, partition in offsets if each == topic)
         if known != list(range(len(known))):
             raise ValueError(f"topics: {topic} is read in partitions {known}; all from 0 upwards are needed")
+
+
+def _taken(event_type: str, claimed: int | None, held: int | None) -> str:
+    return f"table {event_type!r}: writer {claimed} has taken over from writer {held}"
 
 
 def _writer_key(consumer: str) -> str:

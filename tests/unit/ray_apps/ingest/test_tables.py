@@ -21,8 +21,8 @@ def store(tmp_path: Path) -> Store:
     return open_store(f"file://{tmp_path}/store")
 
 
-def claim(store: Store, cluster: str = "kafka-a") -> EventTable:
-    return EventTable.claim(store, "watch", consumer=WHO, topics=["watch"], cluster_id=cluster)
+def claim(store: Store, cluster: str = "kafka-a", held: int | None = None) -> EventTable:
+    return EventTable.claim(store, "watch", consumer=WHO, topics=["watch"], cluster_id=cluster, held=held)
 
 
 def rows(first: int, count: int) -> pa.RecordBatch:
@@ -97,6 +97,16 @@ def test_an_older_writer_stays_refused_after_it_looked_at_the_table_again(store:
     with pytest.raises(FencedError):
         publish(store, older, 0, 5)
     assert claim(store).state.rows == 0
+
+
+def test_a_writer_that_begins_again_replaces_its_own_claim_and_no_other(store: Store) -> None:
+    first = claim(store)
+    again = claim(store, held=first.writer)
+    assert again.writer == first.writer + 1
+    with pytest.raises(FencedError, match="writer 2 has taken over from writer 1"):
+        claim(store, held=first.writer)
+    publish(store, again, 0, 5)
+    assert claim(store).state.rows == 5
 
 
 def test_compaction_by_another_process_neither_fences_nor_loses(store: Store) -> None:
