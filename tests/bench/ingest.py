@@ -25,6 +25,7 @@ from confluent_kafka.cimpl import NewTopic
 from ray_apps.stores.objects import open_store
 from ray_apps.stores.snapshots import latest_manifest
 from recsys_dev import kafka, runs
+from recsys_dev.figures import tell
 from recsys_schemas.train_job import IngestJob, ModelIdentity, TopicToRead
 
 RUNS = Path(__file__).resolve().parents[2] / "build" / "run" / "tests"
@@ -173,7 +174,7 @@ def main() -> int:
         if existing is None:
             brokers.stop()
         runs.discard(folder)
-    sys.stdout.write("".join(f"{name.replace('_', ' '):<26}{value:,.2f}\n" for name, value in figures.items()))
+    tell("bench", "ingest", figures)
     return 0
 
 

@@ -23,6 +23,7 @@ from ray_apps.evaluation.ranking import best
 from ray_apps.stores.objects import open_store
 from ray_apps.stores.snapshots import open_snapshot
 from ray_apps.training.dataset import read_dataset
+from recsys_dev.figures import tell
 from unit.ray_apps.training import planted
 
 ROUNDS = 5
@@ -110,10 +111,7 @@ def measure() -> dict[str, dict[str, float]]:
 
 def main() -> None:
     """Print the table."""
-    found = measure()
-    sys.stdout.write(f"{'ALS':<26}{'train s':>9}{'ms/user':>9}\n")
-    for way, figures in found.items():
-        sys.stdout.write(f"{way:<26}{figures['train_seconds']:>9.2f}{figures['ms_per_user']:>9.3f}\n")
+    tell("bench", f"training ALS on {Path(os.environ['DATA']).name if os.environ.get('DATA') else 'planted tastes'}", measure())
 
 
 if __name__ == "__main__":

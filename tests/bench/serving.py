@@ -1,12 +1,11 @@
 """The serving API against a bare Ray Serve echo: same head, same ingress, same load generator, in turns.
 
-`PYTHONPATH=tests python -m bench.serving` starts a head and one broker of its own and prints JSON; `measure` takes those that run.
+`PYTHONPATH=tests python -m bench.serving` starts a head and one broker of its own and prints a table; `measure` takes those that run.
 """
 
 import argparse
 import asyncio
 import json
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -21,6 +20,7 @@ from bench.load import drive, post
 from bench.serving_line import TOKENS, application, arm, good_arrays, record, write_version
 from ray_apps.stores.objects import open_store
 from recsys_dev import kafka, ray
+from recsys_dev.figures import tell
 from recsys_dev.ray import RayHead
 from recsys_schemas.serving_api import ServingArguments
 
@@ -98,13 +98,13 @@ def measure(head: RayHead, folder: Path, bootstrap_servers: str, seconds: float 
                     figures[figure].append(value)
     result: dict[str, Any] = {name: {key: round(median(all_), 2) for key, all_ in figures.items()} for name, figures in seen.items()}
     for clients in CLIENTS:
-        api, echo = (result[f"{name}, {clients} clients"]["requests_per_second"] for name in ("api", "echo"))
-        result[f"api / echo, {clients} clients"] = round(api / echo, 2)
+        api, echo = (result[f"{name}, {clients} clients"] for name in ("api", "echo"))
+        result[f"api / echo, {clients} clients"] = {figure: round(api[figure] / echo[figure], 2) for figure in echo}
     return result
 
 
 def main() -> int:
-    """Start what is needed, measure, print JSON, and stop what was started."""
+    """Start what is needed, measure, tell, and stop what was started."""
     parser = argparse.ArgumentParser(prog="bench.serving", description=__doc__)
     parser.add_argument("--seconds", type=float, default=4.0, help="length of one turn")
     seconds = parser.parse_args().seconds
@@ -122,7 +122,7 @@ def main() -> int:
             if head is not None:
                 head.stop()
             broker.stop()
-    sys.stdout.write(json.dumps(result, indent=2) + "\n")
+    tell("bench", "serving", result)
     return 0
 
 

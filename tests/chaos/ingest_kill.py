@@ -26,6 +26,7 @@ from ray_apps.ingest.verify import verify
 from ray_apps.stores.objects import open_store
 from ray_apps.stores.snapshots import latest_manifest
 from recsys_dev import kafka, runs
+from recsys_dev.figures import tell
 from recsys_schemas.train_job import IngestJob, ModelIdentity, TopicToRead
 
 HERE = Path(__file__).resolve().parent
@@ -165,7 +166,7 @@ def main() -> int:
         if existing is None:
             brokers.stop()
     told = {name: getattr(figures, name) for name in Figures.__slots__} | {"exact": figures.exact}
-    sys.stdout.write("".join(f"{name.replace('_', ' '):<22}{value}\n" for name, value in told.items()))
+    tell("chaos-line", "ingest: broken twin" if asked.twin else "ingest", told)
     if asked.json:
         asked.json.write_text(json.dumps(told))
     good = (figures.missing + figures.duplicates > 0) if asked.twin else figures.exact

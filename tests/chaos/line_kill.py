@@ -16,18 +16,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from line_scene import Scene, begin_traffic, kill, open_scene, say, told, wait_for
+from line_scene import Scene, begin_traffic, kill, open_scene, say, wait_for
 
 from recsys_dev import runs
 from recsys_dev.claims import Claims
 from recsys_dev.eyes import Seen
+from recsys_dev.figures import tell
 from recsys_dev.processes import stop_all
 from recsys_dev.story import ENDED, walk
 from recsys_schemas.v1alpha1.version import VersionPhase
 
 HERE = Path(__file__).resolve().parent
 RUNS = HERE.parents[1] / "build" / "run" / "tests"
-REPORT = HERE.parents[1] / "build" / "reports" / "chaos-line.json"
 TARGETS = ("operator", "ingest", "training", "broker")
 FIND_S = 180.0
 REST_S = 600.0
@@ -224,7 +224,7 @@ def try_twins(folder: Path) -> int:
         runs.discard(folder)
         caught[name] = run_twin(name, runs.claim(folder))
     runs.discard(folder)
-    say(str(caught))
+    tell("chaos-line", "line: broken twins caught", caught)
     return 0 if all(caught.values()) else 1
 
 
@@ -232,9 +232,12 @@ def try_product(kills: int, seed: int, folder: Path) -> int:
     """Run the product under fire, print and write what was found; 0 when every claim holds."""
     began = time.monotonic()
     claims, done = run(kills, seed, runs.claim(folder))
-    say("".join(f"{'holds ' if claim.held else 'BROKEN'}  {claim.name}: {claim.seen}\n" for claim in claims.all))
-    say(f"kills: {done}, seed {seed}, {time.monotonic() - began:.0f} s")
-    told({"kills": done, "seed": seed, "claims": [(c.name, c.held, c.seen) for c in claims.all]}, REPORT)
+    kills_told = {f"kills of {target}": count for target, count in done.items()} | {
+        "seed": seed,
+        "seconds": round(time.monotonic() - began),
+    }
+    tell("chaos-line", "line", kills_told)
+    tell("chaos-line", "line: claims", {c.name: {"held": c.held, "seen": c.seen} for c in claims.all})
     if not claims.broken:
         runs.discard(folder)
     return 1 if claims.broken else 0

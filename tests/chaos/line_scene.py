@@ -1,7 +1,6 @@
 """The whole line under fire: parts, a model that trains and promotes all the time, users, and the pids that may be killed."""
 
 import contextlib
-import json
 import os
 import shlex
 import signal
@@ -19,7 +18,7 @@ from ray_apps.ingest.verify import Verification, verify
 from ray_apps.stores.objects import open_store
 from recsys_dev.audience import SimulatedAudience
 from recsys_dev.eyes import Eyes, Seen, open_eyes
-from recsys_dev.line import NAMESPACE, REPOSITORY, Line, apply_model, install_chart, make_ray_secret, manifest_of, start_parts
+from recsys_dev.line import REPOSITORY, Line, apply_model, install_chart, make_ray_secret, manifest_of, start_parts
 from recsys_dev.process_table import marked
 from recsys_dev.producer import EventProducer
 from recsys_dev.story import Story
@@ -192,9 +191,3 @@ def begin_traffic(scene: Scene) -> None:
     assert seen.status.serving is not None
     scene.traffic = Traffic(seen.status.serving.url, token, scene.audience, rate=VISITS_PER_S).start()
     scene.flow()
-
-
-def told(figures: dict[str, Any], file: Path) -> None:
-    """Write figures as JSON."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps({"namespace": NAMESPACE, "model": MODEL} | figures, indent=2, default=str) + "\n")

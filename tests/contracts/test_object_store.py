@@ -17,7 +17,7 @@ from deltalake.transaction import AddAction, CommitProperties, Transaction
 from obstore.exceptions import AlreadyExistsError, PermissionDeniedError, PreconditionError
 from obstore.store import S3Store
 
-from ray_apps.stores.objects import Store, delta_options, open_store
+from ray_apps.stores.objects import StorageError, Store, delta_options, open_store
 from recsys_dev import objects
 from recsys_dev.errors import Unmet
 from recsys_dev.objects import ObjectStore
@@ -141,3 +141,17 @@ def test_an_endpoint_without_a_credential_is_told_in_words(monkeypatch: pytest.M
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     found = objects.existing()
     assert found == ObjectStore(endpoint_url="http://127.0.0.1:9000", access_key="theirs", secret_key="secret")
+
+
+def test_a_store_that_can_be_written_says_so_and_keeps_nothing(bucket: str):
+    store = open_store(bucket)
+    store.prove_writable()
+    assert store.names("") == []
+
+
+def test_a_bucket_that_is_not_there_and_a_wrong_secret_are_told_with_the_mend(bucket: str, monkeypatch: pytest.MonkeyPatch):
+    with pytest.raises(StorageError, match=r"^storageURI: 's3://no-such-bucket' cannot be written \(.*; make the bucket, or allow"):
+        open_store("s3://no-such-bucket").prove_writable()
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    with pytest.raises(StorageError, match=r"cannot be written \(.*; make the bucket, or allow this user to put objects"):
+        open_store(bucket).prove_writable()

@@ -108,10 +108,13 @@ class World:
     tokens: dict[str, Role] = field(default_factory=dict[str, Role])
     rows: int = 0
     dead_letters: int = 0
+    committed_at: datetime = START
     events: list[PublishEvent] = field(default_factory=list[PublishEvent])
     error_rate: dict[str, float] = field(default_factory=dict[str, float])
     reward_rate: dict[str, float] = field(default_factory=dict[str, float])
     worse_offline: set[str] = field(default_factory=set[str])
+    fails_ingest: str = ""
+    """Why the ingest job ends a few seconds after each start; empty while it does not."""
     fails_training: dict[str, int] = field(default_factory=dict[str, int])
     refuses_to_load: set[str] = field(default_factory=set[str])
     unreachable: set[str] = field(default_factory=set[str])
@@ -203,7 +206,7 @@ class World:
             offsets=[],
             rows=self.rows,
             dead_letters=self.dead_letters,
-            committed_at=self.now,
+            committed_at=self.committed_at,
         )
 
     def _evidence(self) -> EvidenceResponse | Unavailable | None:
@@ -382,7 +385,9 @@ class World:
         """Let the world go on by itself."""
         self.now += timedelta(seconds=seconds)
         if any(id_.startswith("ingest-") and job.word is JobWord.RUNNING for id_, job in self.jobs.items()):
-            self.rows += int(self.rows_per_second * seconds)
+            new = int(self.rows_per_second * seconds)
+            self.rows += new
+            self.committed_at = self.now if new else self.committed_at
         for id_, job in list(self.jobs.items()):
             done = self.submitted[id_].job
             if job.word is JobWord.RUNNING and job.started_at and self.now >= job.started_at + timedelta(seconds=4):
@@ -390,6 +395,8 @@ class World:
                     self._finish_training(id_, done)
                 elif isinstance(done, PreflightJob):
                     self._finish_preflight(id_, done)
+                elif self.fails_ingest:
+                    self._end(id_, JobWord.FAILED, self.fails_ingest)
         for replica in self.replicas:
             if self.app and (replica.record is None or self.chance.random() < 0.8):
                 replica.record = self.app.record

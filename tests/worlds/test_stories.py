@@ -220,3 +220,25 @@ def test_a_model_made_again_under_the_same_name_takes_no_old_version_for_its_own
     again = World(chance=random.Random(1), uid="ffffffff-1111", cards=dict(world.cards), preflights=dict(world.preflights), rows=500)
     again.run_until(serves("movies-000002"))
     assert sorted(again.versions) == ["movies-000002"]
+
+
+def snapshot_ready(world: World) -> tuple[str, str, str]:
+    found = next(c for c in world.status.conditions if c.type == "SnapshotReady")
+    return found.status, found.reason, found.message
+
+
+def test_ingest_that_fails_again_and_again_is_told_without_a_break_until_it_works(once: World):
+    once.run_until(serves("movies-000001"))
+    once.rows_per_second = 0
+    once.fails_ingest = "storageURI: the disk is full"
+    told: list[tuple[str, str, str]] = []
+    for _ in range(90):
+        once.step()
+        once.tick()
+        told.append(snapshot_ready(once))
+    since = next(number for number, (_, reason, _) in enumerate(told) if reason == "IngestFailed")
+    assert since < 10
+    assert {(status, reason) for status, reason, _ in told[since:]} == {("False", "IngestFailed")}
+    assert told[-1][2].endswith("storageURI: the disk is full")
+    once.fails_ingest, once.rows_per_second = "", 10
+    once.run_until(lambda world: snapshot_ready(world)[1] == "Committed")

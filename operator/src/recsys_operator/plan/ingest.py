@@ -8,11 +8,15 @@ from recsys_operator.plan.topics import USABLE, Topics
 from recsys_operator.state.actions import Action, ForgetJob, PublishEvent, StopJob, SubmitJob
 from recsys_operator.state.observed import JobState, JobWord, Observed, RayState, Unavailable
 from recsys_operator.state.plan import Fact, Part
+from recsys_schemas.snapshot import SnapshotManifest
 from recsys_schemas.train_job import IngestJob, TopicToRead
 from recsys_schemas.v1alpha1.conditions import ConditionType
 
 _KEPT_JOBS = 3
+_LONGEST_WORDS = 500
 _LONGEST_BACK_OFF = 60
+_WELL_AFTER = timedelta(seconds=30)
+"""A run that follows a failed one is taken for well after a commit, or when it has lasted so long."""
 
 
 class Ingest(StrEnum):
@@ -114,10 +118,9 @@ def _fact(word: Ingest, observed: Observed) -> Fact:
     manifest = observed.manifest
     if isinstance(manifest, Unavailable):
         return fact(None, "StorageUnreachable", manifest.message)
-    if word is Ingest.BACKING_OFF:
-        return fact(
-            False, "IngestFailed", f"the ingest job ends by itself and is started again with growing pauses: {_last_words(observed)}"
-        )
+    if (failed := _failing(word, observed, manifest)) is not None:
+        words = failed.message[-_LONGEST_WORDS:] or "no message"
+        return fact(False, "IngestFailed", f"the ingest job ends by itself and is started again with growing pauses: {words}")
     if manifest is None or not manifest.rows + manifest.dead_letters:
         return fact(None, "InsufficientData", f"no snapshot yet (ingest: {word})")
     fraction = manifest.dead_letters / (manifest.rows + manifest.dead_letters)
@@ -131,8 +134,15 @@ def _fact(word: Ingest, observed: Observed) -> Fact:
     return fact(True, "Committed", f"snapshot {manifest.sequence} has {manifest.rows} rows; {manifest.dead_letters} records put aside")
 
 
-def _last_words(observed: Observed) -> str:
-    if isinstance(observed.ray, Unavailable):
-        return observed.ray.message
-    ended = [job for job in observed.ray.jobs.values() if job.id.startswith("ingest-") and job.word is JobWord.FAILED]
-    return max(ended, key=lambda job: job.id).message[-500:] if ended else "no message"
+def _failing(word: Ingest, observed: Observed, manifest: SnapshotManifest | None) -> JobState | None:
+    """The run that failed last, as long as no later one has shown that it works: a new start alone mends nothing."""
+    ray = observed.ray
+    if isinstance(ray, Unavailable) or word not in (Ingest.BACKING_OFF, Ingest.ABSENT, Ingest.RUNNING):
+        return None
+    attempts = [job for _, job in _attempts(ray, ingest_prefix(observed.model, wanted(observed)))]
+    failed = [job for job in attempts if job.word is JobWord.FAILED]
+    if not failed or word is not Ingest.RUNNING:
+        return failed[-1] if failed and failed[-1] is attempts[-1] else None
+    began = attempts[-1].started_at or observed.now
+    committed = manifest is not None and manifest.committed_at > began
+    return failed[-1] if failed[-1] is attempts[-2] and not committed and observed.now < began + _WELL_AFTER else None

@@ -1,5 +1,6 @@
 """Ray's answers as the plan sees them."""
 
+import json
 from datetime import UTC, datetime
 from typing import TypeVar
 from urllib.parse import urlsplit
@@ -22,10 +23,22 @@ def read_job(body: Json) -> JobState:
     return JobState(
         id=body["submission_id"],
         word=JobWord(body["status"]),
-        message=(body.get("message") or "").strip()[-_LONGEST_MESSAGE:],
+        message=last_words(body.get("message") or "")[-_LONGEST_MESSAGE:],
         started_at=_time(body.get("start_time")),
         ended_at=_time(body.get("end_time")),
     )
+
+
+def last_words(message: str) -> str:
+    """What a job said last of why it ended: the `error` of its last structured log line that has one, else all of the message."""
+    for line in reversed(message.splitlines()):
+        try:
+            said = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(said, dict) and said.get("error"):
+            return str(said["error"])
+    return message.strip()
 
 
 def read_apps(details: Json) -> dict[str, AppState]:

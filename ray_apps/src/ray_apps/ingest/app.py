@@ -21,7 +21,7 @@ from ray_apps.ingest.supervising import Ending, Health, Patience, Word, judge
 from ray_apps.ingest.tables import FencedError, RefusedError
 from recsys_schemas.train_job import IngestJob
 
-EXIT_GIVEN_UP = 4
+EXIT_GIVEN_UP, EXIT_TROUBLED = 4, 5
 RAY_NAMESPACE = "recsys"
 _CPUS = 0.2
 _ASK_EVERY_S = 2.0
@@ -54,6 +54,8 @@ class Consuming:
             commits=progress.commits,
             sequence=progress.sequence,
             sessions=progress.sessions,
+            trouble=progress.trouble,
+            trouble_age_s=now - (progress.troubled_since or now),
             ending=self._ending,
             words=self._words,
         )
@@ -94,6 +96,7 @@ def run(job: IngestJob, *, patience: Patience | None = None) -> int:
     """Keep one consumer of a job up until it ends; returns the exit status.
 
     0: asked to stop. 2: a person must look. 3: another writer has taken over. 4: the actor could not be kept up.
+    5: its sessions fail one after another; the last words say why.
     """
     log = json_log(job)
     try:
@@ -163,6 +166,9 @@ def _look(watch: _Watch, patience: Patience, log: Log) -> int | None:
             ending = health.ending if health and health.ending else Ending.STOPPED
             log(ending.value.lower(), error=words)
             return _EXITS[ending]
+        case Word.TROUBLED:
+            log("troubled", error=health.trouble if health else words)
+            return EXIT_TROUBLED
         case Word.RESTART:
             log("restarting the actor", health=str(health), error=words)
             watch.restarts.append(now)

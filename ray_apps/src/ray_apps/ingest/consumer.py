@@ -51,6 +51,7 @@ def consume(job: IngestJob, *, log: Log, metrics: Metrics, progress: Progress, s
         except Exception as error:  # noqa: BLE001 (a session may fail in any way: the next one begins from the tables)
             wait_s = _FIRST_WAIT_S if progress.commits > commits else min(wait_s * 2, _LONGEST_WAIT_S)
             name = error.args[0].name() if isinstance(error, KafkaException) else type(error).__name__
+            progress.failed(f"{name}: {error}")
             log("session failed", error=str(error), kind=name, where=_where(error), mend=f"the next one begins in {wait_s:g} s")
             _wait(wait_s, progress, stopping)
 
@@ -74,7 +75,7 @@ def check(job: IngestJob) -> None:
         RefusedError: it names the field, the value and the mend.
     """
     try:
-        open_store(job.storage_uri)
+        open_store(job.storage_uri).prove_writable()
         for each in job.topics:
             event_of(each.event_type)
     except (StorageError, UnknownEventTypeError) as error:

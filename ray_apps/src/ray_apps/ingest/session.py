@@ -24,6 +24,8 @@ _READ_AT_MOST = 10_000
 _LOOK_S = 0.1
 _RENEW_S = 10.0
 _LAST_COMMIT_S = 20.0
+_WELL_AFTER_S = 20.0
+"""A session without records has no commit to show that it works: so long without a failure shows it too."""
 
 Log = Callable[..., None]
 
@@ -41,6 +43,19 @@ class Progress:
     commits: int = 0
     sequence: int = 0
     sessions: int = 0
+    trouble: str = ""
+    """Why the last session failed; empty once one works again."""
+    troubled_since: float | None = None
+    """Clock seconds of the first failure since a session last worked."""
+
+    def failed(self, words: str) -> None:
+        """Note a session that failed."""
+        self.trouble = words
+        self.troubled_since = self.troubled_since or time.monotonic()
+
+    def works(self) -> None:
+        """Note that the session does what it is for."""
+        self.trouble, self.troubled_since = "", None
 
 
 class Session:
@@ -104,8 +119,11 @@ class Session:
 
     def _read(self, reader: Reader, filling: Filling) -> None:
         judging = Judging(self._types)
+        began = time.monotonic()
         while not self._stopping.is_set():
             self._progress.beat = time.monotonic()
+            if self._progress.trouble and self._progress.beat - began > _WELL_AFTER_S:
+                self._progress.works()
             self._check_writer()
             filling.positions.update(reader.follow(filling.positions))
             due_at = filling.due_at()
@@ -153,6 +171,7 @@ class Session:
         self._progress.rows += commit.rows
         self._progress.dead_letters += sum(commit.dead_letters.values())
         self._progress.commits += 1
+        self._progress.works()
         self._progress.sequence = commit.sequence
         self._log(
             "committed",

@@ -12,6 +12,8 @@ class Word(StrEnum):
     RESTART = "Restart"
     GIVE_UP = "GiveUp"
     ENDED = "Ended"
+    TROUBLED = "Troubled"
+    """It fails again and again: the job ends with the reason, is seen by the operator, and is started again by it."""
 
 
 class Ending(StrEnum):
@@ -37,6 +39,9 @@ class Health:
     commits: int
     sequence: int
     sessions: int
+    trouble: str = ""
+    """Why its sessions fail; empty while they work."""
+    trouble_age_s: float = 0.0
     ending: Ending | None = None
     words: str = ""
     """Why it ended."""
@@ -52,6 +57,8 @@ class Patience:
     """Without a round of the reading loop: longer than its longest call to a broker."""
     writing_s: float = 300.0
     """For one batch: longer than the deadlines of its own steps."""
+    trouble_s: float = 6.0
+    """Of sessions that fail one after another: what passes sooner, nobody needs to hear of."""
     restarts: int = 5
     within_s: float = 900.0
 
@@ -70,6 +77,8 @@ def judge(health: Health | None, *, now: float, answered_at: float, restarts: Se
         if health.ending is not Ending.FAILED:
             return Word.ENDED
         stuck = True
+    elif health is not None and health.trouble and health.trouble_age_s > patience.trouble_s:
+        return Word.TROUBLED
     elif health is None:
         stuck = now - answered_at > patience.silent_s
     else:

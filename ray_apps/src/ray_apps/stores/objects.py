@@ -7,11 +7,14 @@ import os
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlparse
 
 from pyarrow import fs
 
 SCHEMES = ("file", "s3")
+_PROBES = ".writable"
+_CONNECT_S, _REQUEST_S, _ATTEMPTS = 5.0, 30.0, 3
 
 
 class StorageError(Exception):
@@ -63,6 +66,20 @@ class Store:
         finally:
             partial.unlink(missing_ok=True)
 
+    def prove_writable(self) -> None:
+        """Write a small file and remove it.
+
+        Raises:
+            StorageError: that did not go; the message says why, and the mend.
+        """
+        name = f"{_PROBES}/{uuid.uuid4().hex}"
+        try:
+            self.write(name, b"")
+            self.files.delete_file(self.path(name))
+        except OSError as error:
+            mend = "make the folder writable for the job's user" if self.local else "make the bucket, or allow this user to put objects"
+            raise StorageError(f"storageURI: {self.uri!r} cannot be written ({_brief(error)}); {mend}") from error
+
     def exists(self, name: str) -> bool:
         """Whether a file of that name is there."""
         return self.files.get_file_info(self.path(name)).type == fs.FileType.File
@@ -73,6 +90,11 @@ class Store:
         found = self.files.get_file_info(selector)
         prefix = self.root + "/"
         return sorted(info.path.removeprefix(prefix) for info in found if info.type == fs.FileType.File)
+
+
+def _brief(error: OSError) -> str:
+    """The error without what a person cannot use: Arrow wraps S3's answers in paragraphs."""
+    return " ".join(str(error).split())[:300]
 
 
 def delta_options() -> dict[str, str]:
@@ -96,7 +118,12 @@ def open_store(uri: str) -> Store:
         if not parsed.netloc:
             raise StorageError(f"storageURI: {uri!r} names no bucket; write s3://bucket/prefix")
         endpoint = os.environ.get("AWS_ENDPOINT_URL")
-        options: dict[str, str] = {"region": os.environ.get("AWS_REGION", "us-east-1")}
+        options: dict[str, Any] = {
+            "region": os.environ.get("AWS_REGION", "us-east-1"),
+            "connect_timeout": _CONNECT_S,
+            "request_timeout": _REQUEST_S,
+            "retry_strategy": fs.AwsStandardS3RetryStrategy(max_attempts=_ATTEMPTS),
+        }
         if endpoint:
             where = urlparse(endpoint)
             options |= {"endpoint_override": where.netloc, "scheme": where.scheme}

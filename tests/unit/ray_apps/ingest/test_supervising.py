@@ -7,8 +7,20 @@ from ray_apps.ingest.supervising import Ending, Health, Patience, Word, judge
 PATIENCE = Patience(silent_s=60, beat_s=90, writing_s=300, restarts=2, within_s=900)
 
 
-def health(*, beat: float = 0.1, writing: float = 0.0, ending: Ending | None = None) -> Health:
-    return Health(pid=1, beat_age_s=beat, writing_age_s=writing, rows=0, dead_letters=0, commits=0, sequence=0, sessions=1, ending=ending)
+def health(*, beat: float = 0.1, writing: float = 0.0, troubled: float | None = None, ending: Ending | None = None) -> Health:
+    return Health(
+        pid=1,
+        beat_age_s=beat,
+        writing_age_s=writing,
+        rows=0,
+        dead_letters=0,
+        commits=0,
+        sequence=0,
+        sessions=1,
+        trouble="" if troubled is None else "disk full",
+        trouble_age_s=troubled or 0.0,
+        ending=ending,
+    )
 
 
 @pytest.mark.parametrize(
@@ -23,6 +35,9 @@ def health(*, beat: float = 0.1, writing: float = 0.0, ending: Ending | None = N
         (None, 61, [950.0], Word.RESTART),
         (None, 61, [900.0, 950.0], Word.GIVE_UP),
         (None, 61, [10.0, 20.0], Word.RESTART),
+        (health(troubled=5.9), 0, [], Word.WELL),
+        (health(troubled=6.1), 0, [], Word.TROUBLED),
+        (health(troubled=6.1, ending=Ending.FENCED), 0, [], Word.ENDED),
         (health(ending=Ending.FAILED), 0, [], Word.RESTART),
         (health(ending=Ending.FAILED), 0, [900.0, 950.0], Word.GIVE_UP),
         (health(ending=Ending.FENCED), 0, [], Word.ENDED),
