@@ -173,7 +173,7 @@ DENIED = [
     *((verb, "recommendermodels") for verb in ("create", "update", "delete", "deletecollection")),
     *((verb, what) for what in ("recommendermodelversions", "recommenderrollouts") for verb in ("patch", "update")),
     *((verb, "secrets") for verb in ("list", "watch", "update", "patch", "delete")),
-    *((verb, "customresourcedefinitions") for verb in ("create", "update", "patch", "delete")),
+    *((verb, "customresourcedefinitions") for verb in ("list", "watch", "create", "update", "patch", "delete")),
     *((verb, what) for what in ("pods", "configmaps", "clusterroles", "namespaces") for verb in ("get", "list", "create", "delete")),
     ("get", "leases"),
 ]

@@ -12,7 +12,7 @@ import pytest
 
 from kube.operator_world import NOW, Place, define
 from recsys_dev.kubernetes import Cluster
-from recsys_operator.plan.names import dead_letter_topic, token_secret
+from recsys_operator.plan.names import token_secret
 from recsys_operator.state.actions import (
     Action,
     AddFinalizer,
@@ -93,7 +93,7 @@ def test_a_model_that_is_gone_is_nothing_to_decide_on(here: Place) -> None:
 def test_names_that_are_derived_twice_agree(here: Place) -> None:
     model = here.model()
     assert api_secret(model) == token_secret(model)
-    assert dead_letter_topic(model) == f"{here.namespace}.movies.dead-letters"
+    assert model.dead_letter_topic == f"{here.namespace}.movies.dead-letters"
 
 
 def test_a_version_made_twice_is_one_and_belongs_to_its_model(here: Place) -> None:

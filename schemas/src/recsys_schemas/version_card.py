@@ -52,7 +52,7 @@ class Evaluation(Artifact):
     train_seconds: Annotated[float, Field(ge=0)]
     """Wall time of fitting; 0 for the champion, which was not fitted here."""
     inference_ms_per_user: Annotated[float, Field(ge=0)]
-    """Mean time to score one user and take the best 20 items, milliseconds."""
+    """Mean CPU time to score one user and take the best 20 items, milliseconds."""
     size_bytes: Annotated[int, Field(ge=0)]
     """Size of the model's own arrays."""
     metrics: dict[str, Estimate]

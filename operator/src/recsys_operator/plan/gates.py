@@ -33,7 +33,9 @@ def passed(found: Sequence[GateVerdict]) -> bool:
 def _verdict(gate: Gate, card: VersionCard) -> GateVerdict:
     readings = _readings(gate, card)
     if not readings:
-        against = {"Champion": "there is no champion yet", "Baselines": "the card has no baseline"}.get(gate.relative_to)
+        # A champion whose files are damaged bars nobody: a new version is the mend, and its canary still judges it.
+        champion = f"the champion {card.parent} could not be read" if card.parent else "there is no champion yet"
+        against = {"Champion": champion, "Baselines": "the card has no baseline"}.get(gate.relative_to)
         missing = f"the card has no {gate.metric}"
         word = "Passed" if against else "Inconclusive"
         return GateVerdict(name=gate.name, verdict=word, message=f"{against or missing}: nothing to compare")

@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from recsys_operator.plan.names import dead_letter_topic, identity, ingest_prefix, topics_by_role, uid8
+from recsys_operator.plan.names import identity, ingest_prefix, topics_by_role, uid8
 from recsys_operator.plan.topics import USABLE, Topics
 from recsys_operator.state.actions import Action, ForgetJob, PublishEvent, StopJob, SubmitJob
 from recsys_operator.state.observed import JobState, JobWord, Observed, RayState, Unavailable
@@ -44,7 +44,7 @@ def wanted(observed: Observed) -> IngestJob:
         model=identity(model),
         bootstrap_servers=list(model.spec.kafka.bootstrap_servers),
         topics=[TopicToRead(topic=roles[role].name, event_type=role.lower()) for role in ("Watch", "Rate") if role in roles],
-        dead_letter_topic=dead_letter_topic(model),
+        dead_letter_topic=model.dead_letter_topic,
         storage_uri=model.storage_uri,
         roll_max_records=roll.max_records,
         roll_max_seconds=roll.max_seconds,
@@ -128,7 +128,7 @@ def _fact(word: Ingest, observed: Observed) -> Fact:
     if fraction > limit:
         message = (
             f"{manifest.dead_letters} of {manifest.rows + manifest.dead_letters} records ({fraction:.1%}) fit no schema, more than "
-            f"spec.data.snapshot.maxDeadLetterFraction {limit:.1%}: training is held; read {dead_letter_topic(observed.model)}"
+            f"spec.data.snapshot.maxDeadLetterFraction {limit:.1%}: training is held; read {observed.model.dead_letter_topic}"
         )
         return fact(False, "DataQualityFailed", message)
     return fact(True, "Committed", f"snapshot {manifest.sequence} has {manifest.rows} rows; {manifest.dead_letters} records put aside")

@@ -31,11 +31,6 @@ def route_prefix(model: ModelState) -> str:
     return model.spec.serving.route_prefix or f"/{model.key.name}"
 
 
-def dead_letter_topic(model: ModelState) -> str:
-    """Where records go that fit no schema."""
-    return f"{model.key.namespace}.{model.key.name}.dead-letters"
-
-
 def token_secret(model: ModelState) -> str:
     """The Secret that the operator makes for the API's tokens."""
     return f"{model.key.name}-api"

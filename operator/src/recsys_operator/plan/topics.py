@@ -2,7 +2,6 @@
 
 from enum import StrEnum
 
-from recsys_operator.plan.names import dead_letter_topic
 from recsys_operator.state.actions import Action, ConfigureTopic, CreateTopic, GrowTopic
 from recsys_operator.state.observed import Observed, TopicsState, TopicState, Unavailable
 from recsys_operator.state.plan import Fact, Part
@@ -37,7 +36,7 @@ def wanted(observed: Observed) -> list[Topic]:
     named = observed.model.spec.kafka.topics
     events = [topic for topic in named if topic.role in ("Watch", "Rate")]
     dead = Topic(
-        name=dead_letter_topic(observed.model),
+        name=observed.model.dead_letter_topic,
         role="Watch",
         partitions=1,
         replicas=max(topic.replicas for topic in events),

@@ -47,6 +47,11 @@ class ModelState:
     has_finalizer: bool
     deleting_since: datetime | None = None
 
+    @property
+    def dead_letter_topic(self) -> str:
+        """Where records go that fit no schema."""
+        return f"{self.key.namespace}.{self.key.name}.dead-letters"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartitionState:

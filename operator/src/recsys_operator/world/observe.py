@@ -117,9 +117,8 @@ async def _children(world: World, model: ModelState) -> tuple[tuple[VersionState
 async def _topics(world: World, model: ModelState) -> TopicsState:
     kafka = model.spec.kafka
     names = [topic.name for topic in kafka.topics]
-    dead = f"{model.key.namespace}.{model.key.name}.dead-letters"
     events = [topic.name for topic in kafka.topics if topic.role in ("Watch", "Rate")]
-    return await world.kafka.read(kafka.bootstrap_servers, [*names, dead], ends_of=events)
+    return await world.kafka.read(kafka.bootstrap_servers, [*names, model.dead_letter_topic], ends_of=events)
 
 
 async def _ray_and_evidence(world: World, model: ModelState) -> tuple[RayState | Unavailable, EvidenceResponse | Unavailable | None]:

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ray_apps.ingest.tables import DataFile
+from ray_apps.ingest.commits import DataFile
 from ray_apps.stores.objects import Store
 
 # Ids that are new in each row gain nothing from a dictionary; the others repeat.

@@ -5,18 +5,15 @@ writer carries the same application transactions, and Delta Lake refuses a commi
 table was opened: an older writer can publish nothing more, however late it wakes.
 """
 
-import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable, Field, PostCommitHookProperties, Transaction
+from deltalake import DeltaTable, Field
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
-from deltalake.transaction import AddAction
 
 from ray_apps.ingest.columns import table_schema
+from ray_apps.ingest.commits import DataFile, added, commit, keep_log
 from ray_apps.stores.objects import Store, delta_options
 from ray_apps.stores.snapshots import (
     TableState,
@@ -51,17 +48,6 @@ class Covered:
     """Records put aside in this commit."""
     newest_ms: int | None
     """Newest record timestamp in this commit."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DataFile:
-    """A Parquet file, in place but not yet part of the table."""
-
-    path: str
-    """Below the table's folder."""
-    size: int
-    rows: int
-    written_ms: int
 
 
 class EventTable:
@@ -103,7 +89,7 @@ class EventTable:
             _widen(table, event_type)
             writer = newest + 1
             try:
-                _commit(table, [], {_writer_key(consumer): writer}, table_schema(event_type), {"clusterId": cluster_id})
+                commit(table, [], {_writer_key(consumer): writer}, table_schema(event_type), {"clusterId": cluster_id})
             except CommitFailedError:
                 continue
             table.update_incremental()
@@ -146,12 +132,12 @@ class EventTable:
         marks |= {_writer_key(self._consumer): self._writer, dead_letters_key(self._consumer): dead_letters}
         marks |= {newest_key(self._consumer): max(newest)} if newest else {}
         try:
-            _commit(self._table, [_added(file)] if file else [], marks, self._schema, {"clusterId": self._cluster_id})
+            commit(self._table, [added(file)] if file else [], marks, self._schema, {"clusterId": self._cluster_id})
         except CommitFailedError as error:
             self.check_claim()
             raise CommitFailedError(f"table {before.event_type!r} is still ours, but refused: {error}") from error
         self.check_claim()
-        _keep_log(self._table, before.version)
+        keep_log(self._table, before.version)
         self.state = replace(
             before,
             version=self._table.version(),
@@ -222,39 +208,3 @@ def _widen(table: DeltaTable, event_type: str) -> None:
     if added:
         table.alter.add_columns([Field.from_arrow(column) for column in added])
         table.update_incremental()
-
-
-def _commit(table: DeltaTable, files: Sequence[AddAction], marks: Mapping[str, int], schema: pa.Schema, note: dict[str, str]) -> None:
-    table.create_write_transaction(
-        list(files),
-        "append",
-        schema,
-        commit_properties=CommitProperties(
-            custom_metadata=note, app_transactions=[Transaction(name, value) for name, value in marks.items()]
-        ),
-        post_commithook_properties=PostCommitHookProperties(create_checkpoint=True, cleanup_expired_logs=False),
-    )
-
-
-def _added(file: DataFile) -> AddAction:
-    return AddAction(
-        path=file.path,
-        size=file.size,
-        partition_values={},
-        modification_time=file.written_ms,
-        data_change=True,
-        stats=json.dumps({"numRecords": file.rows}),
-    )
-
-
-def _keep_log(table: DeltaTable, before: int) -> None:
-    """Flush the new entries of a local log: a manifest must not outlive the commit that it names."""
-    if not table.table_uri.startswith("file://") and "://" in table.table_uri:
-        return
-    log = Path(table.table_uri.removeprefix("file://")) / "_delta_log"
-    for path in [*(log / f"{version:020d}.json" for version in range(before + 1, table.version() + 1)), log]:
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

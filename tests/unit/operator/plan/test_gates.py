@@ -87,6 +87,14 @@ def test_a_metric_that_the_card_lacks_never_passes_by_itself():
     assert not passed(found)
 
 
+def test_a_champion_that_could_not_be_read_bars_nobody_and_is_named():
+    gate = Gate.model_validate({"name": "champion", "metric": "ndcg@10", "relativeTo": "Champion", "atLeast": 0})
+    damaged = card().model_copy(update={"parent": "m-000000"})
+    assert verdicts([gate], card())[0].message == "there is no champion yet: nothing to compare"
+    assert verdicts([gate], damaged)[0].message == "the champion m-000000 could not be read: nothing to compare"
+    assert passed(verdicts([gate], damaged))
+
+
 def test_an_observed_gate_only_reports():
     gate = Gate.model_validate({"name": "size", "metric": "sizeMegabytes", "atMost": 1, "enforcement": "Observe"})
     found = verdicts([gate], card())
