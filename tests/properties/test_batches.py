@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ray_apps.ingest.batches import Batch, Filling, Judging, OutOfOrderError, Roll
+from ray_apps.ingest.batches import Batch, Filling, Roll
+from ray_apps.ingest.judging import Judging, OutOfOrderError
 from ray_apps.stores.snapshots import OFFSET, PARTITION, PAYLOAD_CRC32, TOPIC
 
 TYPES = {"w": "watch", "w2": "watch", "r": "rate"}

@@ -110,6 +110,49 @@ def test_ingest_and_the_event_schema_accept_the_same_values_and_read_them_alike(
         assert same({name: getattr(read, name) for name in EVENTS[kind].model_fields}, theirs)
 
 
+GOOD = b'{"event_id":"a","user_id":"u","item_id":"i","timestamp":1}'
+TORN = [
+    [GOOD[:-1], b'{"x":1}}'],
+    [b'{"event_id":"a}', b'{b","user_id":"u","item_id":"i","timestamp":1}', GOOD + GOOD],
+    [GOOD + b"\n" + GOOD, b"{" + b" " * 9 + b"}"],
+    [GOOD + GOOD, b'{"event_id":"a","user_id":"u","item_id":{', b'}{"timestamp":1}'],
+    [GOOD, b"", None, GOOD],
+]
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(raw_values(), max_size=80), st.sampled_from([0, 1, LATE]), st.sampled_from([GOOD, None]))
+def test_records_that_are_judged_together_are_judged_as_each_would_be_alone(
+    samples: list[tuple[str, bytes]], at: int, between: bytes | None
+) -> None:
+    values: list[bytes | None] = [value for _, data in samples for value in (data, between)]
+    assert alike(values, at)
+
+
+@pytest.mark.parametrize("values", TORN)
+def test_values_that_make_sense_only_together_are_no_events(values: list[bytes | None]) -> None:
+    assert alike(values, LATE)
+    assert any(isinstance(each, Fault) for each in JUDGES["watch"].read_all(values, [LATE] * len(values)))
+
+
+def test_many_good_records_take_one_call_and_one_bad_among_them_is_found() -> None:
+    values: list[bytes | None] = [GOOD] * 5000
+    values[3777] = b'{"event_id":7}'
+    judged = JUDGES["watch"].read_all(values, [1] * 5000)
+    assert [index for index, each in enumerate(judged) if isinstance(each, Fault)] == [3777]
+    assert len(judged) == 5000
+
+
+def alike(values: list[bytes | None], at: int) -> bool:
+    together = JUDGES["watch"].read_all(values, [at] * len(values))
+    alone = [JUDGES["watch"].read(value, at) for value in values]
+    return [shown(each) for each in together] == [shown(each) for each in alone]
+
+
+def shown(judged: Any) -> object:
+    return judged if isinstance(judged, Fault) else [repr(getattr(judged, name)) for name in EVENTS["watch"].model_fields]
+
+
 @pytest.mark.parametrize("kind", sorted(EVENTS))
 def test_every_event_schema_has_a_fast_decoder(kind: str) -> None:
     assert fast_decoder(EVENTS[kind]) is not None

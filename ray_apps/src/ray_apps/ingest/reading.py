@@ -6,8 +6,8 @@ from typing import cast
 
 from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, TopicPartition
 
-from ray_apps.ingest.batches import Record
 from ray_apps.ingest.dead_letters import group_id
+from ray_apps.ingest.judging import Record
 from ray_apps.ingest.tables import RefusedError
 from ray_apps.stores import snapshots
 from recsys_schemas.train_job import IngestJob

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 
 from confluent_kafka import Consumer, KafkaError
 
-from ray_apps.ingest.batches import Batch, Filling, Judging, Roll
+from ray_apps.ingest.batches import Batch, Filling, Roll
 from ray_apps.ingest.dead_letters import DeadLetters, consumer_name
+from ray_apps.ingest.judging import Judging
 from ray_apps.ingest.metrics import Metrics
 from ray_apps.ingest.publishing import Committed, Publisher, claim_all, event_types
 from ray_apps.ingest.reading import Reader, open_consumer
