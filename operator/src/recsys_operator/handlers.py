@@ -6,6 +6,7 @@ from typing import Any
 
 import kopf
 
+from recsys_operator.news import News
 from recsys_operator.state.observed import Key
 from recsys_operator.world.definitions import wait_for_definitions
 from recsys_operator.world.kube import Kube
@@ -15,20 +16,21 @@ from recsys_schemas.v1alpha1 import GROUP, VERSION
 
 def registry(wake: Callable[[Key], None]) -> kopf.OperatorRegistry:
     """Handlers of the three kinds. They only listen: kopf writes neither annotations nor finalizers for such handlers."""
-    handlers = kopf.OperatorRegistry()
+    handlers, news = kopf.OperatorRegistry(), News()
 
     @kopf.on.login(registry=handlers)
     def login(**kwargs: Any) -> Any:  # pyright: ignore[reportUnusedFunction]
         return kopf.login_via_client(**kwargs)
 
     @kopf.on.event(GROUP, VERSION, MODELS, registry=handlers)
-    async def model(namespace: str | None, name: str | None, **_: Any) -> None:  # pyright: ignore[reportUnusedFunction]
-        wake(Key(namespace=namespace or "", name=name or ""))
+    async def model(namespace: str | None, name: str | None, event: kopf.RawEvent, **_: Any) -> None:  # pyright: ignore[reportUnusedFunction]
+        if news.is_news(event["type"], event["object"]):
+            wake(Key(namespace=namespace or "", name=name or ""))
 
     @kopf.on.event(GROUP, VERSION, VERSIONS, registry=handlers)
     @kopf.on.event(GROUP, VERSION, ROLLOUTS, registry=handlers)
-    async def child(namespace: str | None, labels: kopf.Labels, **_: Any) -> None:  # pyright: ignore[reportUnusedFunction]
-        if MODEL_LABEL in labels:
+    async def child(namespace: str | None, labels: kopf.Labels, event: kopf.RawEvent, **_: Any) -> None:  # pyright: ignore[reportUnusedFunction]
+        if news.is_news(event["type"], event["object"]) and MODEL_LABEL in labels:
             wake(Key(namespace=namespace or "", name=labels[MODEL_LABEL]))
 
     return handlers

@@ -8,6 +8,7 @@ from recsys_operator.state.actions import (
     Action,
     AddFinalizer,
     DeleteVersion,
+    PublishEvent,
     RemoveApp,
     RemoveFinalizer,
     StopJob,
@@ -19,7 +20,10 @@ from recsys_operator.state.plan import Part, Plan
 from recsys_schemas.v1alpha1.rollout import RolloutPhase
 from recsys_schemas.v1alpha1.version import VersionPhase
 
+SOON = timedelta(seconds=0.25)
+"""After something was done: what it brings about is looked for at once."""
 BUSY = timedelta(seconds=1)
+"""While something is under way."""
 IDLE = timedelta(seconds=5)
 LET_GO = timedelta(seconds=60)
 """A deletion waits so long for an engine that does not answer; then the model goes, and a warning says what may be left."""
@@ -40,7 +44,23 @@ def plan(observed: Observed) -> Plan:
     actions = first + tuple(action for part in parts for action in part.actions)
     facts = [fact for part in parts for fact in part.facts]
     busy = any(part.busy for part in parts)
-    return Plan(actions=actions, status=status.compose(observed, facts), wake_at=observed.now + (BUSY if busy else IDLE))
+    wait = SOON if _moved(observed, actions) else BUSY if busy else IDLE
+    return Plan(actions=actions, status=status.compose(observed, facts), wake_at=observed.now + wait)
+
+
+def _moved(observed: Observed, actions: tuple[Action, ...]) -> bool:
+    """Whether a pass does more than to tell, and to write down the newest evidence of a step that goes on."""
+    standing = {(walk.name, walk.status.phase, walk.status.weight) for walk in observed.rollouts}
+    for action in actions:
+        match action:
+            case PublishEvent():
+                continue
+            case WriteRolloutStatus():
+                if (action.name, action.status.phase, action.status.weight) not in standing:
+                    return True
+            case _:
+                return True
+    return False
 
 
 def _phases(observed: Observed) -> tuple[Action, ...]:
