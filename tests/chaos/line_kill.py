@@ -32,6 +32,7 @@ TARGETS = ("operator", "ingest", "training", "broker")
 FIND_S = 180.0
 REST_S = 600.0
 STUCK_S = 60.0
+MOST_RUNS_LOST = 2
 WALK = [5, 25, 50, 100]
 UNDERWAY = frozenset({VersionPhase.PENDING, VersionPhase.TRAINING, VersionPhase.PREFLIGHT, VersionPhase.CANDIDATE})
 
@@ -67,8 +68,15 @@ class Fire:
         self._struck(lambda: self.scene.workers("Consuming"), "the ingest actor", 4)
 
     def training(self) -> None:
-        """The driver or its worker, whichever there is; the operator tries again."""
-        self._struck(self.scene.training, "a training job", 8)
+        """The driver or its worker, whichever there is; the operator tries again, after longer and longer pauses.
+
+        A version that has lost several runs is let be: its pauses would be all that is left to watch.
+        """
+        self._struck(lambda: self.scene.training() if self._fresh() else [], "a training job", 8)
+
+    def _fresh(self) -> bool:
+        seen = self.scene.look()
+        return seen is not None and bool(seen.versions) and seen.versions[-1].status.attempt < MOST_RUNS_LOST
 
     def _struck(self, find: Callable[[], list[int]], what: str, longest_s: float) -> None:
         end = time.monotonic() + FIND_S
