@@ -12,6 +12,7 @@ from recsys_schemas.version_card import VersionCard
 
 PREFLIGHT_TRIES = 3
 SETTLE = timedelta(seconds=10)
+LONGEST_PAUSE = timedelta(minutes=6)
 """Jobs and files are read at slightly different moments."""
 
 
@@ -66,12 +67,17 @@ def stop(observed: Observed, version: VersionState) -> tuple[Action, ...]:
     return (StopJob(id=f"{run_prefix('train', observed.model, version.name)}{version.status.attempt}"),)
 
 
+def _pause(attempt: int) -> timedelta:
+    """5, 10, 20 s and so on, to six minutes at most, as a Kubernetes Job's pods have it."""
+    return min(LONGEST_PAUSE, timedelta(seconds=5 * 2 ** min(attempt, 20)))
+
+
 def again(observed: Observed, version: VersionState) -> tuple[Action, ...]:
     """Try once more, after a pause that doubles."""
     attempt, job = version.status.attempt, job_of(observed, "train", version, version.status.attempt)
     ended = job.ended_at if job and job.ended_at else observed.now
     words = f"attempt {attempt} {_why(job)}; attempt {attempt + 1} follows"[:900]
-    written = _now(version, VersionPhase.PENDING, words, attempt=attempt + 1, started_at=ended + timedelta(seconds=5 * 2**attempt))
+    written = _now(version, VersionPhase.PENDING, words, attempt=attempt + 1, started_at=ended + _pause(attempt))
     return written, PublishEvent(reason="TrainingFailed", message=f"{version.name}: {words}", severity="Warning")
 
 
