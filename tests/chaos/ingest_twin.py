@@ -2,10 +2,10 @@
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
-from ray_apps.ingest import session
-from ray_apps.ingest.batches import Batch
+from ray_apps.ingest import work
+from ray_apps.ingest.commits import Written
 from ray_apps.ingest.consumer import main
 from ray_apps.ingest.publishing import Committed, Publisher
 from ray_apps.stores.snapshots import TopicPartition
@@ -22,12 +22,12 @@ class CommitBeforePublish(Publisher):
             return {}
         return {(topic, partition): offset for topic, partition, offset in json.loads(self._store.read(OFFSETS))}
 
-    def publish(self, batch: Batch, event_types: dict[str, str], on_commit: Callable[[Committed], None]) -> None:
-        offsets = [[topic, partition, offset] for (topic, partition), offset in batch.offsets.items()]
+    def publish(self, written: Written, event_types: Mapping[str, str], on_commit: Callable[[Committed], None]) -> None:
+        offsets = [[topic, partition, offset] for (topic, partition), offset in written.offsets.items()]
         self._store.write(OFFSETS, json.dumps(offsets).encode())
-        super().publish(batch, event_types, on_commit)
+        super().publish(written, event_types, on_commit)
 
 
 if __name__ == "__main__":
-    session.Publisher = CommitBeforePublish
+    work.Publisher = CommitBeforePublish
     sys.exit(main())

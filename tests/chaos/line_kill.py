@@ -29,7 +29,7 @@ from recsys_schemas.v1alpha1.version import VersionPhase
 HERE = Path(__file__).resolve().parent
 RUNS = HERE.parents[1] / "build" / "run" / "tests"
 TARGETS = ("operator", "ingest", "training", "broker")
-FIND_S = 180.0
+FIND_S = 400.0
 REST_S = 600.0
 STUCK_S = 60.0
 MOST_RUNS_LOST = 2

@@ -34,6 +34,7 @@ START_S = 300.0
 CHANGES: dict[str, Any] = {
     "spec.data.snapshot.roll": {"maxSeconds": 1},
     "spec.training": {"initialRecords": 3000, "newRecords": 1500, "cooldownSeconds": 0, "backoffLimit": 10},
+    "spec.model": {"algorithm": "ALS", "baselines": []},
     # Good models are not the point here: versions must come and go.
     "spec.gates": [{"name": "seen", "metric": "ndcg@10", "atLeast": 0, "enforcement": "Observe"}],
     "spec.rollout.analysis": {"minimumSeconds": 1, "minimumRequests": 10, "attributionSeconds": 1, "maxRewardDecrease": 0.9},

@@ -44,6 +44,8 @@ class IngestJob(Artifact):
     """A commit is made after so many records,"""
     roll_max_seconds: Annotated[float, Field(gt=0)]
     """or after so many seconds with at least one record."""
+    consumers: Annotated[int, Field(ge=1, le=64)] = 1
+    """Processes that read; one of them publishes what all have read."""
 
 
 class TrainJob(Artifact):

@@ -4,7 +4,6 @@ A killed actor process is started again by Ray, a killed driver takes its actor 
 Either way the next consumer takes up from the tables, and an older one that still runs is fenced.
 """
 
-import os
 import signal
 import threading
 import time
@@ -14,72 +13,19 @@ from typing import Any
 from ray.exceptions import GetTimeoutError, RayError
 
 import ray
-from ray_apps.ingest.consumer import EXIT_FENCED, EXIT_REFUSED, check, consume, json_log
-from ray_apps.ingest.metrics import Metrics
-from ray_apps.ingest.session import Log, Progress
+from ray_apps.ingest.actors import CPUS, Consuming
+from ray_apps.ingest.consumer import EXIT_FENCED, EXIT_REFUSED, check, json_log
 from ray_apps.ingest.supervising import Ending, Health, Patience, Word, judge
-from ray_apps.ingest.tables import FencedError, RefusedError
+from ray_apps.ingest.tables import RefusedError
+from ray_apps.ingest.work import Log
 from recsys_schemas.train_job import IngestJob
 
 EXIT_GIVEN_UP, EXIT_TROUBLED = 4, 5
 RAY_NAMESPACE = "recsys"
-_CPUS = 0.2
 _ASK_EVERY_S = 2.0
 _ANSWER_S = 10.0
 _STOP_S = 25.0
 _EXITS = {Ending.STOPPED: 0, Ending.REFUSED: EXIT_REFUSED, Ending.FENCED: EXIT_FENCED}
-
-
-class Consuming:
-    """The consumer inside an actor: its loop runs on a thread, and calls only ask about it."""
-
-    def __init__(self, job: str) -> None:
-        """Begin at once; `job` is an IngestJob as JSON."""
-        self._job = IngestJob.model_validate_json(job)
-        self._progress = Progress()
-        self._stopping = threading.Event()
-        self._ending: Ending | None = None
-        self._words = ""
-        threading.Thread(target=self._consume, name="ingest-reader", daemon=True).start()
-
-    def health(self) -> Health:
-        """Say how the loop is."""
-        now, progress = time.monotonic(), self._progress
-        return Health(
-            pid=os.getpid(),
-            beat_age_s=now - progress.beat,
-            writing_age_s=now - (progress.writing_since or now),
-            rows=progress.rows,
-            dead_letters=progress.dead_letters,
-            commits=progress.commits,
-            sequence=progress.sequence,
-            sessions=progress.sessions,
-            trouble=progress.trouble,
-            trouble_age_s=now - (progress.troubled_since or now),
-            ending=self._ending,
-            words=self._words,
-        )
-
-    def stop(self) -> None:
-        """Ask the loop to commit what it has read and end."""
-        self._stopping.set()
-
-    def _consume(self) -> None:
-        log = json_log(self._job)
-        try:
-            metrics = Metrics(self._job.model)
-            consume(self._job, log=log, metrics=metrics, progress=self._progress, stopping=self._stopping)
-            self._end(Ending.STOPPED, "asked to stop")
-        except RefusedError as error:
-            self._end(Ending.REFUSED, str(error))
-        except FencedError as error:
-            self._end(Ending.FENCED, str(error))
-        except Exception as error:
-            self._end(Ending.FAILED, repr(error))
-            raise
-
-    def _end(self, ending: Ending, words: str) -> None:
-        self._words, self._ending = words, ending
 
 
 @dataclass(slots=True, kw_only=True)
@@ -123,8 +69,14 @@ def actor_name(job: IngestJob) -> str:
 
 def start_actor(job: IngestJob) -> Any:
     """Start the consumer's actor; one of that name that an older driver left is ended first."""
+    # A lane waits inside `offer` until its batch is visible; `health` and `stop` must get through meanwhile.
     made = ray.remote(Consuming).options(
-        name=actor_name(job), namespace=RAY_NAMESPACE, num_cpus=_CPUS, max_restarts=-1, max_task_retries=-1
+        name=actor_name(job),
+        namespace=RAY_NAMESPACE,
+        num_cpus=CPUS,
+        max_restarts=-1,
+        max_task_retries=-1,
+        max_concurrency=job.consumers + 4,
     )
     deadline = time.monotonic() + 60.0
     while True:

@@ -31,12 +31,10 @@ class Batch:
     newest_ms: dict[str, int] = field(default_factory=dict)
     records: int = 0
     size: int = 0
+    starts: dict[TopicPartition, int] = field(default_factory=dict)
+    """Where every partition stood when the batch before was cut: set when this one is cut."""
     offsets: dict[TopicPartition, int] = field(default_factory=dict)
     """The next offset of every partition that is read: set when the batch is cut."""
-
-    def touched(self, event_types: Mapping[str, str]) -> list[str]:
-        """Event types with a record in the batch, good or bad, sorted; `event_types` is by topic."""
-        return sorted({*self.rows, *(event_types[letter.topic] for letter in self.letters)})
 
 
 class Filling:
@@ -44,6 +42,7 @@ class Filling:
 
     def __init__(self, roll: Roll, positions: Mapping[TopicPartition, int]) -> None:
         self.positions = dict(positions)
+        self._starts = dict(positions)
         self._roll = roll
         self._batch: Batch | None = None
 
@@ -66,6 +65,11 @@ class Filling:
         batch.records += chunk.records
         batch.size += chunk.size
 
+    def follow(self, begins: Mapping[TopicPartition, int]) -> None:
+        """Note where partitions begin that are read from now on."""
+        self.positions.update(begins)
+        self._starts.update(begins)
+
     def pass_over(self, partition: TopicPartition, offset: int) -> None:
         """Note that nothing is left to read below an offset: what stood there were markers and aborted records."""
         self.positions[partition] = max(offset, self.positions.get(partition, 0))
@@ -84,4 +88,5 @@ class Filling:
             return None
         self._batch = None
         batch.offsets = dict(self.positions)
+        batch.starts, self._starts = self._starts, dict(self.positions)
         return batch

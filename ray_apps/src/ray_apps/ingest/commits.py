@@ -10,6 +10,9 @@ import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Transaction
 from deltalake.transaction import AddAction
 
+from ray_apps.stores.snapshots import TopicPartition
+from recsys_schemas.events import DeadLetter
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataFile:
@@ -20,6 +23,25 @@ class DataFile:
     size: int
     rows: int
     written_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """A batch whose rows lie in files: ready to be published."""
+
+    files: Mapping[str, DataFile]
+    """By event type."""
+    letters: Sequence[DeadLetter]
+    newest_ms: Mapping[str, int]
+    """Newest record timestamp by event type, refused records included."""
+    starts: Mapping[TopicPartition, int]
+    """Where each partition that was read stood before."""
+    offsets: Mapping[TopicPartition, int]
+    """The next offset of each of these partitions."""
+
+    def touched(self, event_types: Mapping[str, str]) -> list[str]:
+        """Event types with a record in it, good or bad, sorted; `event_types` is by topic."""
+        return sorted({*self.files, *(event_types[letter.topic] for letter in self.letters)})
 
 
 def commit(table: DeltaTable, files: Sequence[AddAction], marks: Mapping[str, int], schema: pa.Schema, note: dict[str, str]) -> None:

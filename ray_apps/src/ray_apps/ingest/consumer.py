@@ -15,6 +15,7 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from types import FrameType
+from typing import Protocol
 
 from confluent_kafka import KafkaException
 from prometheus_client import start_http_server
@@ -23,8 +24,9 @@ from pythonjsonlogger.json import JsonFormatter
 
 from ray_apps.ingest.columns import UnknownEventTypeError, event_of
 from ray_apps.ingest.metrics import Metrics
-from ray_apps.ingest.session import Log, Progress, Session
+from ray_apps.ingest.session import Progress, Session
 from ray_apps.ingest.tables import FencedError, RefusedError
+from ray_apps.ingest.work import Alone, Log
 from ray_apps.stores.objects import StorageError, open_store
 from recsys_schemas.train_job import IngestJob
 
@@ -32,20 +34,47 @@ EXIT_REFUSED, EXIT_FENCED = 2, 3
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.2, 30.0
 
 
-def consume(job: IngestJob, *, log: Log, metrics: Metrics, progress: Progress, stopping: threading.Event) -> None:
+class Runs(Protocol):
+    """A session: reads by itself, or conducts lanes."""
+
+    def run(self) -> None:
+        """Until asked to stop, or until it fails."""
+        ...
+
+
+def consume(  # noqa: PLR0913 (what every session gets)
+    job: IngestJob,
+    *,
+    log: Log,
+    metrics: Metrics,
+    progress: Progress,
+    stopping: threading.Event,
+    session: Callable[[dict[str, int]], Runs] | None = None,
+) -> None:
     """Run sessions until asked to stop.
+
+    Args:
+        job: what is consumed.
+        log: takes an event and its facts.
+        metrics: where commits are counted.
+        progress: what a supervisor looks at.
+        stopping: set to end after what was read is committed.
+        session: makes a session from this process's last claims of the tables. Default: one that reads by itself.
 
     Raises:
         FencedError: another writer has taken over.
         RefusedError: a person must look.
     """
-    wait_s = _FIRST_WAIT_S
-    held: dict[str, int] = {}
+
+    def alone(held: dict[str, int]) -> Runs:
+        return Session(job, Alone(job, log, held), log=log, metrics=metrics, progress=progress, stopping=stopping)
+
+    wait_s, held, begin = _FIRST_WAIT_S, dict[str, int](), session or alone
     while not stopping.is_set():
         progress.sessions += 1
         commits = progress.commits
         try:
-            Session(job, log=log, metrics=metrics, progress=progress, stopping=stopping, held=held).run()
+            begin(held).run()
         except (FencedError, RefusedError):
             raise
         except Exception as error:  # noqa: BLE001 (a session may fail in any way: the next one begins from the tables)

@@ -10,11 +10,23 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ray_apps.ingest.commits import DataFile
+from ray_apps.ingest.batches import Batch
+from ray_apps.ingest.commits import DataFile, Written
 from ray_apps.stores.objects import Store
 
 # Ids that are new in each row gain nothing from a dictionary; the others repeat.
 _UNIQUE = ("event_id", "request_id", "_offset", "_payload_crc32")
+
+
+def write_batch(store: Store, batch: Batch, written_at: float) -> Written:
+    """Write a batch's rows, one file for each event type; none of them is part of a table yet."""
+    return Written(
+        files={event_type: write_rows(store, event_type, rows, written_at) for event_type, rows in sorted(batch.rows.items()) if rows},
+        letters=batch.letters,
+        newest_ms=batch.newest_ms,
+        starts=batch.starts,
+        offsets=batch.offsets,
+    )
 
 
 def write_rows(store: Store, event_type: str, rows: Sequence[pa.RecordBatch], written_at: float) -> DataFile:

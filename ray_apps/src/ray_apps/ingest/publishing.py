@@ -5,12 +5,11 @@ known by their group's offset, and a manifest that was never written is derived 
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ray_apps.ingest.batches import Batch
+from ray_apps.ingest.commits import Written
 from ray_apps.ingest.dead_letters import DeadLetters
-from ray_apps.ingest.files import write_rows
 from ray_apps.ingest.tables import Covered, EventTable, FencedError
 from ray_apps.stores.objects import Store
 from ray_apps.stores.snapshots import TopicPartition, latest_manifest, manifest_of, write_manifest
@@ -37,6 +36,23 @@ class Committed:
     seconds: float
     """From cutting the batch to its visible commit."""
 
+    def words(self) -> dict[str, object]:
+        """For the log."""
+        return {
+            "event_type": self.event_type,
+            "version": self.version,
+            "sequence": self.sequence,
+            "rows": self.rows,
+            "bytes": self.bytes,
+            "dead_letters": {reason.value: count for reason, count in self.dead_letters.items()},
+            "lag_ms": self.lag_ms,
+            "seconds": round(self.seconds, 4),
+        }
+
+
+class OverlapError(Exception):
+    """A batch holds records that are published already: whoever read it must begin again from the tables."""
+
 
 class Publisher:
     """The one writer of a model's tables, manifests and dead letters. Not thread-safe."""
@@ -52,25 +68,26 @@ class Publisher:
         """The next offset of each partition that the tables cover."""
         return {partition: offset for table in self._tables.values() for partition, offset in table.state.offsets.items()}
 
-    def publish(self, batch: Batch, event_types: dict[str, str], on_commit: Callable[[Committed], None]) -> None:
-        """Publish a batch: one commit for each event type in it.
+    def publish(self, written: Written, event_types: Mapping[str, str], on_commit: Callable[[Committed], None]) -> None:
+        """Publish a batch that was written: one commit for each event type in it.
 
         Raises:
+            OverlapError: a part of it is published already.
             FencedError: another writer has taken over.
         """
         started = time.monotonic()
-        self._letters.write(batch.letters)
-        for event_type in batch.touched(event_types):
+        self._check_starts(written)
+        self._letters.write(written.letters)
+        for event_type in written.touched(event_types):
             table = self._tables[event_type]
-            rows = batch.rows.get(event_type, [])
-            file = write_rows(self._store, event_type, rows, time.time()) if rows else None
-            reasons = [letter.reason for letter in batch.letters if event_types[letter.topic] == event_type]
+            file = written.files.get(event_type)
+            reasons = [letter.reason for letter in written.letters if event_types[letter.topic] == event_type]
             state = table.publish(
                 file,
                 Covered(
-                    offsets={place: offset for place, offset in batch.offsets.items() if event_types[place[0]] == event_type},
+                    offsets={place: offset for place, offset in written.offsets.items() if event_types[place[0]] == event_type},
                     dead_letters=len(reasons),
-                    newest_ms=batch.newest_ms.get(event_type),
+                    newest_ms=written.newest_ms.get(event_type),
                 ),
             )
             manifest = self._manifest()
@@ -83,10 +100,17 @@ class Publisher:
                     rows=file.rows if file else 0,
                     bytes=file.size if file else 0,
                     dead_letters={reason: reasons.count(reason) for reason in set(reasons)},
-                    lag_ms=state.committed_ms - (batch.newest_ms.get(event_type, -1)),
+                    lag_ms=state.committed_ms - (written.newest_ms.get(event_type, -1)),
                     seconds=time.monotonic() - started,
                 )
             )
+
+    def _check_starts(self, written: Written) -> None:
+        """Whoever read from before the tables' offsets has read what is published already."""
+        covered = self.positions
+        for place, start in written.starts.items():
+            if start < covered.get(place, 0):
+                raise OverlapError(f"{place[0]}-{place[1]}: read from offset {start}, and the tables cover it up to {covered[place]}")
 
     def restore_manifest(self) -> SnapshotManifest | None:
         """Write the manifest of the tables as they are, unless the newest one says the same or nothing is covered yet.

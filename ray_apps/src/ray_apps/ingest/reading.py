@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import cast
 
 from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, TopicPartition
@@ -47,11 +48,24 @@ def open_consumer(job: IngestJob, on_error: Callable[[KafkaError], None]) -> Con
     )
 
 
-class Reader:
-    """Reads all partitions of some topics, those made later too. Not thread-safe."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """Which partitions one of several readers reads: every partition of a topic belongs to exactly one."""
 
-    def __init__(self, consumer: Consumer, topics: Sequence[str], log: Callable[..., None]) -> None:
+    index: int = 0
+    of: int = 1
+
+    def has(self, topic: int, partition: int) -> bool:
+        """Whether this reader reads a partition of the topic with this number in the job."""
+        return (topic + partition) % self.of == self.index
+
+
+class Reader:
+    """Reads all partitions of some topics, or a share of them, those made later too. Not thread-safe."""
+
+    def __init__(self, consumer: Consumer, topics: Sequence[str], log: Callable[..., None], share: Share | None = None) -> None:
         self._consumer = consumer
+        self._share = share or Share()
         self._topics = topics
         self._log = log
         self._assigned: set[snapshots.TopicPartition] = set()
@@ -115,7 +129,12 @@ class Reader:
 
     def _partitions(self) -> tuple[list[snapshots.TopicPartition], list[str]]:
         counts = {topic: len(self._consumer.list_topics(topic, timeout=_CALL_S).topics[topic].partitions) for topic in self._topics}
-        found = [(topic, partition) for topic, count in counts.items() for partition in range(count)]
+        found = [
+            (topic, partition)
+            for number, (topic, count) in enumerate(counts.items())
+            for partition in range(count)
+            if self._share.has(number, partition)
+        ]
         return found, [topic for topic, count in counts.items() if not count]
 
     def _start(self, partition: snapshots.TopicPartition, position: int | None) -> int:

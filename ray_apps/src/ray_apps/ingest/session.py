@@ -7,18 +7,16 @@ as if the process had been killed.
 import queue
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from confluent_kafka import Consumer, KafkaError
+from confluent_kafka import KafkaError
 
 from ray_apps.ingest.batches import Batch, Filling, Roll
-from ray_apps.ingest.dead_letters import DeadLetters, consumer_name
 from ray_apps.ingest.judging import Judging
 from ray_apps.ingest.metrics import Metrics
-from ray_apps.ingest.publishing import Committed, Publisher, claim_all, event_types
+from ray_apps.ingest.publishing import Committed, event_types
 from ray_apps.ingest.reading import Reader, open_consumer
-from ray_apps.stores.objects import open_store
+from ray_apps.ingest.work import Log, Target, Work
 from recsys_schemas.train_job import IngestJob
 
 _READ_AT_MOST = 10_000
@@ -27,8 +25,6 @@ _RENEW_S = 10.0
 _LAST_COMMIT_S = 20.0
 _WELL_AFTER_S = 20.0
 """A session without records has no commit to show that it works: so long without a failure shows it too."""
-
-Log = Callable[..., None]
 
 
 @dataclass(slots=True)
@@ -54,6 +50,14 @@ class Progress:
         self.trouble = words
         self.troubled_since = self.troubled_since or time.monotonic()
 
+    def committed(self, commit: Committed) -> None:
+        """Count a visible commit."""
+        self.rows += commit.rows
+        self.dead_letters += sum(commit.dead_letters.values())
+        self.commits += 1
+        self.sequence = commit.sequence
+        self.works()
+
     def works(self) -> None:
         """Note that the session does what it is for."""
         self.trouble, self.troubled_since = "", None
@@ -63,11 +67,10 @@ class Session:
     """Reads on the caller's thread and publishes on another one."""
 
     def __init__(  # noqa: PLR0913 (what the process gives each of its sessions)
-        self, job: IngestJob, *, log: Log, metrics: Metrics, progress: Progress, stopping: threading.Event, held: dict[str, int]
+        self, job: IngestJob, work: Work, *, log: Log, metrics: Metrics, progress: Progress, stopping: threading.Event
     ) -> None:
-        """`held`: this process's last claims of the tables, kept from session to session (see `claim_all`)."""
         self._job = job
-        self._held = held
+        self._work = work
         self._types = event_types(job)
         self._log = log
         self._metrics = metrics
@@ -87,33 +90,17 @@ class Session:
         consumer = open_consumer(self._job, self._on_client_error)
         try:
             cluster_id = consumer.list_topics(self._job.topics[0].topic, timeout=10.0).cluster_id
-            publisher, reader = self._begin(consumer, cluster_id)
-            writer = threading.Thread(target=self._write, args=(publisher,), name="ingest-writer", daemon=True)
+            target, reader = self._work.begin(consumer, cluster_id, self._going_on)
+            writer = threading.Thread(target=self._write, args=(target,), name="ingest-writer", daemon=True)
             writer.start()
             try:
-                self._read(reader, Filling(self._roll(), publisher.positions))
+                self._read(reader, Filling(self._roll(), target.positions))
             finally:
                 self._hand_over(None)
                 writer.join(_LAST_COMMIT_S)
             self._check_writer()
         finally:
             consumer.close()
-
-    def _begin(self, consumer: Consumer, cluster_id: str) -> tuple[Publisher, Reader]:
-        store = open_store(self._job.storage_uri)
-        # The tables first: who has lost them must not shut out the dead letters of the one who took over.
-        tables = claim_all(store, self._job, consumer_name(self._job), cluster_id, self._held)
-        letters = DeadLetters(self._job, consumer)
-        letters.fence(self._going_on)
-        publisher = Publisher(store, tables, letters, cluster_id=cluster_id)
-        restored = publisher.restore_manifest()
-        self._log(
-            "session begins",
-            cluster_id=cluster_id,
-            versions={table.state.event_type: table.state.version for table in tables},
-            manifest_restored=restored.sequence if restored else None,
-        )
-        return publisher, Reader(consumer, list(self._types), self._log)
 
     def _roll(self) -> Roll:
         return Roll(max_records=self._job.roll_max_records, max_seconds=self._job.roll_max_seconds)
@@ -126,7 +113,7 @@ class Session:
             if self._progress.trouble and self._progress.beat - began > _WELL_AFTER_S:
                 self._progress.works()
             self._check_writer()
-            filling.positions.update(reader.follow(filling.positions))
+            filling.follow(reader.follow(filling.positions))
             due_at = filling.due_at()
             wait_s = _LOOK_S if due_at is None else min(_LOOK_S, max(due_at - time.monotonic(), 0.0))
             records, ends = reader.read(min(_READ_AT_MOST, filling.room), wait_s)
@@ -149,18 +136,18 @@ class Session:
                 continue
             return
 
-    def _write(self, publisher: Publisher) -> None:
+    def _write(self, target: Target) -> None:
         try:
             while True:
                 try:
                     batch = self._handed.get(timeout=_RENEW_S)
                 except queue.Empty:
-                    publisher.renew_latest()
+                    target.renew()
                     continue
                 if batch is None:
                     return
                 self._progress.writing_since = time.monotonic()
-                publisher.publish(batch, self._types, self._committed)
+                target.publish(batch, self._types, self._committed)
                 self._progress.writing_since = None
         except Exception as error:  # noqa: BLE001 (raised again by the reading thread)
             self._failure = error
@@ -169,22 +156,8 @@ class Session:
 
     def _committed(self, commit: Committed) -> None:
         self._metrics.committed(commit)
-        self._progress.rows += commit.rows
-        self._progress.dead_letters += sum(commit.dead_letters.values())
-        self._progress.commits += 1
-        self._progress.works()
-        self._progress.sequence = commit.sequence
-        self._log(
-            "committed",
-            event_type=commit.event_type,
-            version=commit.version,
-            sequence=commit.sequence,
-            rows=commit.rows,
-            bytes=commit.bytes,
-            dead_letters={reason.value: count for reason, count in commit.dead_letters.items()},
-            lag_ms=commit.lag_ms,
-            seconds=round(commit.seconds, 4),
-        )
+        self._progress.committed(commit)
+        self._log("committed", **commit.words())
 
     def _check_writer(self) -> None:
         if self._failure is not None:

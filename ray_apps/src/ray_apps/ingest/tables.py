@@ -43,7 +43,7 @@ class Covered:
     """What a commit says of the records that it covers."""
 
     offsets: Mapping[TopicPartition, int]
-    """Next offset of every partition of every topic of the event type."""
+    """Next offset of each partition that was read; the others stay where they are."""
     dead_letters: int
     """Records put aside in this commit."""
     newest_ms: int | None
@@ -124,11 +124,11 @@ class EventTable:
         """
         if self._lost:
             raise FencedError(self._lost)
-        _check_partitions(covered.offsets)
         before = self.state
+        offsets = _complete({**before.offsets, **covered.offsets})
         newest = [moment for moment in (before.newest_ms, covered.newest_ms) if moment is not None and moment >= 0]
         dead_letters = before.dead_letters + covered.dead_letters
-        marks = {offset_key(self._consumer, partition): offset for partition, offset in covered.offsets.items()}
+        marks = {offset_key(self._consumer, partition): offset for partition, offset in offsets.items()}
         marks |= {_writer_key(self._consumer): self._writer, dead_letters_key(self._consumer): dead_letters}
         marks |= {newest_key(self._consumer): max(newest)} if newest else {}
         try:
@@ -142,7 +142,7 @@ class EventTable:
             before,
             version=self._table.version(),
             rows=before.rows + (file.rows if file else 0),
-            offsets=dict(covered.offsets),
+            offsets=offsets,
             dead_letters=dead_letters,
             newest_ms=max(newest) if newest else None,
             committed_ms=int(self._table.history(1)[0]["timestamp"]),
@@ -150,12 +150,12 @@ class EventTable:
         return self.state
 
 
-def _check_partitions(offsets: Mapping[TopicPartition, int]) -> None:
-    """`read_state` ends a topic at the first partition without an offset: a gap would hide those behind it."""
-    for topic in {topic for topic, _ in offsets}:
-        known = sorted(partition for each, partition in offsets if each == topic)
-        if known != list(range(len(known))):
-            raise ValueError(f"topics: {topic} is read in partitions {known}; all from 0 upwards are needed")
+def _complete(offsets: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
+    """Partitions from 0 upwards: `read_state` ends a topic at the first one without an offset. Of those in between nothing is read yet."""
+    last: dict[str, int] = {}
+    for topic, partition in offsets:
+        last[topic] = max(partition, last.get(topic, 0))
+    return {(topic, partition): offsets.get((topic, partition), 0) for topic, end in last.items() for partition in range(end + 1)}
 
 
 def _taken(event_type: str, claimed: int | None, held: int | None) -> str:

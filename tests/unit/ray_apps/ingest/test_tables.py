@@ -133,11 +133,11 @@ def test_a_table_of_another_kafka_cluster_is_refused(store: Store) -> None:
         claim(store, cluster="kafka-b")
 
 
-def test_a_commit_that_leaves_a_partition_out_is_refused(store: Store) -> None:
+def test_a_commit_moves_the_partitions_that_it_names_and_leaves_the_others_where_they_are(store: Store) -> None:
     table = claim(store)
-    with pytest.raises(ValueError, match=r"watch is read in partitions \[0, 2\]"):
-        table.publish(None, Covered(offsets={("watch", 0): 1, ("watch", 2): 1}, dead_letters=1, newest_ms=1))
-    assert claim(store).state.dead_letters == 0
+    table.publish(None, Covered(offsets={("watch", 0): 4, ("watch", 3): 1}, dead_letters=5, newest_ms=1))
+    table.publish(None, Covered(offsets={("watch", 1): 2}, dead_letters=2, newest_ms=1))
+    assert claim(store).state.offsets == {("watch", 0): 4, ("watch", 1): 2, ("watch", 2): 0, ("watch", 3): 1}
 
 
 def test_two_files_of_one_moment_get_two_names(store: Store) -> None:
