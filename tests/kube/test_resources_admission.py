@@ -97,6 +97,9 @@ CREATED = {
         "topic watch: with minInsyncReplicas and replicas both 3 one broker restart stops all writes",
         breaks="[]with minInsyncReplicas equal",
     ),
+    "fewer consumers at most than at least": rm(
+        "spec.data.snapshot.consumers", {"min": 4, "max": 2}, "consumers: min 4 exceeds max 2", breaks="min must not exceed max"
+    ),
     "no events at all": rm(
         "spec.kafka.topics",
         [*TOPICS[1:], {"name": "more", "role": "Responses"}],

@@ -108,6 +108,8 @@ class World:
     tokens: dict[str, Role] = field(default_factory=dict[str, Role])
     rows: int = 0
     dead_letters: int = 0
+    uncovered: int = 0
+    """Records on the two event topics that no snapshot covers."""
     committed_at: datetime = START
     events: list[PublishEvent] = field(default_factory=list[PublishEvent])
     error_rate: dict[str, float] = field(default_factory=dict[str, float])
@@ -168,7 +170,7 @@ class World:
             name: TopicState(
                 name=name,
                 partitions=tuple(
-                    PartitionState(id=i, replicas=t.replicas, in_sync=t.replicas - self.out_of_sync, end_offset=self.rows // 3)
+                    PartitionState(id=i, replicas=t.replicas, in_sync=t.replicas - self.out_of_sync, end_offset=self.uncovered // 6)
                     for i in range(t.partitions)
                 ),
                 config=t.config,
@@ -207,6 +209,7 @@ class World:
             rows=self.rows,
             dead_letters=self.dead_letters,
             committed_at=self.committed_at,
+            newest_event_at=self.committed_at,
         )
 
     def _evidence(self) -> EvidenceResponse | Unavailable | None:

@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 
 from recsys_operator.plan import shares
+from recsys_schemas.train_job import IngestJob
 from worlds.simulated import World, spec
 
 
@@ -242,3 +243,41 @@ def test_ingest_that_fails_again_and_again_is_told_without_a_break_until_it_work
     assert told[-1][2].endswith("storageURI: the disk is full")
     once.fails_ingest, once.rows_per_second = "", 10
     once.run_until(lambda world: snapshot_ready(world)[1] == "Committed")
+
+
+def reading(world: World) -> int:
+    running = [id_ for id_, job in world.jobs.items() if id_.startswith("ingest-") and not job.word.ended]
+    assert len(running) <= 1
+    job = world.submitted[running[0]].job if running else None
+    return job.consumers if isinstance(job, IngestJob) else 0
+
+
+def test_consumers_are_added_while_snapshots_fall_behind_and_taken_away_after_a_quiet_hour(once: World):
+    once.run_until(serves("movies-000001"))
+    assert reading(once) == 1
+    once.rows_per_second, once.uncovered = 0, 600_000
+    seen: list[int] = []
+    for _ in range(400):
+        once.step()
+        once.tick()
+        seen.append(reading(once))
+    assert [number for number in dict.fromkeys(seen) if number] == [1, 2, 3], "one more at a time, up to spec.data.snapshot.consumers.max"
+    assert seen.index(2) > 50, "a burst is no sign yet"
+    assert once.status.ingestion is not None
+    assert once.status.ingestion.consumers == 3
+    once.uncovered = 0
+    for _ in range(30):
+        once.step()
+        once.tick(seconds=120.0)
+    assert reading(once) == 2
+
+
+def test_no_more_consumers_read_than_there_are_partitions():
+    small = [{"name": name, "role": role, "partitions": 1} for name, role in (("w", "Watch"), ("q", "Requests"), ("a", "Responses"))]
+    world = World(chance=random.Random(7), spec=spec(kafka={"bootstrapServers": ["kafka:9092"], "topics": small}))
+    world.run_until(lambda world: reading(world) == 1)
+    world.rows_per_second, world.uncovered = 0, 600_000
+    for _ in range(200):
+        world.step()
+        world.tick()
+    assert reading(world) == 1

@@ -3,10 +3,11 @@
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from recsys_operator.plan.names import identity, ingest_prefix, topics_by_role, uid8
+from recsys_operator.plan.lag import consumers, event_topics
+from recsys_operator.plan.names import identity, ingest_prefix, uid8
 from recsys_operator.plan.topics import USABLE, Topics
 from recsys_operator.state.actions import Action, ForgetJob, PublishEvent, StopJob, SubmitJob
-from recsys_operator.state.observed import JobState, JobWord, Observed, RayState, Unavailable
+from recsys_operator.state.observed import JobState, JobWord, ModelState, Observed, RayState, Unavailable
 from recsys_operator.state.plan import Fact, Part
 from recsys_schemas.snapshot import SnapshotManifest
 from recsys_schemas.train_job import IngestJob, TopicToRead
@@ -36,18 +37,24 @@ MOVES: dict[Ingest, frozenset[Ingest]] = {word: frozenset(Ingest) for word in In
 
 
 def wanted(observed: Observed) -> IngestJob:
-    """The job that the spec asks for."""
-    model = observed.model
+    """The job that the spec asks for, with as many consumers as the lag asks for."""
+    now = _job(observed.model, consumers(observed, None))
+    attempts = [] if isinstance(observed.ray, Unavailable) else _attempts(observed.ray, ingest_prefix(observed.model, now))
+    since = attempts[-1][1].started_at if attempts and not attempts[-1][1].word.ended else None
+    return now.model_copy(update={"consumers": consumers(observed, since)})
+
+
+def _job(model: ModelState, count: int) -> IngestJob:
     roll = model.spec.data.snapshot.roll
-    roles = topics_by_role(model)
     return IngestJob(
         model=identity(model),
         bootstrap_servers=list(model.spec.kafka.bootstrap_servers),
-        topics=[TopicToRead(topic=roles[role].name, event_type=role.lower()) for role in ("Watch", "Rate") if role in roles],
+        topics=[TopicToRead(topic=topic, event_type=event_type) for topic, event_type in event_topics(model).items()],
         dead_letter_topic=model.dead_letter_topic,
         storage_uri=model.storage_uri,
         roll_max_records=roll.max_records,
         roll_max_seconds=roll.max_seconds,
+        consumers=count,
     )
 
 

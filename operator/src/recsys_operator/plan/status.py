@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from recsys_operator.plan import shares
 from recsys_operator.plan.ingest import wanted as wanted_ingest
+from recsys_operator.plan.lag import lag_records, lag_seconds
 from recsys_operator.plan.names import route_prefix
 from recsys_operator.plan.reports import own_app, reports
 from recsys_operator.plan.training import in_progress
@@ -148,22 +149,13 @@ def _ingestion(observed: Observed) -> Ingestion | None:
         return observed.model.status.ingestion
     return Ingestion(
         rows=manifest.rows,
-        lag_records=lag(observed),
+        lag_records=lag_records(observed),
         dead_letters=manifest.dead_letters,
         sequence=manifest.sequence,
         last_snapshot_time=manifest.committed_at,
+        lag_seconds=lag_seconds(observed),
+        consumers=wanted_ingest(observed).consumers,
     )
-
-
-def lag(observed: Observed) -> int:
-    """Records on the event topics that the newest snapshot does not cover."""
-    manifest = observed.manifest
-    if isinstance(observed.topics, Unavailable) or manifest is None or isinstance(manifest, Unavailable):
-        return observed.model.status.ingestion.lag_records if observed.model.status.ingestion else 0
-    covered = {(offset.topic, offset.partition): offset.next_offset for offset in manifest.offsets}
-    names = [topic.topic for topic in wanted_ingest(observed).topics]
-    topics = [observed.topics.topics[name] for name in names if name in observed.topics.topics]
-    return sum(max(0, p.end_offset - covered.get((topic.name, p.id), 0)) for topic in topics for p in topic.partitions)
 
 
 def _quality(observed: Observed) -> Quality | None:

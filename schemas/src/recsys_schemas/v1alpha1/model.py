@@ -133,6 +133,25 @@ class Roll(Resource):
     """or after so many seconds, whichever comes first."""
 
 
+class Consumers(Resource):
+    """How many processes read the events."""
+
+    model_config = Resource.model_config | {
+        "json_schema_extra": cel(
+            (
+                "self.min <= self.max",
+                "min must not exceed max",
+                "'consumers: min ' + string(self.min) + ' exceeds max ' + string(self.max) + ': lower min or raise max'",
+            )
+        )
+    }
+
+    min: Annotated[int, Field(ge=1, le=64)] = 1
+    """At least so many."""
+    max: Annotated[int, Field(ge=1, le=64)] = 3
+    """At most so many; more than the event topics have partitions are never started."""
+
+
 class Snapshot(Resource):
     """How events become snapshots."""
 
@@ -141,6 +160,8 @@ class Snapshot(Resource):
     storage root."""
     roll: Roll = Field(default_factory=Roll)
     """When a commit is made."""
+    consumers: Consumers = Field(default_factory=Consumers)
+    """How many processes read the events: one more while snapshots fall behind, one less after an hour without any lag."""
     max_dead_letter_fraction: Annotated[float, Field(ge=0, le=1)] = 0.05
     """When a larger part of the records fits no schema, SnapshotReady turns False and training is held."""
 
@@ -418,6 +439,10 @@ class Ingestion(Resource):
     """Its manifest."""
     last_snapshot_time: datetime
     """When it was committed."""
+    lag_seconds: int = 0
+    """Age of the newest record that it covers, as long as there are others that it does not cover; else 0."""
+    consumers: int = 1
+    """Processes that read."""
 
 
 class Quality(Resource):
