@@ -91,8 +91,10 @@ def actor_pid(rest: httpx.Client, name: str) -> int:
     return int(pids[-1]) if pids else 0
 
 
-def test_a_killed_actor_and_a_killed_driver_lose_and_repeat_nothing(rest: httpx.Client, job: IngestJob) -> None:
-    first = submit(rest, job, "ingest-1")
+@pytest.mark.parametrize("consumers", [1, 2])
+def test_a_killed_actor_and_a_killed_driver_lose_and_repeat_nothing(rest: httpx.Client, job: IngestJob, consumers: int) -> None:
+    job = job.model_copy(update={"consumers": consumers})
+    first = submit(rest, job, f"ingest-{consumers}-1")
     write(job, 500)
     wait_covered(job, 500)
     wait_until(lambda: actor_pid(rest, first) > 0, what="the actor's pid", deadline_s=LIMIT_S)
@@ -104,7 +106,7 @@ def test_a_killed_actor_and_a_killed_driver_lose_and_repeat_nothing(rest: httpx.
     os.kill(driver, signal.SIGKILL)
     write(job, 500)
     wait_until(lambda: told(rest, first)["status"] == "FAILED", what="the end of the first job", deadline_s=LIMIT_S)
-    second = submit(rest, job, "ingest-2")
+    second = submit(rest, job, f"ingest-{consumers}-2")
     wait_covered(job, 1500)
 
     rest.post(f"/api/jobs/{second}/stop").raise_for_status()
@@ -112,6 +114,29 @@ def test_a_killed_actor_and_a_killed_driver_lose_and_repeat_nothing(rest: httpx.
     found = verify(open_store(job.storage_uri), job)
     assert found.exact, found
     assert (found.rows, found.dead_letters, found.uncovered) == (1350, 150, 0)
+
+
+def lane_pids(rest: httpx.Client, name: str) -> list[int]:
+    """Pids of the lanes' processes that the job's log names, oldest first."""
+    log = rest.get(f"/api/jobs/{name}/logs").raise_for_status().json()["logs"]
+    return list(dict.fromkeys(int(pid) for pid in re.findall(r"Reading pid=(\d+)\)[^\n]*partitions assigned", log)))
+
+
+def test_a_killed_lane_loses_and_repeats_nothing(rest: httpx.Client, job: IngestJob) -> None:
+    job = job.model_copy(update={"consumers": 2})
+    name = submit(rest, job, "ingest-lanes")
+    write(job, 500)
+    wait_covered(job, 500)
+    wait_until(lambda: len(lane_pids(rest, name)) == 2, what="two lanes", deadline_s=LIMIT_S)
+    os.kill(lane_pids(rest, name)[0], signal.SIGKILL)
+    write(job, 500)
+    wait_covered(job, 1000)
+    assert len(lane_pids(rest, name)) == 4
+    rest.post(f"/api/jobs/{name}/stop").raise_for_status()
+    wait_until(lambda: told(rest, name)["status"] in ("STOPPED", "SUCCEEDED"), what="the job's end", deadline_s=LIMIT_S)
+    found = verify(open_store(job.storage_uri), job)
+    assert found.exact, found
+    assert (found.rows, found.dead_letters) == (900, 100)
 
 
 def test_a_job_that_cannot_be_done_fails_with_the_field_and_the_mend(rest: httpx.Client, job: IngestJob) -> None:

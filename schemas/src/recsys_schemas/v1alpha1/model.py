@@ -11,6 +11,7 @@ from recsys_schemas.v1alpha1.resource import Resource, cel, list_map
 # Printable ASCII is spelt out: what \s means differs between the API server (Go: ASCII) and pydantic (Rust: Unicode).
 URL = r"^https?://[!-.0-~]+(/[!-~]*)?$"
 HOST_AND_PORT = r"^[A-Za-z0-9._-]+:[1-9][0-9]{0,4}$"
+MOST_CONSUMERS = 16
 STORAGE = r"^(file:///[!-~]+|s3://[!-.0-~]+(/[!-~]*)?)$"
 
 
@@ -37,6 +38,10 @@ class Ray(Resource):
 def _digit(number: str) -> str:
     # `string()` of a number has no bounded length in the API server's cost estimate and would be refused.
     return f"'01234567'.substring({number}, {number} + 1)"
+
+
+def _number(number: str) -> str:
+    return f"'{''.join(f'{value:2}' for value in range(MOST_CONSUMERS + 1))}'.substring(2 * {number}, 2 * {number} + 2).trim()"
 
 
 class Topic(Resource):
@@ -139,16 +144,17 @@ class Consumers(Resource):
     model_config = Resource.model_config | {
         "json_schema_extra": cel(
             (
-                "self.min <= self.max",
+                # The API server tries the default itself, `{}`, before its parts have theirs.
+                "!has(self.min) || !has(self.max) || self.min <= self.max",
                 "min must not exceed max",
-                "'consumers: min ' + string(self.min) + ' exceeds max ' + string(self.max) + ': lower min or raise max'",
+                f"'consumers: min ' + {_number('self.min')} + ' exceeds max ' + {_number('self.max')} + ': lower min or raise max'",
             )
         )
     }
 
-    min: Annotated[int, Field(ge=1, le=64)] = 1
+    min: Annotated[int, Field(ge=1, le=MOST_CONSUMERS)] = 1
     """At least so many."""
-    max: Annotated[int, Field(ge=1, le=64)] = 3
+    max: Annotated[int, Field(ge=1, le=MOST_CONSUMERS)] = 3
     """At most so many; more than the event topics have partitions are never started."""
 
 
