@@ -186,7 +186,6 @@ def test_an_address_that_is_no_dashboard_is_named(ray_head: RayHead) -> None:
         asyncio.run(at("http://127.0.0.1:1"))
 
 
-@pytest.mark.unproven
 def test_a_job_submitted_twice_runs_once_and_is_told_what_was_asked(ray_head: RayHead, rest: httpx.Client) -> None:
     head, asked = Head(ray_head, training="echo"), "train-movies-000001-8a7d3f1e-0"
     for _ in range(2):

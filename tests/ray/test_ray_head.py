@@ -204,7 +204,6 @@ def test_a_stopped_head_leaves_no_listener_and_no_process(tmp_path: Path):
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids.values())
 
 
-@pytest.mark.unproven
 def test_a_dashboard_port_in_use_is_refused_before_anything_starts(ray_head: RayHead, tmp_path: Path):
     assert ray_head.ports is not None
     with pytest.raises(Unmet, match=f"port {ray_head.ports.dashboard} for Ray's dashboard"):
@@ -215,7 +214,6 @@ def test_a_dashboard_port_in_use_is_refused_before_anything_starts(ray_head: Ray
 @pytest.mark.slow
 @pytest.mark.skipif(not PROC.joinpath("self/stat").exists(), reason="sessions are listed in /proc only")
 @pytest.mark.usefixtures("ray_turn")
-@pytest.mark.unproven
 def test_what_a_killed_head_leaves_behind_is_ended_by_stop(tmp_path: Path):
     head = ray.start(tmp_path)
     child = processes.read(tmp_path / "pid" / "ray-head")

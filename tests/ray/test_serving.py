@@ -209,9 +209,9 @@ def test_what_a_killed_replica_counted_stays_counted_and_another_takes_its_place
     assert movies.counted("movies-000001", "requests") >= before + 20
 
 
-@pytest.mark.unproven
 def test_a_lost_board_is_made_again_and_the_living_report_anew(movies: Movies):
     movies.serve(("movies-000001", 100))
+    wait_for(lambda: len(movies.replicas()) == 2)
     living = set(movies.replicas())
     boards = [actor for actor in movies.actors() if actor["name"] == f"evidence-{movies.arguments.uid}" and actor["state"] == "ALIVE"]
     assert len(boards) == 1
