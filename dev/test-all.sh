@@ -1,32 +1,47 @@
 #!/usr/bin/env bash
-# All tests, one session for each kind of real part: what a session started is gone before the next one starts its own,
-# so that two cores never carry two Ray heads. Tests marked `unproven` are left out, and said to be (make test-unproven). Every session runs, even when an earlier one failed; arguments go to pytest.
+# All tests, one session for each kind of real part: what a session started is gone before its lane starts the next one.
+# Two lanes side by side, for two cores: most of what tests do is wait. Only one lane has Ray in it, so that two heads are
+# never up at once; the other one gives way to it. What a session prints comes when it has ended. Every session runs, even when
+# an earlier one failed. Tests marked `unproven` are left out (make test-unproven). Arguments go to pytest.
 set -uo pipefail
 cd "$(dirname "$0")/.."
-failed=()
-summary=""
+logs=$(mktemp -d)
+trap 'rm -rf "$logs"' EXIT
+order=("no real parts" "a real Kubernetes API, S3" "real Kafka brokers" "a real Ray" "the whole line")
+
 run() {
-    local name=$1 began=$SECONDS log
+    local name=$1 began=$SECONDS
     shift
-    log=$(mktemp)
-    printf '\n== %s\n' "$name"
-    .venv/bin/python -m pytest -m "not unproven" "$@" 2>&1 | tee "$log"
-    local status=${PIPESTATUS[0]}
+    printf '== %s: begins\n' "$name"
+    .venv/bin/python -m pytest -m "not unproven" "$@" >"$logs/$name.log" 2>&1
+    local status=$?
     # 5: no test was selected, as with -k.
-    if [ "$status" -ne 0 ] && [ "$status" -ne 5 ]; then failed+=("$name"); fi
-    summary+=$(printf '%-28s %5d s  %s' "$name" $((SECONDS - began)) "$(tail -n 1 "$log" | tr -d '=')")$'\n'
-    rm -f "$log"
+    if [ "$status" -ne 0 ] && [ "$status" -ne 5 ]; then touch "$logs/$name.failed"; fi
+    printf '%-28s %5d s  %s\n' "$name" $((SECONDS - began)) "$(tail -n 1 "$logs/$name.log" | tr -d '=')" >"$logs/$name.summary"
+    # One writer at a time, or two sessions' reports would be torn into each other.
+    flock "$logs" sh -c 'printf "\n== %s\n" "$1"; cat "$2"' - "$name" "$logs/$name.log"
 }
-run "no real parts" tests/unit tests/properties tests/worlds "$@"
-run "a real Kubernetes API, S3" tests/contracts tests/kube "$@"
-run "real Kafka brokers" tests/kafka "$@"
-run "a real Ray" tests/ray "$@"
-run "the whole line" tests/e2e "$@"
-printf '\n%s' "$summary"
-passed=$(grep -oE '[0-9]+ passed' <<<"$summary" | awk '{n += $1} END {print n + 0}')
-wrong=$(grep -oE '[0-9]+ (failed|error)' <<<"$summary" | awk '{n += $1} END {print n + 0}')
-skipped=$(grep -oE '[0-9]+ skipped' <<<"$summary" | awk '{n += $1} END {print n + 0}')
+
+without_ray() {
+    renice -n 5 $BASHPID >/dev/null
+    run "no real parts" tests/unit tests/properties tests/worlds "$@"
+    run "a real Kubernetes API, S3" tests/contracts tests/kube "$@"
+    run "real Kafka brokers" tests/kafka "$@"
+}
+
+with_ray() {
+    run "a real Ray" tests/ray "$@"
+    run "the whole line" tests/e2e "$@"
+}
+
+without_ray "$@" &
+with_ray "$@" &
+wait
+
+printf '\n'
+for name in "${order[@]}"; do cat "$logs/$name.summary"; done
+count() { cat "$logs"/*.summary | grep -oE "[0-9]+ ($1)" | awk '{n += $1} END {print n + 0}'; }
 echo "Left out: tests marked unproven, which make test-unproven runs."
-if [ ${#failed[@]} -gt 0 ]; then printf 'failed: %s\n' "${failed[*]}"; fi
-printf '%d passed, %d failed, %d skipped\n' "$passed" "$wrong" "$skipped"
-[ ${#failed[@]} -eq 0 ]
+for name in "${order[@]}"; do if [ -e "$logs/$name.failed" ]; then printf 'failed: %s\n' "$name"; fi; done
+printf '%d passed, %d failed, %d skipped, %d s\n' "$(count passed)" "$(count 'failed|error|errors')" "$(count skipped)" "$SECONDS"
+! compgen -G "$logs/*.failed" >/dev/null

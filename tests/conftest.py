@@ -2,10 +2,12 @@
 
 import os
 import tempfile
-from collections.abc import Iterator
+import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from confluent_kafka.admin import AdminClient
 from hypothesis import settings
 
 from recsys_dev import kafka, objects, runs
@@ -38,6 +40,27 @@ def brokers() -> Iterator[kafka.Brokers]:
         if cluster is not None:
             cluster.stop()
         runs.discard(run_dir)
+
+
+@pytest.fixture(scope="session")
+def admin(brokers: kafka.Brokers) -> AdminClient:
+    return AdminClient({"bootstrap.servers": brokers.bootstrap_servers})
+
+
+@pytest.fixture
+def topic_names(admin: AdminClient) -> Iterator[Callable[[str], str]]:
+    """Names that no other test has, from a readable stem; such topics are deleted when the test ends."""
+    run = uuid.uuid4().hex[:8]
+    given: list[str] = []
+
+    def name(stem: str) -> str:
+        given.append(f"{stem}-{run}")
+        return given[-1]
+
+    yield name
+    made = [topic for topic in given if topic in admin.list_topics(timeout=10).topics]
+    for deleted in (admin.delete_topics(made) if made else {}).values():
+        deleted.result(timeout=30)
 
 
 @pytest.fixture(scope="session")

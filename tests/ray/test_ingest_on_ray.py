@@ -6,7 +6,7 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,27 +19,11 @@ from confluent_kafka.cimpl import NewTopic
 from ray_apps.ingest.verify import verify
 from ray_apps.stores.objects import open_store
 from ray_apps.stores.snapshots import latest_manifest
-from recsys_dev import ray, runs
 from recsys_dev.kafka import Brokers
 from recsys_dev.processes import wait_until
 from recsys_schemas.train_job import IngestJob, ModelIdentity, TopicToRead
 
-RUNS = Path(__file__).resolve().parents[2] / "build" / "run" / "tests"
 LIMIT_S = 180.0
-
-
-@pytest.fixture(scope="module")
-def rest(ray_turn: None) -> Iterator[httpx.Client]:  # noqa: ARG001
-    run_dir = runs.claim(RUNS / f"ray-ingest-{os.getpid()}")
-    head = None
-    try:
-        head = ray.start(run_dir, progress=print)
-        with head.client(timeout_s=60.0) as client:
-            yield client
-    finally:
-        if head is not None:
-            head.stop()
-        runs.discard(run_dir)
 
 
 @pytest.fixture
@@ -116,10 +100,11 @@ def test_a_killed_actor_and_a_killed_driver_lose_and_repeat_nothing(rest: httpx.
     assert (found.rows, found.dead_letters, found.uncovered) == (1350, 150, 0)
 
 
-def lane_pids(rest: httpx.Client, name: str) -> list[int]:
-    """Pids of the lanes' processes that the job's log names, oldest first."""
-    log = rest.get(f"/api/jobs/{name}/logs").raise_for_status().json()["logs"]
-    return list(dict.fromkeys(int(pid) for pid in re.findall(r"Reading pid=(\d+)\)[^\n]*partitions assigned", log)))
+def lane_pids(rest: httpx.Client) -> set[int]:
+    """Pids of the lanes that are up."""
+    answered = rest.get("/api/v0/actors", params={"detail": "true", "limit": 1000}).raise_for_status()
+    actors = answered.json()["data"]["result"]["result"]
+    return {actor["pid"] for actor in actors if actor["class_name"] == "Reading" and actor["state"] == "ALIVE"}
 
 
 def test_a_killed_lane_loses_and_repeats_nothing(rest: httpx.Client, job: IngestJob) -> None:
@@ -127,11 +112,12 @@ def test_a_killed_lane_loses_and_repeats_nothing(rest: httpx.Client, job: Ingest
     name = submit(rest, job, "ingest-lanes")
     write(job, 500)
     wait_covered(job, 500)
-    wait_until(lambda: len(lane_pids(rest, name)) == 2, what="two lanes", deadline_s=LIMIT_S)
-    os.kill(lane_pids(rest, name)[0], signal.SIGKILL)
+    wait_until(lambda: len(lane_pids(rest)) == 2, what="two lanes", deadline_s=LIMIT_S)
+    lanes = lane_pids(rest)
+    os.kill(min(lanes), signal.SIGKILL)
     write(job, 500)
     wait_covered(job, 1000)
-    assert len(lane_pids(rest, name)) == 4
+    wait_until(lambda: len(lane_pids(rest)) == 2 and not lane_pids(rest) & lanes, what="two other lanes", deadline_s=LIMIT_S)
     rest.post(f"/api/jobs/{name}/stop").raise_for_status()
     wait_until(lambda: told(rest, name)["status"] in ("STOPPED", "SUCCEEDED"), what="the job's end", deadline_s=LIMIT_S)
     found = verify(open_store(job.storage_uri), job)
