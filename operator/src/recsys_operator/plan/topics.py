@@ -87,7 +87,7 @@ def act(word: Topics, observed: Observed) -> Part:
     """What to do about it, and what to say of it."""
     seen = observed.topics
     if isinstance(seen, Unavailable):
-        return Part(facts=_facts(None, "KafkaUnreachable", seen.message))
+        return Part(facts=_facts(False, "KafkaRefused", seen.message) if seen.refused else _facts(None, "KafkaUnreachable", seen.message))
     actions: list[Action] = []
     for topic in wanted(observed):
         state = seen.topics.get(topic.name)

@@ -13,6 +13,7 @@ from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaError, 
 from confluent_kafka.admin import AdminClient
 
 from ray_apps.stores import snapshots
+from ray_apps.stores.secrets import connection_settings
 from recsys_schemas.events import DeadLetter
 from recsys_schemas.train_job import IngestJob
 
@@ -58,7 +59,7 @@ class DeadLetters:
         # Taken here: a call on the consumer waits for the lock that the reading thread holds nearly all the time.
         self._membership = consumer.consumer_group_metadata()
         self._written: dict[snapshots.TopicPartition, int] | None = None
-        servers: dict[str, Any] = {"bootstrap.servers": ",".join(job.bootstrap_servers)}
+        servers: dict[str, Any] = {**connection_settings(job.bootstrap_servers, job.kafka_security)}
         self._admin = AdminClient(servers)
         self._producer = Producer(
             {

@@ -11,6 +11,7 @@ from ray_apps.ingest.dead_letters import group_id
 from ray_apps.ingest.judging import Record
 from ray_apps.ingest.tables import RefusedError
 from ray_apps.stores import snapshots
+from ray_apps.stores.secrets import connection_settings
 from recsys_schemas.train_job import IngestJob
 
 _CALL_S = 10.0
@@ -29,10 +30,14 @@ _LOOK_FOR_MISSING_EVERY_S = 3.0
 
 
 def open_consumer(job: IngestJob, on_error: Callable[[KafkaError], None]) -> Consumer:
-    """Make a consumer that reads committed records only and commits nothing by itself."""
+    """Make a consumer that reads committed records only and commits nothing by itself.
+
+    Raises:
+        SecretsError: a Secret of its connection is not mounted here.
+    """
     return Consumer(
         {
-            "bootstrap.servers": ",".join(job.bootstrap_servers),
+            **connection_settings(job.bootstrap_servers, job.kafka_security),
             "group.id": group_id(job),
             "enable.auto.commit": False,
             "enable.auto.offset.store": False,

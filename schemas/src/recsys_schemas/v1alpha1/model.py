@@ -7,6 +7,7 @@ from pydantic import Field
 
 from recsys_schemas.v1alpha1.conditions import Condition
 from recsys_schemas.v1alpha1.resource import Resource, cel, list_map
+from recsys_schemas.v1alpha1.security import Security
 
 # Printable ASCII is spelt out: what \s means differs between the API server (Go: ASCII) and pydantic (Rust: Unicode).
 URL = r"^https?://[!-.0-~]+(/[!-~]*)?$"
@@ -110,6 +111,8 @@ class Kafka(Resource):
 
     bootstrap_servers: Annotated[list[Annotated[str, Field(max_length=260, pattern=HOST_AND_PORT)]], Field(min_length=1, max_length=16)]
     """Brokers as host:port."""
+    security: Security = Field(default_factory=Security)
+    """How they are reached. Default: in plain text, without credentials."""
     topics: Annotated[
         list[Topic],
         Field(
