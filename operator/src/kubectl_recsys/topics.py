@@ -23,7 +23,8 @@ async def verify_topics(kube: Kube, namespace: str, name: str) -> int:
 
 def _row(topic: Topic, seen: TopicState | None) -> tuple[object, ...]:
     if seen is None:
-        return (topic.name, topic.role, None, None, None, None, "missing: the operator makes it; see `kubectl recsys status`")
+        who = "the operator makes it; see `kubectl recsys status`" if topic.management_policy == "Manage" else "its owner must make it"
+        return (topic.name, topic.role, None, None, None, None, f"missing: {who}")
     replicas = min((partition.replicas for partition in seen.partitions), default=0)
     in_sync = min((partition.in_sync for partition in seen.partitions), default=0)
     least = seen.config.get("min.insync.replicas")

@@ -18,6 +18,8 @@ from recsys_schemas.artifact import Artifact
 Protocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
 Mechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
 FIELD = "spec.kafka.security"
+GRANT = "grant what `kubectl recsys topics acls` lists for this model"
+"""The mend of what the brokers' authorizer denies."""
 PathPart = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[A-Za-z0-9._-]*[A-Za-z0-9_-][A-Za-z0-9._-]*$")]
 """A name that may stand in a path: neither `.` nor `..`, and without a slash."""
 
@@ -55,6 +57,11 @@ class KafkaSecurity(Artifact):
         """The references that are set, by what they hold: a field of `Secrets`."""
         found = {name: getattr(self, name) for name in SETTINGS}
         return {name: ref for name, ref in found.items() if ref is not None}
+
+
+def names_prefix(namespace: str, name: str) -> str:
+    """Groups and transactional ids of one model begin so, and those of no other: neither part has a dot."""
+    return f"recsys.{namespace}.{name}."
 
 
 SETTINGS: Mapping[str, str] = {

@@ -32,7 +32,7 @@ from recsys_operator.world.connection import Connection
 from recsys_operator.world.errors import RefusedError, UnavailableError
 from recsys_operator.world.probe import probe_all
 from recsys_schemas.kafka_access import FIELD as SECURITY
-from recsys_schemas.kafka_access import FIELDS, SETTINGS, diagnose
+from recsys_schemas.kafka_access import FIELDS, GRANT, SETTINGS, diagnose
 
 CALL_S = 5.0
 CHANGE_S = 20.0
@@ -42,6 +42,7 @@ _CLIENTS = 32
 _FORGOTTEN_S = 300.0
 _IDLE_S = 60.0
 """A client that nobody has asked for so long is closed: that of a password since changed, or of a model that is gone."""
+_HIDDEN_S = 5.0
 _FIELD = "spec.kafka.bootstrapServers"
 
 T = TypeVar("T")
@@ -75,6 +76,8 @@ class _Brokers:
     told: dict[str, str] = field(default_factory=dict[str, str])
     """Errors of the connections since the last answer: name → words. Calls that fail say only that no broker could be used."""
     used_at: float = 0.0
+    hidden: dict[str, float] = field(default_factory=dict[str, float])
+    """Topics that the brokers say exist when one is to be made, and do not show: since when."""
 
 
 _Clients = OrderedDict[tuple[tuple[str, ...], str], _Brokers]
@@ -110,11 +113,19 @@ class Kafka:
         return found
 
     async def create(self, at: Connection, name: str, partitions: int, replicas: int, config: Mapping[str, str]) -> None:
-        """Make a topic; one that exists is left alone."""
+        """Make a topic; one that exists is left alone.
+
+        Raises:
+            RefusedError: the brokers say no, or it has existed for a while and is not shown to us.
+        """
         new = NewTopic(name, num_partitions=partitions, replication_factor=replicas, config=dict(config))
-        admin = self._brokers(at).admin
+        brokers = self._brokers(at)
         done = KafkaError.TOPIC_ALREADY_EXISTS
-        await _change(f"topic {name}", lambda: admin.create_topics([new], request_timeout=CHANGE_S)[name], done=done)
+        made = await _change(f"topic {name}", lambda: brokers.admin.create_topics([new], request_timeout=CHANGE_S)[name], done=done)
+        # A new topic misses from metadata for a moment; one that we may not describe misses from them for ever.
+        now = time.monotonic()
+        if not made and now - brokers.hidden.setdefault(name, now) > _HIDDEN_S:
+            raise RefusedError(f"Kafka: topic {name}: it exists, and the brokers do not show it to us (no right to describe it); {GRANT}")
 
     async def grow(self, at: Connection, name: str, partitions: int) -> None:
         """Raise the number of partitions; one that has as many or more is left alone."""
@@ -194,10 +205,7 @@ def _judge(at: Connection, brokers: _Brokers, error: KafkaException | TimeoutErr
         if diagnosed is not None:
             raise RefusedError(diagnosed) from error
     if isinstance(error, KafkaException) and error.args[0].code() in _DENIED:
-        raise RefusedError(f"Kafka: {_words(error)}; {_GRANT}") from error
-
-
-_GRANT = "grant what `kubectl recsys topics acls` lists for this model"
+        raise RefusedError(f"Kafka: {_words(error)}; {GRANT}") from error
 
 
 def _read(brokers: _Brokers, names: set[str], with_ends: set[str]) -> TopicsState:
@@ -206,6 +214,8 @@ def _read(brokers: _Brokers, names: set[str], with_ends: set[str]) -> TopicsStat
     brokers.admin.poll(0)
     brokers.told.clear()
     here = sorted(names & metadata.topics.keys())
+    for name in here:
+        brokers.hidden.pop(name, None)
     configs = _configs(brokers, here)
     ends = _ends(brokers, metadata, [name for name in here if name in with_ends])
     topics: dict[str, TopicState] = {}
@@ -267,8 +277,8 @@ def _ends(brokers: _Brokers, metadata: ClusterMetadata, names: list[str]) -> dic
     return {key: end for key, end in list(brokers.ends.items()) if key[0] in names}
 
 
-async def _change(what: str, send: Callable[[], Future[Any]], *, done: int | None = None) -> None:
-    """Perform a change.
+async def _change(what: str, send: Callable[[], Future[Any]], *, done: int | None = None) -> bool:
+    """Perform a change; False when the brokers say with the code `done` that there is nothing to do.
 
     Raises:
         UnavailableError: no answer in time, or an answer that may differ next time.
@@ -279,13 +289,14 @@ async def _change(what: str, send: Callable[[], Future[Any]], *, done: int | Non
     except KafkaException as error:
         code = error.args[0].code()
         if code == done:
-            return
+            return False
         if code in _TRY_AGAIN:
             raise UnavailableError(f"Kafka: {what}: {_words(error)}") from error
-        mend = f"; {_GRANT}" if code in _DENIED else ""
+        mend = f"; {GRANT}" if code in _DENIED else ""
         raise RefusedError(f"Kafka: {what}: {_words(error)}{mend}") from error
     except TimeoutError as error:
         raise UnavailableError(f"Kafka: {what}: no answer within {CHANGE_S:g} s") from error
+    return True
 
 
 def _words(error: KafkaException | TimeoutError) -> str:

@@ -29,6 +29,7 @@ from ray_apps.ingest.tables import FencedError, RefusedError
 from ray_apps.ingest.work import Alone, Log
 from ray_apps.stores.objects import StorageError, open_store
 from ray_apps.stores.secrets import SecretsError, read_secrets
+from recsys_schemas.kafka_access import GRANT
 from recsys_schemas.train_job import IngestJob
 
 EXIT_REFUSED, EXIT_FENCED = 2, 3
@@ -83,7 +84,8 @@ def consume(  # noqa: PLR0913 (what every session gets)
         except Exception as error:  # noqa: BLE001 (a session may fail in any way: the next one begins from the tables)
             wait_s = _FIRST_WAIT_S if progress.commits > commits else min(wait_s * 2, _LONGEST_WAIT_S)
             name = error.args[0].name() if isinstance(error, KafkaException) else type(error).__name__
-            progress.failed(f"{name}: {error}")
+            mend = f"; {GRANT}" if "AUTHORIZATION_FAILED" in f"{name}: {error}" else ""
+            progress.failed(f"{name}: {error}{mend}")
             log("session failed", error=str(error), kind=name, where=_where(error), mend=f"the next one begins in {wait_s:g} s")
             _wait(wait_s, progress, stopping)
 

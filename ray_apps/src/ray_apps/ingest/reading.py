@@ -133,7 +133,7 @@ class Reader:
         return behind
 
     def _partitions(self) -> tuple[list[snapshots.TopicPartition], list[str]]:
-        counts = {topic: len(self._consumer.list_topics(topic, timeout=_CALL_S).topics[topic].partitions) for topic in self._topics}
+        counts = {topic: self._count(topic) for topic in self._topics}
         found = [
             (topic, partition)
             for number, (topic, count) in enumerate(counts.items())
@@ -141,6 +141,13 @@ class Reader:
             if self._share.has(number, partition)
         ]
         return found, [topic for topic, count in counts.items() if not count]
+
+    def _count(self, topic: str) -> int:
+        """How many partitions a topic has; 0 when there is no such topic."""
+        described = self._consumer.list_topics(topic, timeout=_CALL_S).topics[topic]
+        if described.error is not None and described.error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+            raise KafkaException(described.error)  # it is not missing: it is hidden from us
+        return len(described.partitions)
 
     def _start(self, partition: snapshots.TopicPartition, position: int | None) -> int:
         low, high = self._watermarks(partition)

@@ -94,6 +94,9 @@ class Topic(Resource):
     """Replicas that must have a record before it is acknowledged."""
     retention_hours: Annotated[int, Field(ge=1, le=87600)] = 720
     """How long records are kept. Snapshots are kept longer, so a short retention only limits how far ingest may fall behind."""
+    management_policy: Literal["Manage", "Observe"] = "Manage"
+    """Manage: made when missing, grown and configured. Observe: it is someone else's (a Strimzi KafkaTopic, for instance): verified,
+    never made or changed."""
 
 
 def default_topics() -> list[Topic]:
@@ -128,8 +131,8 @@ class Kafka(Resource):
             ),
         ),
     ] = Field(default_factory=default_topics)
-    """The topics; created when missing, verified always, never shrunk, never deleted. Default: watch, rate, reco_requests, reco_responses,
-    each with 3 partitions, 3 replicas, 2 of them in sync."""
+    """The topics; created when missing (unless only observed), verified always, never shrunk, never deleted. Default: watch, rate,
+    reco_requests, reco_responses, each with 3 partitions, 3 replicas, 2 of them in sync."""
 
 
 class Roll(Resource):
