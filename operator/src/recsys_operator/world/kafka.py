@@ -16,7 +16,6 @@ from typing import Any, TypeVar, cast
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import (
-    AdminClient,
     AlterConfigOpType,
     ClusterMetadata,
     ConfigEntry,
@@ -30,12 +29,10 @@ from confluent_kafka.cimpl import NewPartitions, NewTopic
 from recsys_operator.state.observed import PartitionState, TopicsState, TopicState
 from recsys_operator.world.connection import Connection
 from recsys_operator.world.errors import RefusedError, UnavailableError
+from recsys_operator.world.kafka_client import CALL_S, CHANGE_S, DENIED, Brokers, open_client, raise_refusal, silence, words_of
 from recsys_operator.world.probe import probe_all
-from recsys_schemas.kafka_access import FIELD as SECURITY
-from recsys_schemas.kafka_access import FIELDS, GRANT, SETTINGS, diagnose
+from recsys_schemas.kafka_access import GRANT
 
-CALL_S = 5.0
-CHANGE_S = 20.0
 CONFIG_AGE_S = 5.0
 KEYS = ("min.insync.replicas", "retention.ms", "cleanup.policy")
 _CLIENTS = 32
@@ -43,7 +40,6 @@ _FORGOTTEN_S = 300.0
 _IDLE_S = 60.0
 """A client that nobody has asked for so long is closed: that of a password since changed, or of a model that is gone."""
 _HIDDEN_S = 5.0
-_FIELD = "spec.kafka.bootstrapServers"
 
 T = TypeVar("T")
 
@@ -61,26 +57,7 @@ _TRY_AGAIN = frozenset(
     }
 )
 
-_DENIED = frozenset({KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED})
-
-
-@dataclass(slots=True)
-class _Brokers:
-    """One cluster: its client, and what need not be asked each second."""
-
-    admin: AdminClient
-    known: bool = False
-    """Whether it has answered before, so that the client knows more addresses than it was given."""
-    configs: dict[str, tuple[float, Mapping[str, str]]] = field(default_factory=dict[str, tuple[float, Mapping[str, str]]])
-    ends: dict[tuple[str, int], int] = field(default_factory=dict[tuple[str, int], int])
-    told: dict[str, str] = field(default_factory=dict[str, str])
-    """Errors of the connections since the last answer: name → words. Calls that fail say only that no broker could be used."""
-    used_at: float = 0.0
-    hidden: dict[str, float] = field(default_factory=dict[str, float])
-    """Topics that the brokers say exist when one is to be made, and do not show: since when."""
-
-
-_Clients = OrderedDict[tuple[tuple[str, ...], str], _Brokers]
+_Clients = OrderedDict[tuple[tuple[str, ...], str], Brokers]
 
 
 @dataclass(slots=True)
@@ -103,12 +80,12 @@ class Kafka:
             await asyncio.to_thread(idle.clear)  # closing a client waits for its threads
         # A new client knows only these addresses, and would try them in vain for the whole time-out, each in a thread.
         if not brokers.known and not any(said.open for said in await probe_all(bootstrap)):
-            raise await _silent(at, "none is reachable")
+            raise await silence(at, "none is reachable")
         try:
             found = await asyncio.to_thread(_read, brokers, wanted, with_ends)
         except (KafkaException, TimeoutError) as error:
-            _judge(at, brokers, error)
-            raise await _silent(at, f"within {CALL_S:g} s: {_words(error)}") from error
+            raise_refusal(at, brokers, error)
+            raise await silence(at, f"within {CALL_S:g} s: {words_of(error)}") from error
         brokers.known = True
         return found
 
@@ -150,65 +127,24 @@ class Kafka:
         await _change(f"topic {name}", send)
         brokers.configs.pop(name, None)
 
-    def _brokers(self, at: Connection) -> _Brokers:
+    def _brokers(self, at: Connection) -> Brokers:
         key = at.identity
         if key not in self.clients:
-            self.clients[key] = _open(at)
+            self.clients[key] = open_client(at)
             if len(self.clients) > _CLIENTS:
                 self.clients.popitem(last=False)
         self.clients.move_to_end(key)
         self.clients[key].used_at = time.monotonic()
         return self.clients[key]
 
-    def _idle(self) -> list[_Brokers]:
+    def _idle(self) -> list[Brokers]:
         """Take out those that nobody has asked for a while."""
         now = time.monotonic()
         idle = [key for key, brokers in self.clients.items() if now - brokers.used_at > _IDLE_S]
         return [self.clients.pop(key) for key in idle]
 
 
-def _open(at: Connection) -> _Brokers:
-    told: dict[str, str] = {}
-
-    def tell(error: KafkaError) -> None:
-        told[error.name()] = error.str()
-
-    settings: dict[str, Any] = {
-        **at.settings(),
-        "client.id": "recsys-operator",
-        "socket.timeout.ms": int(CHANGE_S * 1000),
-        "socket.connection.setup.timeout.ms": int(CALL_S * 1000),
-        "reconnect.backoff.max.ms": 2000,
-        # Its own log lines are not JSON; what matters comes as errors, and is told in a condition.
-        "log_level": 0,
-        "error_cb": tell,
-    }
-    try:
-        return _Brokers(admin=AdminClient(settings), told=told)
-    except KafkaException as error:
-        words = _words(error)
-        field_ = next((FIELDS[name] for name, setting in SETTINGS.items() if setting in words), SECURITY)
-        raise RefusedError(f"{field_}: the client cannot use it ({words}); correct what the Secret holds") from error
-
-
-def _judge(at: Connection, brokers: _Brokers, error: KafkaException | TimeoutError) -> None:
-    """Tell a refusal from silence: calls that fail say neither why nor by whom.
-
-    Raises:
-        RefusedError: the brokers do not let us in, or we do not trust them, or they deny this call.
-    """
-    brokers.admin.poll(0)  # hands over what the connections met
-    seen = dict(brokers.told)
-    brokers.told.clear()
-    for name, words in sorted(seen.items()):
-        diagnosed = diagnose(name, words, at.security)
-        if diagnosed is not None:
-            raise RefusedError(diagnosed) from error
-    if isinstance(error, KafkaException) and error.args[0].code() in _DENIED:
-        raise RefusedError(f"Kafka: {_words(error)}; {GRANT}") from error
-
-
-def _read(brokers: _Brokers, names: set[str], with_ends: set[str]) -> TopicsState:
+def _read(brokers: Brokers, names: set[str], with_ends: set[str]) -> TopicsState:
     # All topics in one answer: asking for one by name could make it, and describe_topics waits for a dead broker.
     metadata = brokers.admin.list_topics(timeout=CALL_S)
     brokers.admin.poll(0)
@@ -234,7 +170,7 @@ def _read(brokers: _Brokers, names: set[str], with_ends: set[str]) -> TopicsStat
     return TopicsState(cluster_id=metadata.cluster_id or "", live_brokers=len(metadata.brokers), topics=topics)
 
 
-def _configs(brokers: _Brokers, names: list[str]) -> dict[str, Mapping[str, str]]:
+def _configs(brokers: Brokers, names: list[str]) -> dict[str, Mapping[str, str]]:
     now = time.monotonic()
     stale = [name for name in names if name not in brokers.configs or now - brokers.configs[name][0] > CONFIG_AGE_S]
     asked = {name: ConfigResource(ResourceType.TOPIC, name) for name in stale}
@@ -257,7 +193,7 @@ def _configs(brokers: _Brokers, names: list[str]) -> dict[str, Mapping[str, str]
     return found
 
 
-def _ends(brokers: _Brokers, metadata: ClusterMetadata, names: list[str]) -> dict[tuple[str, int], int]:
+def _ends(brokers: Brokers, metadata: ClusterMetadata, names: list[str]) -> dict[tuple[str, int], int]:
     """End offsets; of a partition that cannot say now, the last one known."""
     latest = cast("OffsetSpec", OffsetSpec.latest())
     asked = {
@@ -291,24 +227,9 @@ async def _change(what: str, send: Callable[[], Future[Any]], *, done: int | Non
         if code == done:
             return False
         if code in _TRY_AGAIN:
-            raise UnavailableError(f"Kafka: {what}: {_words(error)}") from error
-        mend = f"; {GRANT}" if code in _DENIED else ""
-        raise RefusedError(f"Kafka: {what}: {_words(error)}{mend}") from error
+            raise UnavailableError(f"Kafka: {what}: {words_of(error)}") from error
+        mend = f"; {GRANT}" if code in DENIED else ""
+        raise RefusedError(f"Kafka: {what}: {words_of(error)}{mend}") from error
     except TimeoutError as error:
         raise UnavailableError(f"Kafka: {what}: no answer within {CHANGE_S:g} s") from error
     return True
-
-
-def _words(error: KafkaException | TimeoutError) -> str:
-    if isinstance(error, TimeoutError):
-        return "no answer in time"
-    inner = error.args[0]
-    return inner.str() if isinstance(inner, KafkaError) else str(inner)
-
-
-async def _silent(at: Connection, why: str) -> UnavailableError:
-    seen = await probe_all(at.bootstrap_servers)
-    words = f"{_FIELD}: no broker answers at {', '.join(at.bootstrap_servers)} ({why}; {'; '.join(each.words for each in seen)})"
-    protocol = at.security.protocol if at.security else "PLAINTEXT"
-    asked = f", or set {SECURITY}.protocol (now {protocol}) to that of the listener" if any(each.open for each in seen) else ""
-    return UnavailableError(f"{words}; start the brokers or correct the addresses{asked}")

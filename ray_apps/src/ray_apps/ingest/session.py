@@ -9,16 +9,13 @@ import threading
 import time
 from dataclasses import dataclass, field
 
-from confluent_kafka import Consumer, KafkaError, KafkaException
-
+from ray_apps.ingest.access import Access
 from ray_apps.ingest.batches import Batch, Filling, Roll
 from ray_apps.ingest.judging import Judging
 from ray_apps.ingest.metrics import Metrics
 from ray_apps.ingest.publishing import Committed, event_types
 from ray_apps.ingest.reading import Reader, open_consumer
 from ray_apps.ingest.work import Log, Target, Work
-from ray_apps.stores.secrets import Rotation, SecretsError
-from recsys_schemas.kafka_access import diagnose
 from recsys_schemas.train_job import IngestJob
 
 _READ_AT_MOST = 10_000
@@ -65,10 +62,6 @@ class Progress:
         self.trouble, self.troubled_since = "", None
 
 
-class KafkaRefusedError(Exception):
-    """The brokers do not let us in, or we do not trust them; the message names the field, what was seen and the mend."""
-
-
 class Session:
     """Reads on the caller's thread and publishes on another one."""
 
@@ -89,8 +82,7 @@ class Session:
         self._stopping = stopping
         self._handed: queue.Queue[Batch | None] = queue.Queue(maxsize=1)
         self._failure: Exception | None = None
-        self._rotation = Rotation(job.kafka_security)
-        self._refusal = ""
+        self._access = Access(job, log)
 
     def run(self) -> None:
         """Read and publish until asked to stop, or until other credentials are there; what was read by then is committed.
@@ -101,9 +93,9 @@ class Session:
             KafkaRefusedError: the brokers do not let us in.
             Exception: anything else that a new session may overcome.
         """
-        consumer = open_consumer(self._job, self._on_client_error)
+        consumer = open_consumer(self._job, self._access.on_error)
         try:
-            cluster_id = self._meet(consumer)
+            cluster_id = self._access.meet(consumer)
             target, reader = self._work.begin(consumer, cluster_id, self._going_on)
             writer = threading.Thread(target=self._write, args=(target,), name="ingest-writer", daemon=True)
             writer.start()
@@ -116,23 +108,13 @@ class Session:
         finally:
             consumer.close()
 
-    def _meet(self, consumer: Consumer) -> str:
-        """Ask the brokers who they are: calls that fail do not say why, the client's errors do."""
-        try:
-            return consumer.list_topics(self._job.topics[0].topic, timeout=10.0).cluster_id
-        except KafkaException as error:
-            consumer.poll(0)  # hands over the errors
-            if self._refusal:
-                raise KafkaRefusedError(self._refusal) from error
-            raise
-
     def _roll(self) -> Roll:
         return Roll(max_records=self._job.roll_max_records, max_seconds=self._job.roll_max_seconds)
 
     def _read(self, reader: Reader, filling: Filling) -> None:
         judging = Judging(self._types)
         began = time.monotonic()
-        while not (self._stopping.is_set() or self._rotated()):
+        while not (self._stopping.is_set() or self._access.rotated()):
             self._progress.beat = time.monotonic()
             if self._progress.trouble and self._progress.beat - began > _WELL_AFTER_S:
                 self._progress.works()
@@ -190,23 +172,3 @@ class Session:
     def _going_on(self) -> bool:
         self._progress.beat = time.monotonic()
         return not self._stopping.is_set()
-
-    def _rotated(self) -> bool:
-        """Whether other credentials are there: the next session connects with them, which every client can do."""
-        try:
-            rotated = self._rotation.changed()
-        except SecretsError as error:
-            self._log("secrets cannot be read", error=str(error), mend="reading goes on with the ones that were read before")
-            return False
-        if rotated:
-            self._log("credentials changed", mend="a new session connects with them")
-        return rotated
-
-    def _on_client_error(self, error: KafkaError) -> None:
-        diagnosed = diagnose(error.name(), error.str(), self._job.kafka_security)
-        if diagnosed is not None:
-            if diagnosed != self._refusal:  # connections are tried again several times a second
-                self._log("kafka client refused", error=diagnosed, code=error.name())
-            self._refusal = diagnosed
-            return
-        self._log("kafka client", error=error.str(), code=error.name(), mend="waiting: the client connects again by itself")

@@ -27,8 +27,9 @@ class AuthorityKey(Resource):
     """Key within its data."""
 
 
-_SASL = "self.protocol.startsWith('SASL_')"
-_TLS = "self.protocol.endsWith('SSL')"
+# The API server tries the rules on the default `{}` before it fills in the defaults within it.
+_SASL = "(has(self.protocol) && self.protocol.startsWith('SASL_'))"
+_TLS = "(has(self.protocol) && self.protocol.endsWith('SSL'))"
 
 
 class Security(Resource):
@@ -62,7 +63,7 @@ class Security(Resource):
                 ),
             ),
             (
-                "!(self.protocol == 'SASL_PLAINTEXT' && has(self.mechanism) && self.mechanism == 'PLAIN')",
+                "!(has(self.protocol) && self.protocol == 'SASL_PLAINTEXT' && has(self.mechanism) && self.mechanism == 'PLAIN')",
                 (
                     "security: mechanism PLAIN over protocol SASL_PLAINTEXT would send the password in clear text:"
                     " set protocol SASL_SSL, or a SCRAM mechanism"
