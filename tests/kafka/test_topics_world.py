@@ -11,6 +11,7 @@ from confluent_kafka import Producer
 
 from recsys_dev.kafka import Brokers
 from recsys_operator.state.observed import TopicsState
+from recsys_operator.world.connection import Connection
 from recsys_operator.world.errors import RefusedError, UnavailableError
 from recsys_operator.world.kafka import Kafka
 
@@ -24,9 +25,10 @@ class Seen:
     def __init__(self, brokers: Brokers) -> None:
         self.kafka = Kafka()
         self.addresses = brokers.bootstrap_servers.split(",")
+        self.at = Connection(bootstrap_servers=tuple(self.addresses))
 
-    def run(self, call: Callable[[Kafka, list[str]], Coroutine[Any, Any, T]]) -> T:
-        return asyncio.run(call(self.kafka, self.addresses))
+    def run(self, call: Callable[[Kafka, Connection], Coroutine[Any, Any, T]]) -> T:
+        return asyncio.run(call(self.kafka, self.at))
 
     def read(self, *names: str) -> TopicsState:
         return self.run(lambda kafka, at: kafka.read(at, names, ends_of=names))
@@ -108,7 +110,7 @@ def test_more_replicas_than_brokers_may_become_possible_later(seen: Seen, topic_
 
 def test_addresses_where_nobody_listens_are_told_apart(seen: Seen) -> None:
     with pytest.raises(UnavailableError) as silent:
-        asyncio.run(Kafka().read(["127.0.0.1:1", "127.0.0.1:2"], ["watch"], ends_of=[]))
+        asyncio.run(Kafka().read(Connection(bootstrap_servers=("127.0.0.1:1", "127.0.0.1:2")), ["watch"], ends_of=[]))
     words = str(silent.value)
     assert words.startswith("spec.kafka.bootstrapServers: no broker answers at 127.0.0.1:1, 127.0.0.1:2 (")
     assert "127.0.0.1:1: Connection refused; 127.0.0.1:2: Connection refused" in words

@@ -105,6 +105,19 @@ def test_topics_on_brokers_that_do_not_answer_cannot_be_known(here: Place) -> No
     assert len(done.stderr.splitlines()) == 1
 
 
+def test_rights_on_the_brokers_are_listed_as_a_table_and_as_commands(here: Place) -> None:
+    here.model()
+    done = recsys(here, "topics", "acls", "movies")
+    assert done.returncode == 0, done.stderr
+    assert "PART" in done.stdout.splitlines()[0]
+    done = recsys(here, "topics", "acls", "movies", "--output", "commands", "--ingest-principal", "User:reader")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert all(line.startswith("kafka-acls.sh --bootstrap-server 127.0.0.1:1 ") for line in lines)
+    assert any("--allow-principal User:reader --topic watch --operation Read" in line for line in lines)
+    assert any("--allow-principal User:recsys --topic watch --operation Write" in line for line in lines)
+
+
 def test_a_user_without_the_right_is_told_so_in_the_servers_words(here: Place) -> None:
     rollout(here, "movies-000002", phase="Progressing")
     here.kubectl("create", "serviceaccount", "reader")

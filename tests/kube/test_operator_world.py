@@ -27,6 +27,7 @@ from recsys_operator.state.actions import (
 )
 from recsys_operator.state.observed import Observed, Unavailable
 from recsys_operator.world.apply import apply
+from recsys_operator.world.connection import read_connection
 from recsys_operator.world.errors import RefusedError, UnavailableError
 from recsys_operator.world.kube import ConflictError
 from recsys_operator.world.objects import MODELS, Unreadable, dump, place, status_body
@@ -325,3 +326,41 @@ def test_a_model_whose_spec_fits_no_schema_known_here_says_which_field(here: Pla
 
 _ALGORITHM = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/model/properties/algorithm/enum"
 _OPEN = json.dumps([{"op": "remove", "path": _ALGORITHM}])
+
+
+SECURITY = {
+    "bootstrapServers": ["127.0.0.1:1"],
+    "security": {
+        "protocol": "SASL_SSL",
+        "mechanism": "SCRAM-SHA-512",
+        "credentialsSecretRef": {"name": "kafka"},
+        "caSecretRef": {"name": "kafka-ca"},
+    },
+}
+AUTHORITY = "-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----\n"
+
+
+def test_the_brokers_secrets_are_read_anew_and_what_is_wrong_with_them_is_told_without_them(here: Place) -> None:
+    model = here.model(kafka=SECURITY)
+
+    def told() -> str:
+        with pytest.raises(RefusedError) as error:
+            here.world(lambda world: read_connection(world.kube, model))
+        assert "hunter" not in str(error.value)
+        return str(error.value)
+
+    here.secret("kafka", username="ann", pass_word="hunter2")
+    assert told().startswith(f"spec.kafka.security.credentialsSecretRef: Secret {here.namespace}/kafka: key 'password' is missing")
+    here.kubectl("delete", "secret", "kafka")
+    here.secret("kafka", username="ann", password="hunter2")
+    assert told().startswith(f"spec.kafka.security.caSecretRef: Secret {here.namespace}/kafka-ca not found")
+    topics = here.observed().topics
+    assert isinstance(topics, Unavailable)
+    assert topics.refused
+    here.secret("kafka-ca", **{"ca.crt": AUTHORITY})
+    first = here.world(lambda world: read_connection(world.kube, model))
+    assert first.settings()["sasl.password"] == "hunter2"
+    here.kubectl("patch", "secret", "kafka", "--type=merge", "-p", json.dumps({"stringData": {"password": "hunter3"}}))
+    second = here.world(lambda world: read_connection(world.kube, model))
+    assert second.settings()["sasl.password"] == "hunter3"
+    assert second.identity != first.identity

@@ -78,6 +78,57 @@ CREATED = {
         "spec.kafka.bootstrapServers", ["kafka"], "spec.kafka.bootstrapServers[0]", '"kafka"', ":[1-9][0-9]{0,4}$", breaks="[]pattern"
     ),
     "no brokers": rm("spec.kafka.bootstrapServers", [], "spec.kafka.bootstrapServers", "at least 1 items"),
+    "SASL without a mechanism": rm(
+        "spec.kafka.security",
+        {"protocol": "SASL_SSL", "credentialsSecretRef": {"name": "kafka"}},
+        "security: protocol SASL_SSL needs mechanism and credentialsSecretRef, seen only credentialsSecretRef: set both",
+        breaks="security: a SASL protocol needs",
+    ),
+    "SASL without credentials": rm(
+        "spec.kafka.security",
+        {"protocol": "SASL_PLAINTEXT", "mechanism": "SCRAM-SHA-512"},
+        "needs mechanism and credentialsSecretRef, seen only mechanism SCRAM-SHA-512: set both",
+    ),
+    "SASL with neither": rm("spec.kafka.security", {"protocol": "SASL_SSL"}, "needs mechanism and credentialsSecretRef, seen none"),
+    "credentials that nobody asks for": rm(
+        "spec.kafka.security",
+        {"protocol": "SSL", "credentialsSecretRef": {"name": "kafka"}},
+        "security: protocol SSL uses no mechanism and no credentialsSecretRef",
+        "set protocol SASL_SSL, or remove them",
+        breaks="security: mechanism and credentialsSecretRef need",
+    ),
+    "credentials and no protocol": rm(
+        "spec.kafka.security", {"credentialsSecretRef": {"name": "kafka"}}, "security: protocol PLAINTEXT uses no mechanism"
+    ),
+    "an authority without TLS": rm(
+        "spec.kafka.security",
+        {"caSecretRef": {"name": "kafka-ca"}},
+        "security: protocol PLAINTEXT has no TLS, so caSecretRef and clientCertificateSecretRef have no use",
+        "set protocol SSL or SASL_SSL, or remove them",
+        breaks="security: caSecretRef and clientCertificateSecretRef need TLS",
+    ),
+    "a password in clear text": rm(
+        "spec.kafka.security",
+        {"protocol": "SASL_PLAINTEXT", "mechanism": "PLAIN", "credentialsSecretRef": {"name": "kafka"}},
+        "mechanism PLAIN over protocol SASL_PLAINTEXT would send the password in clear text: set protocol SASL_SSL, or a SCRAM mechanism",
+        breaks="security: mechanism PLAIN over",
+    ),
+    "an unknown mechanism": rm(
+        "spec.kafka.security", {"protocol": "SASL_SSL", "mechanism": "GSSAPI"}, "spec.kafka.security.mechanism", '"GSSAPI"'
+    ),
+    "credentials of no Secret's name": rm(
+        "spec.kafka.security.credentialsSecretRef.name", "../x", "credentialsSecretRef.name", '"../x"', breaks="pattern"
+    ),
+    "an authority of no Secret's name": rm("spec.kafka.security.caSecretRef.name", "../x", "caSecretRef.name", '"../x"', breaks="pattern"),
+    "a key that is no file's name": rm(
+        "spec.kafka.security.caSecretRef", {"name": "kafka-ca", "key": ".."}, "caSecretRef.key", '".."', breaks=".keypattern"
+    ),
+    "a certificate of no Secret's name": rm(
+        "spec.kafka.security.clientCertificateSecretRef.name", "../x", "clientCertificateSecretRef.name", '"../x"', breaks="pattern"
+    ),
+    "a topic managed in no known way": rm(
+        "spec.kafka.topics", topics(managementPolicy="Delete"), "spec.kafka.topics[0].managementPolicy", '"Delete"', '"Manage", "Observe"'
+    ),
     "a topic that cannot be named so": rm(
         "spec.kafka.topics", topics(name="a b"), "spec.kafka.topics[0].name", '"a b"', "^[a-zA-Z0-9._-]+$", breaks="[].namepattern"
     ),
@@ -303,7 +354,7 @@ def broken(row: Broken) -> str:
         return f"#{row.breaks}"
     if "#" in row.breaks:
         return row.breaks
-    part = next((part for part in ("[].name", "[]") if row.breaks.startswith(part)), "")
+    part = next((part for part in ("[].name", "[]", ".key") if row.breaks.startswith(part)), "")
     return f"{row.at}{part}#{row.breaks.removeprefix(part)}"
 
 

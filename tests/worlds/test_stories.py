@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 
 from recsys_operator.plan import shares
+from recsys_operator.state.actions import CreateTopic
 from recsys_schemas.train_job import IngestJob
 from worlds.simulated import World, spec
 
@@ -281,3 +282,20 @@ def test_no_more_consumers_read_than_there_are_partitions():
         world.step()
         world.tick()
     assert reading(world) == 1
+
+
+def test_a_topic_that_is_someone_elses_is_waited_for_and_never_made(once: World):
+    topics = [
+        topic.model_copy(update={"management_policy": "Observe"}) if topic.name == "watch" else topic for topic in once.spec.kafka.topics
+    ]
+    once.spec = once.spec.model_copy(update={"kafka": once.spec.kafka.model_copy(update={"topics": topics})})
+    once.run_until(lambda world: len(world.topics) == 4)
+    for _ in range(20):
+        once.step()
+    assert "watch" not in once.topics
+    assert not once.submitted
+    told = next(c for c in once.status.conditions if c.type == "TopicsReady")
+    assert (told.status, told.reason) == ("False", "ObservedTopicMissing")
+    theirs = once.topics["rate"]
+    once.topics["watch"] = CreateTopic(name="watch", partitions=3, replicas=3, config=theirs.config)
+    once.run_until(serves("movies-000001"))

@@ -24,6 +24,7 @@ from confluent_kafka.admin import AdminClient
 from recsys_dev import kafka_jars, processes
 from recsys_dev.cache import Progress
 from recsys_dev.errors import Unmet
+from recsys_dev.kafka_security import Guard, guarded
 from recsys_dev.kafka_settings import Node, server_properties
 from recsys_dev.ports import LOOPBACK, free_ports
 from recsys_dev.processes import Child, Command
@@ -45,6 +46,16 @@ class Brokers:
     def ids(self) -> tuple[int, ...]:
         """The ids of the brokers that we run, in order; empty for an existing cluster."""
         return tuple(node.id for node in self.nodes)
+
+    @property
+    def sasl_servers(self) -> str:
+        """Where a guarded cluster takes SASL over TLS."""
+        return ",".join(f"{LOOPBACK}:{node.sasl_port}" for node in self.nodes if node.sasl_port)
+
+    @property
+    def tls_servers(self) -> str:
+        """Where a guarded cluster takes mutual TLS."""
+        return ",".join(f"{LOOPBACK}:{node.tls_port}" for node in self.nodes if node.tls_port)
 
     def alive(self) -> tuple[int, ...]:
         """Return the ids of our brokers whose process runs now."""
@@ -109,10 +120,11 @@ def existing(bootstrap: str | None = None) -> Brokers | None:
     return Brokers(bootstrap_servers=servers)
 
 
-def start(run_dir: Path, brokers: int = 3, *, progress: Progress | None = None) -> Brokers:
+def start(run_dir: Path, brokers: int = 3, *, guard: Guard | None = None, progress: Progress | None = None) -> Brokers:
     """Start brokers under `run_dir` and return when all are ready; those that run there already are left alone.
 
-    The data of an earlier run in the same folder are kept, and so are the ports.
+    The data of an earlier run in the same folder are kept, and so are the ports. With a `guard` they have doors with SASL and
+    mutual TLS too, and an authorizer (see `recsys_dev.kafka_security`).
 
     Raises:
         Unmet: when Java, Maven or the jars are missing, or a broker does not become ready.
@@ -121,7 +133,7 @@ def start(run_dir: Path, brokers: int = 3, *, progress: Progress | None = None) 
     jars, java = kafka_jars.ensure_jars(progress), kafka_jars.find_java()
     kafka_jars.ensure_archive(jars, java, progress, lambda options: _train(jars, options))
     run_dir.mkdir(parents=True, exist_ok=True)
-    cluster = attach(run_dir) or _format(run_dir, brokers, jars)
+    cluster = attach(run_dir) or _format(run_dir, brokers, jars, guard)
     idle = [broker for broker in cluster.ids if broker not in cluster.alive()]
     if idle:
         progress(f"Starting Kafka brokers {', '.join(map(str, idle))} at {cluster.bootstrap_servers}.")
@@ -157,13 +169,21 @@ def _cluster(run_dir: Path, nodes: tuple[Node, ...]) -> Brokers:
     return Brokers(bootstrap_servers=servers, run_dir=run_dir, nodes=nodes)
 
 
-def _format(run_dir: Path, count: int, jars: Path) -> Brokers:
+def _new_nodes(count: int, *, is_guarded: bool) -> tuple[Node, ...]:
+    doors = 4 if is_guarded else 2
+    ports = free_ports(doors * count)
+    names = ("client_port", "controller_port", "sasl_port", "tls_port")[:doors]
+    return tuple(Node(id=index + 1, **dict(zip(names, ports[doors * index : doors * (index + 1)], strict=True))) for index in range(count))
+
+
+def _format(run_dir: Path, count: int, jars: Path, guard: Guard | None = None) -> Brokers:
     """Give each new broker its settings and an empty storage, then write down that the cluster is there."""
-    ports = free_ports(2 * count)
-    nodes = tuple(Node(id=index + 1, client_port=ports[2 * index], controller_port=ports[2 * index + 1]) for index in range(count))
+    nodes = _new_nodes(count, is_guarded=guard is not None)
     cluster_id = base64.urlsafe_b64encode(secrets.token_bytes(16)).decode().rstrip("=")
     for node in nodes:
         settings = server_properties(node, nodes, run_dir / f"broker-{node.id}" / "data")
+        if guard is not None:
+            settings = guarded(settings, guard, sasl_port=node.sasl_port, tls_port=node.tls_port)
         file = _properties_file(run_dir, node.id)
         shutil.rmtree(file.parent, ignore_errors=True)  # an earlier start was cut short before brokers.json
         file.parent.mkdir(parents=True)

@@ -16,6 +16,10 @@ class Node:
     id: int
     client_port: int
     controller_port: int
+    sasl_port: int = 0
+    """Of SASL over TLS; 0 in a cluster that is not guarded."""
+    tls_port: int = 0
+    """Of mutual TLS; 0 likewise."""
 
 
 def server_properties(

@@ -8,6 +8,7 @@ from typing import Protocol, TypeAlias
 
 from kubernetes.config import ConfigException, list_kube_config_contexts
 
+from kubectl_recsys.acls import PARTS, print_acls
 from kubectl_recsys.steering import STEERS, steer
 from kubectl_recsys.topics import verify_topics
 from kubectl_recsys.views import explain, status, versions
@@ -34,7 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 1 when something is not as it should be, 2 when it cannot be known."""
     asked = _parser().parse_args(arguments)
     try:
-        return asyncio.run(_run(asked.command, asked.namespace or _namespace(), asked.name))
+        command = asked.made_of(asked) if "made_of" in asked else asked.command
+        return asyncio.run(_run(command, asked.namespace or _namespace(), asked.name))
     except WorldError as error:
         sys.stderr.write(f"kubectl recsys: {error}\n")
         return 2
@@ -50,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
         _add(commands, word, change.help, "ROLLOUT", _steering(word))
     topics = commands.add_parser("topics", help="a model's topics on the brokers").add_subparsers(required=True, metavar="COMMAND")
     _add(topics, "verify", "compare partitions, replicas and in-sync replicas with the spec", "MODEL", verify_topics)
+    _add_acls(topics)
     return parser
 
 
@@ -57,6 +60,26 @@ def _add(commands: _Commands, word: str, words: str, what: str, command: Command
     one = commands.add_parser(word, help=words, description=words)
     one.add_argument("name", metavar=what)
     one.set_defaults(command=command)
+
+
+def _add_acls(topics: _Commands) -> None:
+    words = "list what the brokers must allow: the least that operator, ingest and serving need"
+    one = topics.add_parser("acls", help=words, description=words)
+    one.add_argument("name", metavar="MODEL")
+    one.add_argument("-o", "--output", choices=("table", "commands"), default="table", help="commands: lines for kafka-acls.sh")
+    one.add_argument("--principal", default="User:recsys", help="whom spec.kafka.security.credentialsSecretRef names; default: User:recsys")
+    for part in PARTS:
+        one.add_argument(f"--{part}-principal", help=f"of {part}, where it has credentials of its own")
+    one.set_defaults(made_of=_acls)
+
+
+def _acls(asked: argparse.Namespace) -> Command:
+    principals = {part: getattr(asked, f"{part}_principal") or asked.principal for part in PARTS}
+
+    async def command(kube: Kube, namespace: str, name: str) -> int:
+        return await print_acls(kube, namespace, name, principals=principals, output=asked.output)
+
+    return command
 
 
 def _steering(word: str) -> Command:

@@ -3,6 +3,7 @@
 from kubectl_recsys.table import table
 from kubectl_recsys.views import find_model
 from recsys_operator.state.observed import TopicState
+from recsys_operator.world.connection import read_connection
 from recsys_operator.world.kafka import Kafka
 from recsys_operator.world.kube import Kube
 from recsys_schemas.v1alpha1.model import Topic
@@ -12,7 +13,8 @@ async def verify_topics(kube: Kube, namespace: str, name: str) -> int:
     """Print each topic with its verdict; 1 unless all are as the spec asks, with every replica in sync."""
     model = await find_model(kube, namespace, name)
     wanted = model.spec.kafka.topics
-    seen = await Kafka().read(model.spec.kafka.bootstrap_servers, [topic.name for topic in wanted], ends_of=[])
+    at = await read_connection(kube, model)
+    seen = await Kafka().read(at, [topic.name for topic in wanted], ends_of=[])
     rows = [_row(topic, seen.topics.get(topic.name)) for topic in wanted]
     print(f"cluster {seen.cluster_id}, {seen.live_brokers} brokers live")
     print(table(("TOPIC", "ROLE", "PARTITIONS", "RF", "ISR", "MIN.ISR", "VERDICT"), rows))
@@ -21,7 +23,8 @@ async def verify_topics(kube: Kube, namespace: str, name: str) -> int:
 
 def _row(topic: Topic, seen: TopicState | None) -> tuple[object, ...]:
     if seen is None:
-        return (topic.name, topic.role, None, None, None, None, "missing: the operator makes it; see `kubectl recsys status`")
+        who = "the operator makes it; see `kubectl recsys status`" if topic.management_policy == "Manage" else "its owner must make it"
+        return (topic.name, topic.role, None, None, None, None, f"missing: {who}")
     replicas = min((partition.replicas for partition in seen.partitions), default=0)
     in_sync = min((partition.in_sync for partition in seen.partitions), default=0)
     least = seen.config.get("min.insync.replicas")

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from recsys_schemas.artifact import Artifact
 from recsys_schemas.events import Identifier, RankedItem
+from recsys_schemas.kafka_access import KafkaSecurity
 
 
 class Variant(StrEnum):
@@ -145,6 +146,8 @@ class ServingArguments(Artifact):
     """Event type → topic, for POST /v1/events."""
     timeout_ms: Annotated[float, Field(gt=0)]
     """Later than this an answer is the popular fallback."""
+    kafka_security: KafkaSecurity | None = None
+    """How the brokers are reached, by names of Secrets; none: in plain text."""
 
 
 class ArmCounters(Artifact):

@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from recsys_schemas.artifact import Artifact
+from recsys_schemas.kafka_access import KafkaSecurity
 
 
 class ModelIdentity(Artifact):
@@ -46,6 +47,8 @@ class IngestJob(Artifact):
     """or after so many seconds with at least one record."""
     consumers: Annotated[int, Field(ge=1, le=64)] = 1
     """Processes that read; one of them publishes what all have read."""
+    kafka_security: KafkaSecurity | None = None
+    """How the brokers are reached, by names of Secrets; none: in plain text."""
 
 
 class TrainJob(Artifact):

@@ -55,6 +55,7 @@ def _job(model: ModelState, count: int) -> IngestJob:
         roll_max_records=roll.max_records,
         roll_max_seconds=roll.max_seconds,
         consumers=count,
+        kafka_security=model.spec.kafka.security.by_name(model.key.namespace),
     )
 
 

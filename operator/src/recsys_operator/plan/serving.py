@@ -46,6 +46,7 @@ def arguments(observed: Observed) -> ServingArguments:
         responses_topic=roles["Responses"].name,
         event_topics={role.lower(): roles[role].name for role in ("Watch", "Rate") if role in roles},
         timeout_ms=model.spec.serving.timeout_milliseconds,
+        kafka_security=model.spec.kafka.security.by_name(model.key.namespace),
     )
 
 

@@ -91,7 +91,7 @@ def _stalled(observed: Observed, facts: Sequence[Fact]) -> Fact:
     """Stalled: waiting will not help, a person must act."""
     parts = {"topics": observed.topics, "ray": observed.ray, "manifest": observed.manifest, "tokens": observed.tokens}
     refused = [part.message for part in parts.values() if isinstance(part, Unavailable) and part.refused]
-    person = ("ReplicasInfeasible", "RouteTaken", "DataQualityFailed", "BackoffLimitExceeded")
+    person = ("ReplicasInfeasible", "ObservedTopicMissing", "RouteTaken", "DataQualityFailed", "BackoffLimitExceeded")
     stuck = refused or [fact.message for fact in facts if fact.holds is False and fact.reason in person]
     if stuck:
         # Two conditions may rest on one fault: it is told once.

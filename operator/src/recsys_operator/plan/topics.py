@@ -1,4 +1,4 @@
-"""Topics: wanted × described → create, grow, configure; never shrink, never delete."""
+"""Topics: wanted × described → create, grow, configure; never shrink, never delete. What is someone else's is only looked at."""
 
 from enum import StrEnum
 
@@ -14,8 +14,10 @@ class Topics(StrEnum):
 
     UNREACHABLE = "Unreachable"
     INFEASIBLE = "Infeasible"
+    NOT_OURS_TO_MAKE = "NotOursToMake"
     MISSING = "Missing"
     DIFFERENT = "Different"
+    NOT_OURS_TO_CHANGE = "NotOursToChange"
     THIN = "Thin"
     UNDER_REPLICATED = "UnderReplicated"
     HEALTHY = "Healthy"
@@ -24,7 +26,7 @@ class Topics(StrEnum):
 MOVES: dict[Topics, frozenset[Topics]] = {word: frozenset(Topics) for word in Topics}
 """Any word may follow any other: brokers come and go as they like."""
 
-USABLE = frozenset({Topics.THIN, Topics.UNDER_REPLICATED, Topics.HEALTHY})
+USABLE = frozenset({Topics.NOT_OURS_TO_CHANGE, Topics.THIN, Topics.UNDER_REPLICATED, Topics.HEALTHY})
 """Words in which events can be read."""
 
 HOLDING = frozenset({Topics.UNREACHABLE, Topics.UNDER_REPLICATED})
@@ -51,7 +53,18 @@ def _config(topic: Topic) -> dict[str, str]:
 
 
 def _differs(topic: Topic, seen: TopicState) -> bool:
-    return len(seen.partitions) < topic.partitions or any(seen.config.get(key) != value for key, value in _config(topic).items())
+    return bool(_differences(topic, seen))
+
+
+def _differences(topic: Topic, seen: TopicState) -> list[str]:
+    """What is seen and what is asked, one text for each that differs."""
+    fewer = [f"{len(seen.partitions)} partitions, {topic.partitions} asked"] if len(seen.partitions) < topic.partitions else []
+    other = {key: value for key, value in _config(topic).items() if seen.config.get(key) != value}
+    return fewer + [f"{key} {seen.config.get(key, 'unset')}, {value} asked" for key, value in other.items()]
+
+
+def _ours(topic: Topic) -> bool:
+    return topic.management_policy == "Manage"
 
 
 def _thin(topic: Topic, seen: TopicState) -> bool:
@@ -69,15 +82,17 @@ def judge(observed: Observed) -> Topics:
         return Topics.UNREACHABLE
     topics = wanted(observed)
     missing = [topic for topic in topics if topic.name not in seen.topics]
-    if any(topic.replicas > seen.live_brokers for topic in missing):
+    if any(topic.replicas > seen.live_brokers for topic in missing if _ours(topic)):
         return Topics.INFEASIBLE
     if missing:
-        return Topics.MISSING
+        return Topics.MISSING if all(_ours(topic) for topic in missing) else Topics.NOT_OURS_TO_MAKE
     pairs = [(topic, seen.topics[topic.name]) for topic in topics]
-    if any(_differs(topic, state) for topic, state in pairs):
+    if any(_differs(topic, state) for topic, state in pairs if _ours(topic)):
         return Topics.DIFFERENT
     if any(_out_of_sync(state) for _, state in pairs):
         return Topics.UNDER_REPLICATED
+    if any(_differs(topic, state) for topic, state in pairs):
+        return Topics.NOT_OURS_TO_CHANGE
     if any(_thin(topic, state) for topic, state in pairs):
         return Topics.THIN
     return Topics.HEALTHY
@@ -87,9 +102,9 @@ def act(word: Topics, observed: Observed) -> Part:
     """What to do about it, and what to say of it."""
     seen = observed.topics
     if isinstance(seen, Unavailable):
-        return Part(facts=_facts(None, "KafkaUnreachable", seen.message))
+        return Part(facts=_facts(False, "KafkaRefused", seen.message) if seen.refused else _facts(None, "KafkaUnreachable", seen.message))
     actions: list[Action] = []
-    for topic in wanted(observed):
+    for topic in filter(_ours, wanted(observed)):
         state = seen.topics.get(topic.name)
         if state is None:
             if topic.replicas <= seen.live_brokers:
@@ -115,10 +130,26 @@ def _say(word: Topics, observed: Observed, seen: TopicsState) -> tuple[Fact, ...
     match word:
         case Topics.INFEASIBLE:
             # The dead-letter topic is made like the others and stands in no spec: to mend theirs is to mend its own.
-            asked = [t for t in observed.model.spec.kafka.topics if t.name not in seen.topics and t.replicas > seen.live_brokers]
+            asked = [
+                t for t in observed.model.spec.kafka.topics if t.name not in seen.topics and _ours(t) and t.replicas > seen.live_brokers
+            ]
             names = [f"spec.kafka.topics[{t.name}].replicas: {t.replicas}" for t in asked or topics if t.replicas > seen.live_brokers]
             message = f"{', '.join(names)}, but {seen.live_brokers} brokers are live: lower replicas or add brokers"
             return _facts(False, "ReplicasInfeasible", message)
+        case Topics.NOT_OURS_TO_MAKE:
+            names = ", ".join(f"spec.kafka.topics[{t.name}]" for t in topics if t.name not in seen.topics and not _ours(t))
+            mend = "have its owner make it, or set managementPolicy to Manage"
+            message = f"{names}: not on the brokers (or not shown to us), and not ours to make (managementPolicy Observe): {mend}"
+            return _facts(False, "ObservedTopicMissing", message)
+        case Topics.NOT_OURS_TO_CHANGE:
+            found = {t.name: _differences(t, seen.topics[t.name]) for t in topics}
+            words = "; ".join(f"spec.kafka.topics[{name}]: {', '.join(each)}" for name, each in found.items() if each)
+            message = f"{words}: not ours to change (managementPolicy Observe); have its owner change it, or ask for what there is"
+            in_sync = f"{len(topics)} topics, every replica in sync"
+            return (
+                Fact(type=ConditionType.TOPICS_READY, holds=False, reason="ObservedTopicDiffers", message=message),
+                Fact(type=ConditionType.REPLICATION_HEALTHY, holds=True, reason="AllInSync", message=in_sync),
+            )
         case Topics.MISSING | Topics.DIFFERENT:
             return _facts(None, "Creating", "topics are being made or changed")
         case Topics.UNDER_REPLICATED:

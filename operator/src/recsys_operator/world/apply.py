@@ -23,6 +23,7 @@ from recsys_operator.state.actions import (
     WriteVersionStatus,
 )
 from recsys_operator.state.observed import Key, ModelState, Observed
+from recsys_operator.world.connection import read_connection
 from recsys_operator.world.kube import Json
 from recsys_operator.world.objects import ROLLOUTS, VERSIONS, dump, place
 from recsys_operator.world.owned import create_owned, publish_event, set_finalizer, write_status
@@ -49,14 +50,14 @@ async def apply(world: World, observed: Observed, action: Action) -> None:
 
 
 async def _apply_to_kafka(world: World, model: ModelState, action: CreateTopic | GrowTopic | ConfigureTopic) -> None:
-    bootstrap = model.spec.kafka.bootstrap_servers
+    at = await read_connection(world.kube, model)
     match action:
         case CreateTopic():
-            await world.kafka.create(bootstrap, action.name, action.partitions, action.replicas, action.config)
+            await world.kafka.create(at, action.name, action.partitions, action.replicas, action.config)
         case GrowTopic():
-            await world.kafka.grow(bootstrap, action.name, action.partitions)
+            await world.kafka.grow(at, action.name, action.partitions)
         case ConfigureTopic():
-            await world.kafka.configure(bootstrap, action.name, action.config)
+            await world.kafka.configure(at, action.name, action.config)
         case _:
             assert_never(action)
 

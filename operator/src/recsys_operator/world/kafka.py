@@ -9,14 +9,13 @@ Reading is cheap enough to repeat each second: one metadata request, one for end
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import (
-    AdminClient,
     AlterConfigOpType,
     ClusterMetadata,
     ConfigEntry,
@@ -28,16 +27,19 @@ from confluent_kafka.admin import (
 from confluent_kafka.cimpl import NewPartitions, NewTopic
 
 from recsys_operator.state.observed import PartitionState, TopicsState, TopicState
+from recsys_operator.world.connection import Connection
 from recsys_operator.world.errors import RefusedError, UnavailableError
+from recsys_operator.world.kafka_client import CALL_S, CHANGE_S, DENIED, Brokers, open_client, raise_refusal, silence, words_of
 from recsys_operator.world.probe import probe_all
+from recsys_schemas.kafka_access import GRANT
 
-CALL_S = 5.0
-CHANGE_S = 20.0
 CONFIG_AGE_S = 5.0
 KEYS = ("min.insync.replicas", "retention.ms", "cleanup.policy")
 _CLIENTS = 32
 _FORGOTTEN_S = 300.0
-_FIELD = "spec.kafka.bootstrapServers"
+_IDLE_S = 60.0
+"""A client that nobody has asked for so long is closed: that of a password since changed, or of a model that is gone."""
+_HIDDEN_S = 5.0
 
 T = TypeVar("T")
 
@@ -55,65 +57,69 @@ _TRY_AGAIN = frozenset(
     }
 )
 
-
-@dataclass(slots=True)
-class _Brokers:
-    """One cluster: its client, and what need not be asked each second."""
-
-    admin: AdminClient
-    known: bool = False
-    """Whether it has answered before, so that the client knows more addresses than it was given."""
-    configs: dict[str, tuple[float, Mapping[str, str]]] = field(default_factory=dict[str, tuple[float, Mapping[str, str]]])
-    ends: dict[tuple[str, int], int] = field(default_factory=dict[tuple[str, int], int])
+_Clients = OrderedDict[tuple[tuple[str, ...], str], Brokers]
 
 
 @dataclass(slots=True)
 class Kafka:
-    """Clients by bootstrap list; the least recently used goes when there are too many."""
+    """Clients by connection: a changed Secret makes another one. The least recently used goes when there are too many."""
 
-    clients: OrderedDict[tuple[str, ...], _Brokers] = field(default_factory=OrderedDict[tuple[str, ...], _Brokers])
+    clients: _Clients = field(default_factory=_Clients)
 
-    async def read(self, bootstrap: Sequence[str], names: Iterable[str], *, ends_of: Iterable[str]) -> TopicsState:
+    async def read(self, at: Connection, names: Iterable[str], *, ends_of: Iterable[str]) -> TopicsState:
         """The brokers and those of `names` that exist; end offsets (records, high watermark) for `ends_of`, 0 for others.
 
         Raises:
             UnavailableError: no broker answers in time; the message says what each address said.
+            RefusedError: the brokers refuse our credentials, or we theirs.
         """
-        wanted, with_ends = set(names), set(ends_of)
-        brokers = self._brokers(bootstrap)
+        wanted, with_ends, bootstrap = set(names), set(ends_of), at.bootstrap_servers
+        brokers = self._brokers(at)
+        idle = self._idle()
+        if idle:
+            await asyncio.to_thread(idle.clear)  # closing a client waits for its threads
         # A new client knows only these addresses, and would try them in vain for the whole time-out, each in a thread.
         if not brokers.known and not any(said.open for said in await probe_all(bootstrap)):
-            raise await _silent(bootstrap, "none is reachable")
+            raise await silence(at, "none is reachable")
         try:
             found = await asyncio.to_thread(_read, brokers, wanted, with_ends)
         except (KafkaException, TimeoutError) as error:
-            raise await _silent(bootstrap, f"within {CALL_S:g} s: {_words(error)}") from error
+            raise_refusal(at, brokers, error)
+            raise await silence(at, f"within {CALL_S:g} s: {words_of(error)}") from error
         brokers.known = True
         return found
 
-    async def create(self, bootstrap: Sequence[str], name: str, partitions: int, replicas: int, config: Mapping[str, str]) -> None:
-        """Make a topic; one that exists is left alone."""
-        new = NewTopic(name, num_partitions=partitions, replication_factor=replicas, config=dict(config))
-        admin = self._brokers(bootstrap).admin
-        done = KafkaError.TOPIC_ALREADY_EXISTS
-        await _change(f"topic {name}", lambda: admin.create_topics([new], request_timeout=CHANGE_S)[name], done=done)
+    async def create(self, at: Connection, name: str, partitions: int, replicas: int, config: Mapping[str, str]) -> None:
+        """Make a topic; one that exists is left alone.
 
-    async def grow(self, bootstrap: Sequence[str], name: str, partitions: int) -> None:
+        Raises:
+            RefusedError: the brokers say no, or it has existed for a while and is not shown to us.
+        """
+        new = NewTopic(name, num_partitions=partitions, replication_factor=replicas, config=dict(config))
+        brokers = self._brokers(at)
+        done = KafkaError.TOPIC_ALREADY_EXISTS
+        made = await _change(f"topic {name}", lambda: brokers.admin.create_topics([new], request_timeout=CHANGE_S)[name], done=done)
+        # A new topic misses from metadata for a moment; one that we may not describe misses from them for ever.
+        now = time.monotonic()
+        if not made and now - brokers.hidden.setdefault(name, now) > _HIDDEN_S:
+            raise RefusedError(f"Kafka: topic {name}: it exists, and the brokers do not show it to us (no right to describe it); {GRANT}")
+
+    async def grow(self, at: Connection, name: str, partitions: int) -> None:
         """Raise the number of partitions; one that has as many or more is left alone."""
         new = NewPartitions(name, partitions)
-        admin = self._brokers(bootstrap).admin
+        admin = self._brokers(at).admin
         # The brokers refuse both the number that there is and a lower one with these words.
         done = KafkaError.INVALID_PARTITIONS
         await _change(f"topic {name}", lambda: admin.create_partitions([new], request_timeout=CHANGE_S)[name], done=done)
 
-    async def configure(self, bootstrap: Sequence[str], name: str, config: Mapping[str, str]) -> None:
+    async def configure(self, at: Connection, name: str, config: Mapping[str, str]) -> None:
         """Set these keys and no others (KIP-339)."""
         entries = [
             ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET, source=ConfigSource.DYNAMIC_TOPIC_CONFIG)
             for key, value in sorted(config.items())
         ]
         resource = ConfigResource(ResourceType.TOPIC, name, incremental_configs=entries)
-        brokers = self._brokers(bootstrap)
+        brokers = self._brokers(at)
 
         def send() -> Future[Any]:
             return brokers.admin.incremental_alter_configs([resource], request_timeout=CHANGE_S)[resource]
@@ -121,29 +127,31 @@ class Kafka:
         await _change(f"topic {name}", send)
         brokers.configs.pop(name, None)
 
-    def _brokers(self, bootstrap: Sequence[str]) -> _Brokers:
-        key = tuple(sorted(bootstrap))
+    def _brokers(self, at: Connection) -> Brokers:
+        key = at.identity
         if key not in self.clients:
-            settings: dict[str, str | int | float] = {
-                "bootstrap.servers": ",".join(key),
-                "client.id": "recsys-operator",
-                "socket.timeout.ms": int(CHANGE_S * 1000),
-                "socket.connection.setup.timeout.ms": int(CALL_S * 1000),
-                "reconnect.backoff.max.ms": 2000,
-                # Its own log lines are not JSON; what matters comes as errors, and is told in a condition.
-                "log_level": 0,
-            }
-            self.clients[key] = _Brokers(admin=AdminClient(settings))
+            self.clients[key] = open_client(at)
             if len(self.clients) > _CLIENTS:
                 self.clients.popitem(last=False)
         self.clients.move_to_end(key)
+        self.clients[key].used_at = time.monotonic()
         return self.clients[key]
 
+    def _idle(self) -> list[Brokers]:
+        """Take out those that nobody has asked for a while."""
+        now = time.monotonic()
+        idle = [key for key, brokers in self.clients.items() if now - brokers.used_at > _IDLE_S]
+        return [self.clients.pop(key) for key in idle]
 
-def _read(brokers: _Brokers, names: set[str], with_ends: set[str]) -> TopicsState:
+
+def _read(brokers: Brokers, names: set[str], with_ends: set[str]) -> TopicsState:
     # All topics in one answer: asking for one by name could make it, and describe_topics waits for a dead broker.
     metadata = brokers.admin.list_topics(timeout=CALL_S)
+    brokers.admin.poll(0)
+    brokers.told.clear()
     here = sorted(names & metadata.topics.keys())
+    for name in here:
+        brokers.hidden.pop(name, None)
     configs = _configs(brokers, here)
     ends = _ends(brokers, metadata, [name for name in here if name in with_ends])
     topics: dict[str, TopicState] = {}
@@ -162,7 +170,7 @@ def _read(brokers: _Brokers, names: set[str], with_ends: set[str]) -> TopicsStat
     return TopicsState(cluster_id=metadata.cluster_id or "", live_brokers=len(metadata.brokers), topics=topics)
 
 
-def _configs(brokers: _Brokers, names: list[str]) -> dict[str, Mapping[str, str]]:
+def _configs(brokers: Brokers, names: list[str]) -> dict[str, Mapping[str, str]]:
     now = time.monotonic()
     stale = [name for name in names if name not in brokers.configs or now - brokers.configs[name][0] > CONFIG_AGE_S]
     asked = {name: ConfigResource(ResourceType.TOPIC, name) for name in stale}
@@ -185,7 +193,7 @@ def _configs(brokers: _Brokers, names: list[str]) -> dict[str, Mapping[str, str]
     return found
 
 
-def _ends(brokers: _Brokers, metadata: ClusterMetadata, names: list[str]) -> dict[tuple[str, int], int]:
+def _ends(brokers: Brokers, metadata: ClusterMetadata, names: list[str]) -> dict[tuple[str, int], int]:
     """End offsets; of a partition that cannot say now, the last one known."""
     latest = cast("OffsetSpec", OffsetSpec.latest())
     asked = {
@@ -205,8 +213,8 @@ def _ends(brokers: _Brokers, metadata: ClusterMetadata, names: list[str]) -> dic
     return {key: end for key, end in list(brokers.ends.items()) if key[0] in names}
 
 
-async def _change(what: str, send: Callable[[], Future[Any]], *, done: int | None = None) -> None:
-    """Perform a change.
+async def _change(what: str, send: Callable[[], Future[Any]], *, done: int | None = None) -> bool:
+    """Perform a change; False when the brokers say with the code `done` that there is nothing to do.
 
     Raises:
         UnavailableError: no answer in time, or an answer that may differ next time.
@@ -217,22 +225,11 @@ async def _change(what: str, send: Callable[[], Future[Any]], *, done: int | Non
     except KafkaException as error:
         code = error.args[0].code()
         if code == done:
-            return
+            return False
         if code in _TRY_AGAIN:
-            raise UnavailableError(f"Kafka: {what}: {_words(error)}") from error
-        raise RefusedError(f"Kafka: {what}: {_words(error)}") from error
+            raise UnavailableError(f"Kafka: {what}: {words_of(error)}") from error
+        mend = f"; {GRANT}" if code in DENIED else ""
+        raise RefusedError(f"Kafka: {what}: {words_of(error)}{mend}") from error
     except TimeoutError as error:
         raise UnavailableError(f"Kafka: {what}: no answer within {CHANGE_S:g} s") from error
-
-
-def _words(error: KafkaException | TimeoutError) -> str:
-    if isinstance(error, TimeoutError):
-        return "no answer in time"
-    inner = error.args[0]
-    return inner.str() if isinstance(inner, KafkaError) else str(inner)
-
-
-async def _silent(bootstrap: Sequence[str], why: str) -> UnavailableError:
-    said = "; ".join(each.words for each in await probe_all(bootstrap))
-    words = f"{_FIELD}: no broker answers at {', '.join(bootstrap)} ({why}; {said})"
-    return UnavailableError(f"{words}; start the brokers or correct the addresses")
+    return True

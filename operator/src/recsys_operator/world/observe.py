@@ -16,6 +16,7 @@ from recsys_operator.state.observed import (
     Unavailable,
     VersionState,
 )
+from recsys_operator.world.connection import read_connection
 from recsys_operator.world.errors import RefusedError, WorldError
 from recsys_operator.world.evidence import read_evidence
 from recsys_operator.world.objects import (
@@ -118,7 +119,8 @@ async def _topics(world: World, model: ModelState) -> TopicsState:
     kafka = model.spec.kafka
     names = [topic.name for topic in kafka.topics]
     events = [topic.name for topic in kafka.topics if topic.role in ("Watch", "Rate")]
-    return await world.kafka.read(kafka.bootstrap_servers, [*names, model.dead_letter_topic], ends_of=events)
+    at = await read_connection(world.kube, model)
+    return await world.kafka.read(at, [*names, model.dead_letter_topic], ends_of=events)
 
 
 async def _ray_and_evidence(world: World, model: ModelState) -> tuple[RayState | Unavailable, EvidenceResponse | Unavailable | None]:

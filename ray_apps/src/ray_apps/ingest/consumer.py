@@ -28,6 +28,8 @@ from ray_apps.ingest.session import Progress, Session
 from ray_apps.ingest.tables import FencedError, RefusedError
 from ray_apps.ingest.work import Alone, Log
 from ray_apps.stores.objects import StorageError, open_store
+from ray_apps.stores.secrets import SecretsError, read_secrets
+from recsys_schemas.kafka_access import GRANT
 from recsys_schemas.train_job import IngestJob
 
 EXIT_REFUSED, EXIT_FENCED = 2, 3
@@ -77,10 +79,13 @@ def consume(  # noqa: PLR0913 (what every session gets)
             begin(held).run()
         except (FencedError, RefusedError):
             raise
+        except SecretsError as error:
+            raise RefusedError(str(error)) from error
         except Exception as error:  # noqa: BLE001 (a session may fail in any way: the next one begins from the tables)
             wait_s = _FIRST_WAIT_S if progress.commits > commits else min(wait_s * 2, _LONGEST_WAIT_S)
             name = error.args[0].name() if isinstance(error, KafkaException) else type(error).__name__
-            progress.failed(f"{name}: {error}")
+            mend = f"; {GRANT}" if "AUTHORIZATION_FAILED" in f"{name}: {error}" else ""
+            progress.failed(f"{name}: {error}{mend}")
             log("session failed", error=str(error), kind=name, where=_where(error), mend=f"the next one begins in {wait_s:g} s")
             _wait(wait_s, progress, stopping)
 
@@ -104,10 +109,11 @@ def check(job: IngestJob) -> None:
         RefusedError: it names the field, the value and the mend.
     """
     try:
+        read_secrets(job.kafka_security)
         open_store(job.storage_uri).prove_writable()
         for each in job.topics:
             event_of(each.event_type)
-    except (StorageError, UnknownEventTypeError) as error:
+    except (SecretsError, StorageError, UnknownEventTypeError) as error:
         raise RefusedError(str(error)) from error
     if not job.topics:
         raise RefusedError("topics: none is given; name at least one topic and its event type")

@@ -9,11 +9,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaError, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from ray_apps.stores import snapshots
+from ray_apps.stores.secrets import connection_settings
 from recsys_schemas.events import DeadLetter
+from recsys_schemas.kafka_access import names_prefix
 from recsys_schemas.train_job import IngestJob
 
 CONSUMER_HEADER = "recsys-consumer"
@@ -34,12 +36,12 @@ def consumer_name(job: IngestJob) -> str:
 
 def group_id(job: IngestJob) -> str:
     """Group whose committed offsets say which dead letters are written."""
-    return f"recsys.{consumer_name(job)}.dead-letters"
+    return f"{names_prefix(job.model.namespace, job.model.name)}dead-letters"
 
 
 def transactional_id(job: IngestJob) -> str:
     """Identity of the one writer of a model's dead letters."""
-    return f"recsys.{consumer_name(job)}.{job.model.uid[:8]}.dead-letters"
+    return f"{names_prefix(job.model.namespace, job.model.name)}{job.model.uid[:8]}.dead-letters"
 
 
 class DeadLetters:
@@ -58,7 +60,8 @@ class DeadLetters:
         # Taken here: a call on the consumer waits for the lock that the reading thread holds nearly all the time.
         self._membership = consumer.consumer_group_metadata()
         self._written: dict[snapshots.TopicPartition, int] | None = None
-        servers: dict[str, Any] = {"bootstrap.servers": ",".join(job.bootstrap_servers)}
+        self._undelivered: KafkaError | None = None
+        servers: dict[str, Any] = {**connection_settings(job.bootstrap_servers, job.kafka_security)}
         self._admin = AdminClient(servers)
         self._producer = Producer(
             {
@@ -94,6 +97,7 @@ class DeadLetters:
         ends: dict[snapshots.TopicPartition, int] = {}
         for letter in new:
             ends[letter.topic, letter.partition] = max(letter.offset + 1, ends.get((letter.topic, letter.partition), 0))
+        self._undelivered = None
         self._producer.begin_transaction()
         try:
             self._send(new, ends)
@@ -101,7 +105,9 @@ class DeadLetters:
             if not error.args[0].txn_requires_abort():
                 raise
             _retried(self._producer.abort_transaction, "abort_transaction", _always)
-            raise DeadLettersError(f"deadLetterTopic: {self._topic!r} did not take {len(new)} records: {error}") from error
+            # The transaction's own error says only that some were not delivered; theirs says why.
+            why = self._undelivered or error
+            raise DeadLettersError(f"deadLetterTopic: {self._topic!r} did not take {len(new)} records: {why}") from error
         self._written = written | ends
         return len(new)
 
@@ -120,13 +126,16 @@ class DeadLetters:
         _retried(look, "list_consumer_group_offsets", _always)
         return {(place.topic, place.partition): max(place.offset, 0) for place in found}
 
+    def _delivered(self, error: KafkaError | None, _message: Message) -> None:
+        self._undelivered = self._undelivered or error
+
     def _send(self, letters: Sequence[DeadLetter], ends: Mapping[snapshots.TopicPartition, int]) -> None:
         for letter in letters:
             key = f"{letter.topic}-{letter.partition}-{letter.offset}"
             value = letter.model_dump_json().encode()
             while True:
                 try:
-                    self._producer.produce(self._topic, value, key, headers=self._headers)
+                    self._producer.produce(self._topic, value, key, headers=self._headers, on_delivery=self._delivered)
                     break
                 except BufferError:
                     self._producer.poll(0.1)

@@ -16,6 +16,7 @@ from typing import Protocol
 
 from confluent_kafka import Consumer
 
+from ray_apps.ingest.access import Access
 from ray_apps.ingest.batches import Batch
 from ray_apps.ingest.commits import Written
 from ray_apps.ingest.files import write_batch
@@ -128,9 +129,11 @@ class Conductor:
             Exception: anything else that a new generation may overcome.
         """
         self._types = event_types(self.job)
-        consumer = open_consumer(self.job, lambda error: self.log("kafka client", error=error.str(), code=error.name()))
+        # Each lane sees for itself that credentials have changed, and ends; then all begin again, and this one with them.
+        access = Access(self.job, self.log)
+        consumer = open_consumer(self.job, access.on_error)
         try:
-            cluster_id = consumer.list_topics(self.job.topics[0].topic, timeout=10.0).cluster_id
+            cluster_id = access.meet(consumer)
             store = open_store(self.job.storage_uri)
             publisher = open_publisher(
                 store, self.job, consumer, cluster_id, held=self.held, going_on=lambda: not self.stopping.is_set(), log=self.log

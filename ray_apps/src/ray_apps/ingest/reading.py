@@ -11,6 +11,7 @@ from ray_apps.ingest.dead_letters import group_id
 from ray_apps.ingest.judging import Record
 from ray_apps.ingest.tables import RefusedError
 from ray_apps.stores import snapshots
+from ray_apps.stores.secrets import connection_settings
 from recsys_schemas.train_job import IngestJob
 
 _CALL_S = 10.0
@@ -29,10 +30,14 @@ _LOOK_FOR_MISSING_EVERY_S = 3.0
 
 
 def open_consumer(job: IngestJob, on_error: Callable[[KafkaError], None]) -> Consumer:
-    """Make a consumer that reads committed records only and commits nothing by itself."""
+    """Make a consumer that reads committed records only and commits nothing by itself.
+
+    Raises:
+        SecretsError: a Secret of its connection is not mounted here.
+    """
     return Consumer(
         {
-            "bootstrap.servers": ",".join(job.bootstrap_servers),
+            **connection_settings(job.bootstrap_servers, job.kafka_security),
             "group.id": group_id(job),
             "enable.auto.commit": False,
             "enable.auto.offset.store": False,
@@ -128,7 +133,7 @@ class Reader:
         return behind
 
     def _partitions(self) -> tuple[list[snapshots.TopicPartition], list[str]]:
-        counts = {topic: len(self._consumer.list_topics(topic, timeout=_CALL_S).topics[topic].partitions) for topic in self._topics}
+        counts = {topic: self._count(topic) for topic in self._topics}
         found = [
             (topic, partition)
             for number, (topic, count) in enumerate(counts.items())
@@ -136,6 +141,13 @@ class Reader:
             if self._share.has(number, partition)
         ]
         return found, [topic for topic, count in counts.items() if not count]
+
+    def _count(self, topic: str) -> int:
+        """How many partitions a topic has; 0 when there is no such topic."""
+        described = self._consumer.list_topics(topic, timeout=_CALL_S).topics[topic]
+        if described.error is not None and described.error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+            raise KafkaException(described.error)  # it is not missing: it is hidden from us
+        return len(described.partitions)
 
     def _start(self, partition: snapshots.TopicPartition, position: int | None) -> int:
         low, high = self._watermarks(partition)

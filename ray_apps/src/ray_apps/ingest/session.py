@@ -9,8 +9,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 
-from confluent_kafka import KafkaError
-
+from ray_apps.ingest.access import Access
 from ray_apps.ingest.batches import Batch, Filling, Roll
 from ray_apps.ingest.judging import Judging
 from ray_apps.ingest.metrics import Metrics
@@ -69,6 +68,11 @@ class Session:
     def __init__(  # noqa: PLR0913 (what the process gives each of its sessions)
         self, job: IngestJob, work: Work, *, log: Log, metrics: Metrics, progress: Progress, stopping: threading.Event
     ) -> None:
+        """Read the Secrets of the connection.
+
+        Raises:
+            SecretsError: one of them is not mounted here.
+        """
         self._job = job
         self._work = work
         self._types = event_types(job)
@@ -78,18 +82,20 @@ class Session:
         self._stopping = stopping
         self._handed: queue.Queue[Batch | None] = queue.Queue(maxsize=1)
         self._failure: Exception | None = None
+        self._access = Access(job, log)
 
     def run(self) -> None:
-        """Read and publish until asked to stop; what was read by then is committed.
+        """Read and publish until asked to stop, or until other credentials are there; what was read by then is committed.
 
         Raises:
             FencedError: another writer has taken over.
             RefusedError: the topics or tables are not what they were, and a person must look.
+            KafkaRefusedError: the brokers do not let us in.
             Exception: anything else that a new session may overcome.
         """
-        consumer = open_consumer(self._job, self._on_client_error)
+        consumer = open_consumer(self._job, self._access.on_error)
         try:
-            cluster_id = consumer.list_topics(self._job.topics[0].topic, timeout=10.0).cluster_id
+            cluster_id = self._access.meet(consumer)
             target, reader = self._work.begin(consumer, cluster_id, self._going_on)
             writer = threading.Thread(target=self._write, args=(target,), name="ingest-writer", daemon=True)
             writer.start()
@@ -108,7 +114,7 @@ class Session:
     def _read(self, reader: Reader, filling: Filling) -> None:
         judging = Judging(self._types)
         began = time.monotonic()
-        while not self._stopping.is_set():
+        while not (self._stopping.is_set() or self._access.rotated()):
             self._progress.beat = time.monotonic()
             if self._progress.trouble and self._progress.beat - began > _WELL_AFTER_S:
                 self._progress.works()
@@ -166,6 +172,3 @@ class Session:
     def _going_on(self) -> bool:
         self._progress.beat = time.monotonic()
         return not self._stopping.is_set()
-
-    def _on_client_error(self, error: KafkaError) -> None:
-        self._log("kafka client", error=error.str(), code=error.name(), mend="waiting: the client connects again by itself")

@@ -20,6 +20,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from ray_apps.ingest.dead_letters import CONSUMER_HEADER, consumer_name
 from ray_apps.stores import snapshots
 from ray_apps.stores.objects import Store, open_store
+from ray_apps.stores.secrets import connection_settings
 from recsys_schemas.events import DeadLetter
 from recsys_schemas.train_job import IngestJob
 
@@ -135,7 +136,7 @@ def _committed(job: IngestJob, topics: Sequence[str]) -> Iterator[tuple[Place, b
     """Read the place, value and consumer header of every committed record of some topics; a tombstone is an empty value."""
     consumer = Consumer(
         {
-            "bootstrap.servers": ",".join(job.bootstrap_servers),
+            **connection_settings(job.bootstrap_servers, job.kafka_security),
             "group.id": "recsys.verify",  # asked for by the client; nothing is committed to it
             "enable.auto.commit": False,
             "isolation.level": "read_committed",

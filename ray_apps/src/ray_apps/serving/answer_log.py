@@ -6,7 +6,10 @@ from collections import deque
 from dataclasses import dataclass
 
 import msgspec
-from confluent_kafka import KafkaError, Message, Producer
+from confluent_kafka import KafkaError, Message
+
+from ray_apps.serving.renewed_producer import RenewedProducer
+from recsys_schemas.kafka_access import KafkaSecurity
 
 QUEUE_LIMIT = 20_000
 """Answers that may wait to be written; more are dropped and counted."""
@@ -40,7 +43,13 @@ class AnswerLog:
     """Writes answers to Kafka on a thread of its own."""
 
     def __init__(
-        self, bootstrap_servers: list[str], requests_topic: str, responses_topic: str, flush_seconds: float = FLUSH_SECONDS
+        self,
+        bootstrap_servers: list[str],
+        requests_topic: str,
+        responses_topic: str,
+        *,
+        security: KafkaSecurity | None = None,
+        flush_seconds: float = FLUSH_SECONDS,
     ) -> None:
         self._flush_seconds = flush_seconds
         self.dropped = 0
@@ -49,9 +58,10 @@ class AnswerLog:
         self._queue: deque[Logged] = deque()
         self._stop = threading.Event()
         self._failed = False
-        self._producer = Producer(
+        self._producer = RenewedProducer(
+            bootstrap_servers,
+            security,
             {
-                "bootstrap.servers": ",".join(bootstrap_servers),
                 "client.id": "recsys-answers",
                 "acks": "all",
                 "enable.idempotence": True,
@@ -61,7 +71,6 @@ class AnswerLog:
                 "queue.buffering.max.kbytes": 65_536,
                 "queue.buffering.max.messages": 100_000,
             },
-            logger=logger,
         )
         self._thread = threading.Thread(target=self._run, name="answer-log", daemon=True)
         self._thread.start()

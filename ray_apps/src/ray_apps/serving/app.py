@@ -54,8 +54,8 @@ def assemble(arguments: ServingArguments, replica_id: str) -> Replica:
         tallies=tallies,
         ripening=ripening,
         credits=Credits(key, ripening),
-        log=AnswerLog(arguments.bootstrap_servers, arguments.requests_topic, arguments.responses_topic),
-        events=EventWriter(arguments.bootstrap_servers),
+        log=AnswerLog(arguments.bootstrap_servers, arguments.requests_topic, arguments.responses_topic, security=arguments.kafka_security),
+        events=EventWriter(arguments.bootstrap_servers, arguments.kafka_security),
         metrics=AnswerMetrics(f"{arguments.namespace}/{arguments.name}"),
     )
 

@@ -2,17 +2,17 @@
 
 import asyncio
 import contextlib
-import logging
 import threading
 from collections.abc import Sequence
 
-from confluent_kafka import KafkaError, Message, Producer
+from confluent_kafka import KafkaError, Message
+
+from ray_apps.serving.renewed_producer import RenewedProducer
+from recsys_schemas.kafka_access import KafkaSecurity
 
 ACKNOWLEDGE_SECONDS = 10.0
 """Deadline for all events of one request; one broker lost stalls about six seconds and is not yet an error."""
 POLL_SECONDS = 0.1
-
-logger = logging.getLogger(__name__)
 
 
 class NotAcknowledged(Exception):  # noqa: N818 - it says what Kafka did not do
@@ -22,11 +22,14 @@ class NotAcknowledged(Exception):  # noqa: N818 - it says what Kafka did not do
 class EventWriter:
     """An idempotent producer with acks=all; delivery reports are served on a thread of its own."""
 
-    def __init__(self, bootstrap_servers: list[str], acknowledge_seconds: float = ACKNOWLEDGE_SECONDS) -> None:
+    def __init__(
+        self, bootstrap_servers: list[str], security: KafkaSecurity | None = None, acknowledge_seconds: float = ACKNOWLEDGE_SECONDS
+    ) -> None:
         self._deadline = acknowledge_seconds
-        self._producer = Producer(
+        self._producer = RenewedProducer(
+            bootstrap_servers,
+            security,
             {
-                "bootstrap.servers": ",".join(bootstrap_servers),
                 "client.id": "recsys-events",
                 "acks": "all",
                 "enable.idempotence": True,
@@ -36,7 +39,6 @@ class EventWriter:
                 "queue.buffering.max.kbytes": 65_536,
                 "queue.buffering.max.messages": 50_000,
             },
-            logger=logger,
         )
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="event-writer", daemon=True)

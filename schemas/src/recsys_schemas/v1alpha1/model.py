@@ -7,6 +7,7 @@ from pydantic import Field
 
 from recsys_schemas.v1alpha1.conditions import Condition
 from recsys_schemas.v1alpha1.resource import Resource, cel, list_map
+from recsys_schemas.v1alpha1.security import Security
 
 # Printable ASCII is spelt out: what \s means differs between the API server (Go: ASCII) and pydantic (Rust: Unicode).
 URL = r"^https?://[!-.0-~]+(/[!-~]*)?$"
@@ -93,6 +94,9 @@ class Topic(Resource):
     """Replicas that must have a record before it is acknowledged."""
     retention_hours: Annotated[int, Field(ge=1, le=87600)] = 720
     """How long records are kept. Snapshots are kept longer, so a short retention only limits how far ingest may fall behind."""
+    management_policy: Literal["Manage", "Observe"] = "Manage"
+    """Manage: made when missing, grown and configured. Observe: it is someone else's (a Strimzi KafkaTopic, for instance): verified,
+    never made or changed."""
 
 
 def default_topics() -> list[Topic]:
@@ -110,6 +114,8 @@ class Kafka(Resource):
 
     bootstrap_servers: Annotated[list[Annotated[str, Field(max_length=260, pattern=HOST_AND_PORT)]], Field(min_length=1, max_length=16)]
     """Brokers as host:port."""
+    security: Security = Field(default_factory=Security)
+    """How they are reached. Default: in plain text, without credentials."""
     topics: Annotated[
         list[Topic],
         Field(
@@ -125,8 +131,8 @@ class Kafka(Resource):
             ),
         ),
     ] = Field(default_factory=default_topics)
-    """The topics; created when missing, verified always, never shrunk, never deleted. Default: watch, rate, reco_requests, reco_responses,
-    each with 3 partitions, 3 replicas, 2 of them in sync."""
+    """The topics; created when missing (unless only observed), verified always, never shrunk, never deleted. Default: watch, rate,
+    reco_requests, reco_responses, each with 3 partitions, 3 replicas, 2 of them in sync."""
 
 
 class Roll(Resource):

@@ -1,0 +1,88 @@
+"""What the brokers must allow for one model: no more than its parts use. Pure, but for the printing.
+
+Operations that others imply are left out (Read, Write and Alter imply Describe; AlterConfigs implies DescribeConfigs), and so is
+IdempotentWrite, which Write on a topic implies since Kafka 3.0 (KIP-679).
+"""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from kubectl_recsys.table import table
+from kubectl_recsys.views import find_model
+from recsys_operator.state.observed import ModelState
+from recsys_operator.world.kube import Kube
+from recsys_schemas.kafka_access import names_prefix
+
+PARTS = ("operator", "ingest", "serving")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Acl:
+    """One permission, in the words of `kafka-acls.sh`."""
+
+    part: str
+    """operator, ingest or serving."""
+    resource: str
+    """Topic, Group or TransactionalId."""
+    name: str
+    pattern: str
+    """LITERAL or PREFIXED."""
+    operation: str
+
+
+def acls(model: ModelState) -> list[Acl]:
+    """Every permission that a model's parts need, none twice."""
+    dead, prefix = model.dead_letter_topic, names_prefix(model.key.namespace, model.key.name)
+
+    def topic(part: str, name: str, *operations: str) -> list[Acl]:
+        return [Acl(part=part, resource="Topic", name=name, pattern="LITERAL", operation=each) for each in operations]
+
+    found: list[Acl] = []
+    for each in model.spec.kafka.topics:
+        ours = each.management_policy == "Manage"
+        found += topic("operator", each.name, *(_MANAGES if ours else _OBSERVES))
+    found += topic("operator", dead, *_MANAGES)
+    events = [each.name for each in model.spec.kafka.topics if each.role in ("Watch", "Rate")]
+    for name in events:
+        found += topic("ingest", name, "Read")
+    found += topic("ingest", dead, "Write")
+    found.append(Acl(part="ingest", resource="Group", name=prefix, pattern="PREFIXED", operation="Read"))
+    found.append(Acl(part="ingest", resource="TransactionalId", name=prefix, pattern="PREFIXED", operation="Write"))
+    for each in model.spec.kafka.topics:
+        found += topic("serving", each.name, "Write")
+    return found
+
+
+_MANAGES = ("Create", "Alter", "AlterConfigs")
+_OBSERVES = ("Describe", "DescribeConfigs")
+
+
+def as_table(found: Sequence[Acl], principals: Mapping[str, str]) -> str:
+    """In columns, for people."""
+    heads = ("PART", "PRINCIPAL", "RESOURCE", "NAME", "PATTERN", "OPERATION")
+    return table(heads, ((a.part, principals[a.part], a.resource, a.name, a.pattern, a.operation) for a in found))
+
+
+_OPTIONS = {"Topic": "--topic", "Group": "--group", "TransactionalId": "--transactional-id"}
+
+
+def as_commands(found: Sequence[Acl], principals: Mapping[str, str], bootstrap_servers: Sequence[str]) -> str:
+    """Lines for a shell with Kafka's tools; `admin.properties` holds an administrator's own connection."""
+    lines: list[str] = []
+    for (principal, resource, name, pattern), each in groupby(found, key=lambda a: (principals[a.part], a.resource, a.name, a.pattern)):
+        words = ["kafka-acls.sh", "--bootstrap-server", ",".join(bootstrap_servers), "--command-config", "admin.properties", "--add"]
+        words += ["--allow-principal", principal, _OPTIONS[resource], name]
+        words += ["--resource-pattern-type", "prefixed"] if pattern == "PREFIXED" else []
+        words += [word for acl in each for word in ("--operation", acl.operation)]
+        lines.append(shlex.join(words))
+    return "\n".join(lines)
+
+
+async def print_acls(kube: Kube, namespace: str, name: str, *, principals: Mapping[str, str], output: str) -> int:
+    """Print what the brokers must allow for a model."""
+    model = await find_model(kube, namespace, name)
+    found = acls(model)
+    print(as_commands(found, principals, model.spec.kafka.bootstrap_servers) if output == "commands" else as_table(found, principals))
+    return 0

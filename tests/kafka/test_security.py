@@ -1,0 +1,332 @@
+"""A guarded broker: who comes in, by what, with which rights, and what is said to those who do not."""
+
+import asyncio
+import json
+import os
+import threading
+import time
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Producer
+from prometheus_client import CollectorRegistry
+
+from kafka.guarded import PASSWORD, USER, Guarded, start
+from kubectl_recsys.acls import Acl, acls
+from ray_apps.ingest.consumer import consume
+from ray_apps.ingest.metrics import Metrics
+from ray_apps.ingest.session import Progress
+from ray_apps.ingest.verify import verify
+from ray_apps.serving.event_writer import EventWriter, NotAcknowledged
+from ray_apps.stores.objects import open_store
+from ray_apps.stores.secrets import FOLDER
+from recsys_dev import runs
+from recsys_dev.processes import wait_until
+from recsys_operator.state.observed import ModelState
+from recsys_operator.world.connection import Connection
+from recsys_operator.world.errors import RefusedError, UnavailableError
+from recsys_operator.world.kafka import Kafka
+from recsys_operator.world.objects import read_model
+from recsys_schemas.train_job import IngestJob, ModelIdentity, TopicToRead
+
+RUNS = Path(__file__).resolve().parents[2] / "build" / "run" / "tests"
+LIMIT_S = 60.0
+CONFIG = {"min.insync.replicas": "1", "retention.ms": "3600000"}
+ANN = f"User:{USER}"
+
+
+@pytest.fixture(scope="module")
+def guarded() -> Iterator[Guarded]:
+    run_dir = runs.claim(RUNS / f"kafka-guarded-{os.getpid()}")
+    found = None
+    try:
+        found = start(run_dir)
+        yield found
+    finally:
+        if found is not None:
+            found.brokers.stop()
+        runs.discard(run_dir)
+
+
+@pytest.fixture(autouse=True)
+def as_at_first(guarded: Guarded) -> None:
+    guarded.set_password(PASSWORD)
+    guarded.allow([], ANN)
+
+
+@pytest.fixture
+def model(guarded: Guarded, request: pytest.FixtureRequest, tmp_path: Path) -> ModelState:
+    """A model of its own topics, all of one replica."""
+    name = f"m{zlib.crc32(request.node.name.encode())}"
+    one = {"partitions": 1, "replicas": 1, "minInsyncReplicas": 1}
+    topics = [{"name": f"{name}-{role.lower()}", "role": role} | one for role in ("Watch", "Rate", "Requests", "Responses")]
+    security = {
+        "protocol": "SASL_SSL",
+        "mechanism": "SCRAM-SHA-512",
+        "credentialsSecretRef": {"name": "kafka"},
+        "caSecretRef": {"name": "kafka-ca"},
+    }
+    kafka = {"bootstrapServers": guarded.brokers.sasl_servers.split(","), "topics": topics, "security": security}
+    body = {
+        "metadata": {"name": name, "namespace": "shop", "uid": "0123456789"},
+        "spec": {"ray": {"dashboardURL": "http://127.0.0.1:1"}, "kafka": kafka},
+    }
+    return read_model(body, f"file://{tmp_path}")
+
+
+def of(part: str, model: ModelState) -> list[Acl]:
+    return [acl for acl in acls(model) if acl.part == part]
+
+
+def look(at: Connection, *names: str) -> int:
+    return asyncio.run(Kafka().read(at, names, ends_of=names)).live_brokers
+
+
+def test_every_door_opens_to_who_holds_its_secrets(guarded: Guarded) -> None:
+    plain = guarded.by_sasl("PLAIN", username=guarded.guard.plain_user, password=guarded.guard.plain_password)
+    assert [look(at) for at in (guarded.by_sasl(), plain, guarded.by_certificate())] == [1, 1, 1]
+
+
+REFUSED: dict[str, tuple[Callable[[Guarded], Connection], str]] = {
+    "a wrong password": (
+        lambda g: g.by_sasl(password="wrong-of-ann"),
+        "credentialsSecretRef: Secret shop/kafka: the brokers refuse its username and password with SCRAM-SHA-512",
+    ),
+    "a wrong password of PLAIN": (
+        lambda g: g.by_sasl("PLAIN", password="wrong-of-ann"),
+        "credentialsSecretRef: Secret shop/kafka: the brokers refuse its username and password with PLAIN",
+    ),
+    "an authority that did not sign": (
+        lambda g: g.by_sasl(authority=g.stranger_authority),
+        "caSecretRef: Secret shop/kafka-ca, key ca.crt: the brokers' certificate is not trusted",
+    ),
+    "a stranger's certificate": (
+        lambda g: g.by_certificate(certificate=g.stranger.certificate_file.read_text(), private_key=g.stranger.key_file.read_text()),
+        "clientCertificateSecretRef: Secret shop/kafka-client: the brokers refuse the certificate",
+    ),
+    "no certificate where one is asked": (
+        lambda g: g.by_certificate(shown=False),
+        "clientCertificateSecretRef: not set, but the brokers ask for one",
+    ),
+    "a key of another certificate": (
+        lambda g: g.by_certificate(private_key=g.stranger.key_file.read_text()),
+        "clientCertificateSecretRef: the client cannot use it",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_who_is_refused_hears_which_field_to_mend_and_nobody_hears_the_secret(guarded: Guarded, case: str) -> None:
+    made, words = REFUSED[case]
+    at = made(guarded)
+    with pytest.raises(RefusedError) as told:
+        look(at)
+    assert str(told.value).startswith(f"spec.kafka.security.{words}")
+    assert not any(value in str(told.value) for name, value in at.secrets.values.items() if name != "username")
+
+
+def test_a_door_of_another_protocol_is_told_from_a_dead_broker(guarded: Guarded) -> None:
+    plain = Connection(bootstrap_servers=tuple(guarded.brokers.sasl_servers.split(",")))
+    with pytest.raises(UnavailableError, match=r"spec\.kafka\.security\.protocol \(now PLAINTEXT\) to that of the listener"):
+        look(plain)
+
+
+def test_the_operator_takes_over_a_rotated_password_and_lets_the_old_client_go(guarded: Guarded) -> None:
+    kafka = Kafka()
+    old, new = guarded.by_sasl(), guarded.by_sasl(password="new-of-ann")
+
+    def read(at: Connection) -> int:
+        return asyncio.run(kafka.read(at, [], ends_of=[])).live_brokers
+
+    assert read(old) == 1
+    guarded.set_password("new-of-ann")
+    with pytest.raises(RefusedError, match="refuse its username and password"):
+        read(guarded.by_sasl(password="neither"))
+    assert read(new) == 1
+    for brokers in kafka.clients.values():
+        brokers.used_at -= 3600
+    assert read(new) == 1
+    assert list(kafka.clients) == [new.identity]
+
+
+def make_topics(at: Connection, model: ModelState) -> None:
+    kafka = Kafka()
+
+    async def all_of_them() -> None:
+        names = [*(topic.name for topic in model.spec.kafka.topics), model.dead_letter_topic]
+        deadline = time.monotonic() + LIMIT_S
+        while missing := set(names) - (await kafka.read(at, names, ends_of=names)).topics.keys():
+            assert time.monotonic() < deadline
+            for name in sorted(missing):
+                await kafka.create(at, name, 1, 1, CONFIG)
+        await kafka.configure(at, names[0], {"retention.ms": "7200000"})
+        await kafka.grow(at, names[0], 2)
+
+    asyncio.run(all_of_them())
+
+
+def test_the_operators_acls_are_enough_for_its_topics(guarded: Guarded, model: ModelState) -> None:
+    guarded.allow(of("operator", model), ANN)
+    make_topics(guarded.by_sasl(), model)
+
+
+@pytest.mark.parametrize("operation", ["Create", "Alter", "AlterConfigs"])
+def test_without_one_of_them_the_brokers_words_and_the_mend_are_told(guarded: Guarded, model: ModelState, operation: str) -> None:
+    guarded.allow([acl for acl in of("operator", model) if acl.operation != operation], ANN)
+    with pytest.raises(RefusedError, match=r"([Aa]uthoriz|no right).*; grant what `kubectl recsys topics acls` lists"):
+        make_topics(guarded.by_sasl(), model)
+
+
+@dataclass(slots=True)
+class Running:
+    """A consumer on a thread of the test's own process, with its Secrets as mounted files."""
+
+    job: IngestJob
+    progress: Progress = field(default_factory=Progress)
+    stopping: threading.Event = field(default_factory=threading.Event)
+    said: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
+
+    thread: threading.Thread = field(init=False)
+
+    def stop(self) -> None:
+        self.stopping.set()
+        self.thread.join(LIMIT_S)
+
+    def _run(self) -> None:
+        metrics = Metrics(self.job.model, CollectorRegistry())
+        consume(self.job, log=self._log, metrics=metrics, progress=self.progress, stopping=self.stopping)
+
+    def _log(self, event: str, **facts: object) -> None:
+        self.said.append(f"{event} {facts}")
+
+
+@pytest.fixture
+def mounted(guarded: Guarded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Ann's Secrets as a volume shows them."""
+    root = tmp_path / "secrets"
+    held = guarded.values()
+    for path, name in (("kafka/username", "username"), ("kafka/password", "password"), ("kafka-ca/ca.crt", "authority")):
+        file = root / "shop" / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(held[name])
+    monkeypatch.setenv(FOLDER, str(root))
+    return root / "shop" / "kafka" / "password"
+
+
+@pytest.fixture
+def job(guarded: Guarded, model: ModelState, mounted: Path, tmp_path: Path) -> IngestJob:
+    assert mounted.exists()
+    guarded.allow(of("operator", model), ANN)
+    make_topics(guarded.by_sasl(), model)
+    watch, rate = (topic.name for topic in model.spec.kafka.topics[:2])
+    return IngestJob(
+        model=ModelIdentity(namespace="shop", name=model.key.name, uid=model.uid),
+        bootstrap_servers=model.spec.kafka.bootstrap_servers,
+        topics=[TopicToRead(topic=watch, event_type="watch"), TopicToRead(topic=rate, event_type="rate")],
+        dead_letter_topic=model.dead_letter_topic,
+        storage_uri=f"file://{tmp_path}/store",
+        roll_max_records=200,
+        roll_max_seconds=0.2,
+        kafka_security=model.spec.kafka.security.by_name("shop"),
+    )
+
+
+def write(guarded: Guarded, job: IngestJob, numbers: Sequence[int]) -> None:
+    producer = Producer({"bootstrap.servers": guarded.brokers.bootstrap_servers})
+    for number in numbers:
+        event = {"event_id": f"e{number}", "user_id": f"u{number % 7}", "item_id": "i", "timestamp": int(time.time() * 1000)}
+        producer.produce(job.topics[0].topic, json.dumps(event).encode())
+    producer.produce(job.topics[0].topic, b"no event")
+    assert producer.flush(LIMIT_S) == 0
+
+
+def covered(running: Running, rows: int, dead: int) -> None:
+    wait_until(
+        lambda: (running.progress.rows, running.progress.dead_letters) == (rows, dead),
+        what=f"{rows} rows and {dead} dead letters ({running.progress}, {running.said[-5:]})",
+        deadline_s=LIMIT_S,
+    )
+
+
+def test_ingests_acls_are_enough_and_a_rotated_password_loses_no_record(
+    guarded: Guarded, job: IngestJob, model: ModelState, mounted: Path
+) -> None:
+    guarded.allow(of("ingest", model), ANN)
+    write(guarded, job, range(100))
+    running = Running(job)
+    try:
+        covered(running, 100, 1)
+        guarded.set_password("new-of-ann")
+        mounted.write_text("new-of-ann")
+        wait_until(lambda: running.progress.sessions == 2, what="a session with the new password", deadline_s=LIMIT_S)
+        write(guarded, job, range(100, 200))
+        covered(running, 200, 2)
+    finally:
+        running.stop()
+    assert running.progress.trouble == ""
+    assert not any(PASSWORD in said or "new-of-ann" in said for said in running.said)
+    by_the_plain_door = {"bootstrap_servers": guarded.brokers.bootstrap_servers.split(","), "kafka_security": None}
+    assert verify(open_store(job.storage_uri), job.model_copy(update=by_the_plain_door)).exact
+
+
+def test_a_wrong_password_is_the_trouble_of_ingest_until_it_is_mended(
+    guarded: Guarded, job: IngestJob, model: ModelState, mounted: Path
+) -> None:
+    guarded.allow(of("ingest", model), ANN)
+    write(guarded, job, range(10))
+    mounted.write_text("wrong-of-ann")
+    running = Running(job)
+    try:
+        wait_until(lambda: bool(running.progress.trouble), what="a failed session", deadline_s=LIMIT_S)
+        assert "spec.kafka.security.credentialsSecretRef: Secret shop/kafka: the brokers refuse" in running.progress.trouble
+        assert "wrong-of-ann" not in running.progress.trouble
+        mounted.write_text(PASSWORD)
+        covered(running, 10, 1)
+    finally:
+        running.stop()
+
+
+@pytest.mark.parametrize("lacking", ["Topic Read", "Topic Write", "Group Read", "TransactionalId Write"])
+def test_without_one_of_its_acls_ingest_says_what_it_may_not(guarded: Guarded, job: IngestJob, model: ModelState, lacking: str) -> None:
+    guarded.allow([acl for acl in of("ingest", model) if f"{acl.resource} {acl.operation}" != lacking], ANN)
+    write(guarded, job, range(3))
+    running = Running(job)
+    try:
+        wait_until(lambda: bool(running.progress.trouble), what=f"a failed session ({running.said})", deadline_s=LIMIT_S)
+        assert "AUTHORIZATION_FAILED" in running.progress.trouble
+        assert "kubectl recsys topics acls" in running.progress.trouble
+    finally:
+        running.stop()
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_serving_writes_on_after_a_rotation_that_it_is_told_of(  # noqa: PLR0917 - fixtures
+    guarded: Guarded, job: IngestJob, model: ModelState, mounted: Path, caplog: pytest.LogCaptureFixture, told: bool
+) -> None:
+    guarded.allow(of("serving", model), ANN)
+    writer = EventWriter(job.bootstrap_servers, job.kafka_security, acknowledge_seconds=LIMIT_S if told else 10)
+    topic = job.topics[0].topic
+    try:
+        asyncio.run(writer.write(topic, [(b"k", b"one")]))
+        guarded.set_password("new-of-ann")
+        if told:
+            with caplog.at_level("INFO"):
+                mounted.write_text("new-of-ann")
+                wait_until(lambda: "credentials renewed" in caplog.text, what="the new password", deadline_s=LIMIT_S)
+        guarded.brokers.kill(1)  # so that a connection has to be made anew
+        guarded.brokers.restart(1)
+        if told:
+            asyncio.run(writer.write(topic, [(b"k", b"two")]))
+        else:
+            with pytest.raises(NotAcknowledged):
+                asyncio.run(writer.write(topic, [(b"k", b"two")]))
+    finally:
+        writer.close()
+    assert "new-of-ann" not in caplog.text

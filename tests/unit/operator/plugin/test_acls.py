@@ -1,0 +1,65 @@
+"""What the brokers must allow for a model, as rows and as commands; that it is enough is shown in tests/kafka/test_security.py."""
+
+from typing import Any
+
+from kubectl_recsys.acls import PARTS, acls, as_commands, as_table
+from recsys_operator.state.observed import ModelState
+from recsys_operator.world.objects import read_model
+
+PRINCIPALS = dict.fromkeys(PARTS, "User:recsys")
+
+
+def model(**watch: Any) -> ModelState:
+    topics = [{"name": "watch", "role": "Watch"} | watch, {"name": "asked", "role": "Requests"}, {"name": "answered", "role": "Responses"}]
+    spec = {"ray": {"dashboardURL": "http://127.0.0.1:1"}, "kafka": {"bootstrapServers": ["a:1", "b:2"], "topics": topics}}
+    return read_model({"metadata": {"name": "movies", "namespace": "shop", "uid": "0123456789"}, "spec": spec}, "file:///x")
+
+
+def rights(part: str, found: ModelState) -> set[tuple[str, str, str]]:
+    return {(acl.resource, acl.name, acl.operation) for acl in acls(found) if acl.part == part}
+
+
+def test_ingest_reads_events_and_writes_dead_letters_and_no_more() -> None:
+    assert rights("ingest", model()) == {
+        ("Topic", "watch", "Read"),
+        ("Topic", "shop.movies.dead-letters", "Write"),
+        ("Group", "recsys.shop.movies.", "Read"),
+        ("TransactionalId", "recsys.shop.movies.", "Write"),
+    }
+
+
+def test_serving_only_writes_and_never_dead_letters() -> None:
+    assert rights("serving", model()) == {("Topic", name, "Write") for name in ("watch", "asked", "answered")}
+
+
+def test_the_operator_neither_reads_nor_writes_a_record_nor_deletes_a_topic() -> None:
+    assert {operation for _, _, operation in rights("operator", model())} == {"Create", "Alter", "AlterConfigs"}
+
+
+def test_a_topic_that_is_only_observed_needs_no_right_to_change_it() -> None:
+    found = rights("operator", model(managementPolicy="Observe"))
+    assert {operation for _, name, operation in found if name == "watch"} == {"Describe", "DescribeConfigs"}
+
+
+def test_no_right_is_listed_twice() -> None:
+    found = acls(model())
+    assert len(set(found)) == len(found)
+
+
+def test_names_of_one_model_are_no_prefix_of_anothers() -> None:
+    prefixes = {acl.name for acl in acls(model()) if acl.pattern == "PREFIXED"}
+    assert all(prefix.endswith(".") for prefix in prefixes)
+
+
+def test_the_table_has_a_row_for_each() -> None:
+    rows = as_table(acls(model()), PRINCIPALS | {"ingest": "User:reader"}).splitlines()
+    assert rows[0].split() == ["PART", "PRINCIPAL", "RESOURCE", "NAME", "PATTERN", "OPERATION"]
+    assert len(rows) == 1 + len(acls(model()))
+    assert "ingest     User:reader   Group             recsys.shop.movies.        PREFIXED   Read" in rows
+
+
+def test_commands_grant_all_operations_on_one_thing_in_one_line_and_quote_what_a_shell_would_split() -> None:
+    lines = as_commands(acls(model()), PRINCIPALS | {"ingest": "User:CN=a b"}, ["a:1", "b:2"]).splitlines()
+    start = "kafka-acls.sh --bootstrap-server a:1,b:2 --command-config admin.properties --add --allow-principal"
+    assert lines[0] == f"{start} User:recsys --topic watch --operation Create --operation Alter --operation AlterConfigs"
+    assert f"{start} 'User:CN=a b' --group recsys.shop.movies. --resource-pattern-type prefixed --operation Read" in lines
