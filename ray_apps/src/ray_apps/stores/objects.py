@@ -3,6 +3,7 @@
 Credentials, region and endpoint of `s3://` come from the usual `AWS_*` variables (`AWS_ENDPOINT_URL` included).
 """
 
+import contextlib
 import os
 import uuid
 from dataclasses import dataclass
@@ -83,6 +84,11 @@ class Store:
     def exists(self, name: str) -> bool:
         """Whether a file of that name is there."""
         return self.files.get_file_info(self.path(name)).type == fs.FileType.File
+
+    def remove(self, name: str) -> None:
+        """Remove a file; one that is gone is as good."""
+        with contextlib.suppress(FileNotFoundError):
+            self.files.delete_file(self.path(name))
 
     def names(self, folder: str) -> list[str]:
         """Names (relative to the root) of all files below a folder, sorted; none when it is not there."""
