@@ -86,7 +86,9 @@ def _look(store: Store, file: TableFile, upto: dict[tuple[str, int], int]) -> Fi
     except FileNotFoundError:
         return FileSeen(path=file.path, size=0, rows=0, sha256="", trouble="missing", beyond=0)
     except (OSError, pa.ArrowException) as error:
-        return FileSeen(path=file.path, size=0, rows=0, sha256="", trouble=f"cannot be read: {' '.join(str(error).split())[:200]}", beyond=0)
+        return FileSeen(
+            path=file.path, size=0, rows=0, sha256="", trouble=f"cannot be read: {' '.join(str(error).split())[:200]}", beyond=0
+        )
     beyond = _beyond(found, upto)
     faults = [
         *([f"{len(data)} bytes, {file.size} by the log"] if len(data) != file.size else []),

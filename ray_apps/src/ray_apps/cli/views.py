@@ -72,7 +72,9 @@ def show(store: Store, sequence: int | None, *, with_files: bool, as_json: bool)
     at = manifest.committed_at.isoformat(timespec="seconds")
     tell(f"snapshot {manifest.sequence} of {store.uri}, committed at {at}, Kafka cluster {manifest.cluster_id}")
     tell(f"{manifest.rows} rows, {manifest.dead_letters} dead letters, {size(total)}\n")
-    rows = ((t.event_type, t.version, t.rows, len(files[t.event_type]), size(sum(f.size for f in files[t.event_type]))) for t in manifest.tables)
+    rows = (
+        (t.event_type, t.version, t.rows, len(files[t.event_type]), size(sum(f.size for f in files[t.event_type]))) for t in manifest.tables
+    )
     tell(table(("TABLE", "VERSION", "ROWS", "FILES", "SIZE"), rows))
     tell("")
     tell(table(("TOPIC", "PARTITION", "NEXT OFFSET"), ((o.topic, o.partition, o.next_offset) for o in manifest.offsets)))

@@ -241,10 +241,7 @@ def files_of(store: Store, table: TableVersion) -> list[TableFile]:
     """Files that one version of a table is made of, in the order of their paths: any reader of Parquet finds its rows in exactly these."""
     opened = DeltaTable(table_uri(store, table.path), version=table.version, storage_options=delta_options())
     actions = pa.table(opened.get_add_actions(flatten=True)).select(["path", "size_bytes", "num_records"]).to_pylist()
-    made = (
-        TableFile(path=f"{table.path}/{each['path']}", size=each["size_bytes"], rows=each["num_records"])
-        for each in actions
-    )
+    made = (TableFile(path=f"{table.path}/{each['path']}", size=each["size_bytes"], rows=each["num_records"]) for each in actions)
     return sorted(made, key=lambda file: file.path)
 
 

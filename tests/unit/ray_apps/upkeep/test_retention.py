@@ -5,6 +5,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from deltalake.exceptions import DeltaError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -144,7 +145,7 @@ def test_the_log_is_cut_behind_the_oldest_snapshot_and_every_one_left_still_open
     for _ in range(3):
         growing.publish(1)
     removed = clean(growing)
-    assert removed.log_entries >= 100
+    assert removed.log_entries == 99  # versions 0 to 98: the checkpoint of 99 opens all later ones
     assert sequences(growing.store)[0] == oldest
     growing.check()
     growing.claim()
@@ -221,8 +222,12 @@ def test_whatever_happens_in_whatever_order_every_snapshot_that_is_there_opens_i
         play(growing, steps, patch)
 
 
+def nothing_pinned(_store: Store, _keep: set[int], _removed: Removed) -> list[object]:
+    return []
+
+
 TWINS = {
-    "files are judged by the newest snapshot alone": ("_pinned", lambda _store, _keep, _removed: []),
+    "snapshots kept by name do not count": ("_pinned", nothing_pinned),
     "no time is left for what came between": ("GRACE", -timedelta(days=3650)),
 }
 
@@ -232,10 +237,14 @@ def test_a_broken_twin_is_caught(growing: Growing, twin: str, monkeypatch: pytes
     name, broken = TWINS[twin]
     monkeypatch.setattr(retention, name, broken)
     made = [growing.publish().sequence for _ in range(3)]
+    compact(growing.store, "watch")
     growing.age(timedelta(days=40))
     made += [growing.publish().sequence for _ in range(3)]
+    growing.age(timedelta(days=20))
+    made += [growing.publish().sequence for _ in range(3)]
     compact(growing.store, "watch")
+    growing.age(timedelta(days=20))
     growing.publish()
     clean(growing, keep={made[1]})
-    with pytest.raises((FileNotFoundError, OSError, AssertionError)):
+    with pytest.raises((OSError, DeltaError, AssertionError)):
         growing.check(kept={made[1]})
