@@ -137,7 +137,9 @@ def _told(observed: Observed) -> tuple[Action, ...]:
 def words_of(report: UpkeepReport) -> str:
     """What a run has done, in words."""
     tables = ", ".join(f"{table.event_type} {table.files_before} → {table.files_after} files" for table in report.tables)
-    gone = f"{report.manifests_removed} snapshots and {report.files_removed} files ({report.bytes_removed} bytes) past their retention removed"
+    gone = (
+        f"{report.manifests_removed} snapshots and {report.files_removed} files ({report.bytes_removed} bytes) past their retention removed"
+    )
     return f"run {report.run}: {tables}; {gone}"[:900]
 
 

@@ -106,27 +106,21 @@ def diff(store: Store, older: int, newer: int, *, as_json: bool) -> int:
 
 
 def rows_added(store: Store, before: SnapshotManifest, after: SnapshotManifest) -> list[Added]:
-    """Count the rows of each partition at offsets that the older snapshot does not cover: files say nothing, for compaction exchanges them."""
+    """Count the rows of each partition at offsets that the older snapshot does not cover.
+
+    The files of the two say nothing, for compaction exchanges them.
+    """
     began = {(each.topic, each.partition): each.next_offset for each in before.offsets}
     ended = {(each.topic, each.partition): each.next_offset for each in after.offsets}
-    snapshot = open_snapshot(store, after.sequence)
+    least = min((began.get(place, 0) for place in ended), default=0)
     found: list[Added] = []
-    for event_type, dataset in snapshot.datasets.items():
-        least = min((began.get(place, 0) for place in ended), default=0)
+    for event_type, dataset in open_snapshot(store, after.sequence).datasets.items():
         seen = dataset.to_table(columns=[TOPIC, PARTITION, OFFSET], filter=pc.field(OFFSET) >= least)
-        for topic, partition in sorted(ended):
-            chosen = pc.and_(pc.equal(seen[TOPIC], topic), pc.equal(seen[PARTITION], partition))
-            new = pc.and_(chosen, pc.greater_equal(seen[OFFSET], began.get((topic, partition), 0)))
-            rows = int(pc.sum(new).as_py() or 0)
-            if rows or pc.any(chosen).as_py():
-                place = (topic, partition)
-                made = Added(
-                    event_type=event_type,
-                    topic=topic,
-                    partition=partition,
-                    from_offset=began.get(place, 0),
-                    to_offset=ended[place],
-                    rows=rows,
-                )
+        for (topic, partition), upto in sorted(ended.items()):
+            start = began.get((topic, partition), 0)
+            here = seen.filter(pc.and_(pc.equal(seen[TOPIC], topic), pc.equal(seen[PARTITION], partition)))
+            rows = int(pc.sum(pc.greater_equal(here[OFFSET], start)).as_py() or 0)
+            if rows:
+                made = Added(event_type=event_type, topic=topic, partition=partition, from_offset=start, to_offset=upto, rows=rows)
                 found.append(made)
     return found

@@ -4,8 +4,8 @@ import logging
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-from pydantic import ValidationError
 from pyarrow import fs
+from pydantic import ValidationError
 
 from ray_apps.stores.objects import Store
 from ray_apps.stores.snapshots import read_manifest, sequences

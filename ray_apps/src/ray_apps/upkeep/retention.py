@@ -7,6 +7,7 @@ killed, what it has left is a store of which every manifest opens; the next run 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 from deltalake import DeltaTable
@@ -65,7 +66,7 @@ def _oldest_by_age(store: Store, limit: datetime) -> SnapshotManifest:
     """The oldest snapshot that was still the newest one at `limit`, or came later."""
     known = sequences(store)
     newest = read_manifest(store)
-    for sequence, successor in zip(known, known[1:], strict=False):
+    for sequence, successor in pairwise(known):
         if read_manifest(store, successor).committed_at >= limit:
             return read_manifest(store, sequence)
     return newest

@@ -2,7 +2,7 @@
 
 import os
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -61,7 +61,7 @@ def _free_name(store: Store, event_type: str, count: int, written_at: float) -> 
 
 
 @contextmanager
-def _new_file(store: Store, name: str) -> Iterator[pa.NativeFile]:
+def _new_file(store: Store, name: str) -> Generator[pa.NativeFile]:
     """A file that is in place, whole and durable, once this ends well; one of that name is not replaced on a local disk."""
     if not store.local:
         with store.files.open_output_stream(store.path(name), compression=None) as stream:
