@@ -31,8 +31,8 @@ async def snapshots(kube: Kube, namespace: str, name: str, word: str, more: Sequ
     tool = _tool()
     if tool is None:
         asked = " ".join(more)
-        words = f"the tool {TOOL!r}, which reads snapshots, is not on PATH: install the package ray-apps here, or where the store can be reached"
-        raise RefusedError(f"{words}: {TOOL} snapshots {word} {uri} {asked}".rstrip())
+        mend = "install the package ray-apps here, or where the store can be reached"
+        raise RefusedError(f"the tool {TOOL!r}, which reads snapshots, is not on PATH; {mend}: {TOOL} snapshots {word} {uri} {asked}".rstrip())
     compared = ["--job", _job(model, uri)] if word == "verify" else []
     child = await asyncio.create_subprocess_exec(tool, "snapshots", word, uri, *more, *compared)
     return await child.wait()
