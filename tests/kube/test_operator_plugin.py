@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from kube.operator_world import Place, define
+from ray_apps.stores.objects import open_store
 from recsys_dev.kubernetes import Cluster
+from unit.ray_apps.upkeep.growing import Growing
 
 DIGEST = "sha256:02"
 
@@ -129,3 +131,24 @@ def test_a_user_without_the_right_is_told_so_in_the_servers_words(here: Place) -
     assert done.returncode == 2
     assert 'cannot patch resource "recommenderrollouts"' in done.stderr
     assert control(here, "movies-000002").get("abort", False) is False
+
+
+def ingested(here: Place, uri: str) -> None:
+    taken = {"rows": 3, "lagRecords": 0, "deadLetters": 0, "sequence": 3, "lastSnapshotTime": "2026-09-01T00:00:00Z", "storageURI": uri}
+    here.kubectl("patch", "rm", "movies", "--subresource=status", "--type=merge", "-p", json.dumps({"status": {"ingestion": taken}}))
+
+
+def test_the_snapshots_of_a_model_are_read_where_its_status_says(here: Place, tmp_path: Path) -> None:
+    here.model()
+    done = recsys(here, "snapshots", "list", "movies")
+    assert (done.returncode, "has no snapshot yet" in done.stderr) == (2, True)
+    growing = Growing(open_store(f"file://{tmp_path}/store"))
+    made = growing.publish(3)
+    ingested(here, growing.store.uri)
+    done = recsys(here, "snapshots", "list", "movies")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[1].split()[0] == str(made.sequence)
+    done = recsys(here, "snapshots", "show", "movies", str(made.sequence), "-o", "json")
+    assert json.loads(done.stdout)["rows"] == 3
+    done = recsys(here, "snapshots", "show", "movies", "99")
+    assert (done.returncode, "snapshot 99: not in" in done.stderr) == (2, True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, assert_never
 
-from recsys_operator.plan import ingest, rollout, serving, shares, topics, training
+from recsys_operator.plan import ingest, rollout, serving, shares, topics, training, upkeep
 from recsys_operator.plan.plan import plan
 from recsys_operator.state.actions import (
     Action,
@@ -49,14 +49,15 @@ from recsys_operator.state.observed import (
 from recsys_operator.state.plan import Plan
 from recsys_schemas.serving_api import ArmCounters, EvidenceResponse, ReplicaReport, Role, ServingRecord
 from recsys_schemas.snapshot import SnapshotManifest
-from recsys_schemas.train_job import IngestJob, PreflightJob, TrainJob
+from recsys_schemas.train_job import IngestJob, PreflightJob, TrainJob, UpkeepJob
+from recsys_schemas.upkeep import TableUpkeep, UpkeepReport
 from recsys_schemas.v1alpha1.model import ModelSpec, ModelStatus
 from recsys_schemas.v1alpha1.rollout import RolloutStatus
 from recsys_schemas.v1alpha1.version import VersionStatus
 from recsys_schemas.version_card import Estimate, Evaluation, FileDigest, PreflightReport, VersionCard, digest_of
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
-WORD = "topics ingest training rollout serving"
+WORD = "topics ingest training rollout serving upkeep"
 
 
 def spec(**changes: object) -> ModelSpec:
@@ -111,6 +112,13 @@ class World:
     uncovered: int = 0
     """Records on the two event topics that no snapshot covers."""
     committed_at: datetime = START
+    report: UpkeepReport | None = None
+    superseded: dict[int, datetime] = field(default_factory=dict[int, datetime])
+    """Snapshots that are there → when a newer one took their place; the newest is not among them."""
+    day: timedelta = timedelta(seconds=20)
+    """A day of retention: histories are short."""
+    fails_upkeep: int = 0
+    """Runs of upkeep that end without a report."""
     events: list[PublishEvent] = field(default_factory=list[PublishEvent])
     error_rate: dict[str, float] = field(default_factory=dict[str, float])
     reward_rate: dict[str, float] = field(default_factory=dict[str, float])
@@ -151,6 +159,7 @@ class World:
             versions=tuple(self._with_files(v) for _, v in sorted(self.versions.items())),
             rollouts=tuple(r for _, r in sorted(self.rollouts.items())),
             registered=tuple(sorted(self.cards)),
+            upkeep=None if "store" in self.unreachable else self.report,
         )
 
     def _with_files(self, version: VersionState) -> VersionState:
@@ -253,6 +262,7 @@ class World:
             "training": (training.judge(observed, seen), training.MOVES),
             "ingest": (ingest.judge(observed, seen), ingest.MOVES),
             "serving": (serving.judge(observed, seen, None), serving.MOVES),
+            "upkeep": (upkeep.judge(observed), upkeep.MOVES),
         }
         for concern, (word, table) in words.items():
             before = self.words.get(concern)
@@ -330,6 +340,9 @@ class World:
         if isinstance(action.job, IngestJob):
             live = [id_ for id_, job in self.jobs.items() if id_.startswith("ingest-") and not job.word.ended]
             assert not [id_ for id_ in live if id_ != action.id], "two ingest jobs at once"
+        if isinstance(action.job, UpkeepJob):
+            live = [id_ for id_, job in self.jobs.items() if id_.startswith("upkeep-") and not job.word.ended]
+            assert not [id_ for id_ in live if id_ != action.id], "two runs of upkeep at once"
         self.submitted[action.id] = action
         self.jobs.setdefault(action.id, JobState(id=action.id, word=JobWord.RUNNING, started_at=self.now))
 
@@ -389,7 +402,9 @@ class World:
         self.now += timedelta(seconds=seconds)
         if any(id_.startswith("ingest-") and job.word is JobWord.RUNNING for id_, job in self.jobs.items()):
             new = int(self.rows_per_second * seconds)
-            self.rows += new
+            before, self.rows = self.rows // 10, self.rows + new
+            if before and self.rows // 10 > before:
+                self.superseded[before] = self.now
             self.committed_at = self.now if new else self.committed_at
         for id_, job in list(self.jobs.items()):
             done = self.submitted[id_].job
@@ -398,6 +413,8 @@ class World:
                     self._finish_training(id_, done)
                 elif isinstance(done, PreflightJob):
                     self._finish_preflight(id_, done)
+                elif isinstance(done, UpkeepJob):
+                    self._finish_upkeep(id_, done, job.started_at)
                 elif self.fails_ingest:
                     self._end(id_, JobWord.FAILED, self.fails_ingest)
         for replica in self.replicas:
@@ -461,6 +478,33 @@ class World:
             return
         report = PreflightReport(version=job.version, digest=job.digest, passed=True, checks={"digest": "equal"}, requests=200, p99_ms=1.0)
         self.preflights.setdefault(job.version, report)
+        self._end(id_, JobWord.SUCCEEDED)
+
+    def _finish_upkeep(self, id_: str, job: UpkeepJob, began: datetime) -> None:
+        if self.fails_upkeep or "store" in self.unreachable:
+            self.fails_upkeep = max(0, self.fails_upkeep - 1)
+            self._end(id_, JobWord.FAILED, "storageURI: the store does not answer")
+            return
+        limit = began - job.retention_days * self.day
+        gone = [number for number, since in self.superseded.items() if since < limit and number not in job.keep_sequences]
+        for number in gone:
+            del self.superseded[number]
+        kept = {version.spec.snapshot.sequence for version in self.versions.values() if version.spec.storage_uri == job.storage_uri}
+        assert not kept & set(gone), "what a retained version was trained on was removed"
+        there = {*self.superseded, self.rows // 10}
+        self.report = UpkeepReport(
+            run=job.run,
+            began_at=began,
+            ended_at=self.now,
+            sequence=self.rows // 10,
+            tables=[TableUpkeep(event_type="watch", files_before=200, files_after=1, size_bytes=1)],
+            manifests_removed=len(gone),
+            files_removed=0,
+            bytes_removed=0,
+            log_entries_removed=0,
+            runs_removed=0,
+            missing_sequences=sorted(set(job.keep_sequences) - there),
+        )
         self._end(id_, JobWord.SUCCEEDED)
 
     def _traffic(self, seconds: float) -> None:

@@ -6,12 +6,13 @@ from datetime import timedelta
 
 import pytest
 
-from recsys_operator.plan import due, gates, moves, names, plan, reports, rollout, runs, serving, shares, topics, training, weighing
+from recsys_operator.plan import due, gates, moves, names, plan, reports, rollout, runs, serving, shares, topics, training, upkeep, weighing
 from recsys_operator.state.actions import Action, SubmitJob
 from recsys_operator.state.observed import Observed, RolloutState, VersionState
 from recsys_schemas.serving_api import Arm, ServingRecord
+from recsys_schemas.train_job import UpkeepJob
 from recsys_schemas.v1alpha1.rollout import ArmTotals, RolloutStatus
-from worlds.simulated import World
+from worlds.simulated import World, spec
 
 
 def story(seed: int) -> None:
@@ -106,6 +107,47 @@ def test_a_broken_twin_is_caught(twin: str, monkeypatch: pytest.MonkeyPatch):
     with pytest.raises((AssertionError, StopIteration)):
         for seed in range(3):
             story(seed)
+
+
+def keeps_nothing(observed: Observed, number: int) -> UpkeepJob:
+    """Upkeep that does not know what versions were trained on."""
+    return ORIGINAL_UPKEEP(observed, number).model_copy(update={"keep_sequences": []})
+
+
+def restless(observed: Observed) -> upkeep.Upkeep:
+    """Upkeep that does not look whether a run is under way."""
+    found = ORIGINAL_JUDGE(observed)
+    return upkeep.Upkeep.DUE if found is upkeep.Upkeep.RUNNING else found
+
+
+ORIGINAL_UPKEEP, ORIGINAL_JUDGE = upkeep.wanted, upkeep.judge
+
+UPKEEP_TWINS: dict[str, tuple[str, object]] = {
+    "what versions were trained on is removed": ("wanted", keeps_nothing),
+    "two runs": ("judge", restless),
+}
+
+
+def keep_up(seed: int) -> None:
+    """Versions are made and snapshots go past their time, for half an hour."""
+    world = World(chance=random.Random(seed), spec=spec(data={"snapshot": {"retentionDays": 1}}))
+    for _ in range(600):
+        world.step()
+        world.tick(3)
+    assert world.report is not None, "LIVENESS: no upkeep"
+    assert world.report.run >= 2
+
+
+def test_the_story_of_upkeep_itself_holds():
+    keep_up(1)
+
+
+@pytest.mark.parametrize("twin", UPKEEP_TWINS, ids=lambda name: name.replace(" ", "-"))
+def test_a_broken_twin_of_upkeep_is_caught(twin: str, monkeypatch: pytest.MonkeyPatch):
+    name, broken = UPKEEP_TWINS[twin]
+    monkeypatch.setattr(upkeep, name, broken)
+    with pytest.raises(AssertionError):
+        keep_up(1)
 
 
 def test_the_twins_break_what_exists():

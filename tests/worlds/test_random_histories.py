@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsys_operator.plan import shares
-from worlds.simulated import World
+from worlds.simulated import World, spec
 
 FAULTS = (
     "none",
@@ -22,6 +22,8 @@ FAULTS = (
     "train_fails",
     "quiet",
     "job_killed",
+    "upkeep_fails",
+    "minutes",
 )
 histories = st.lists(st.tuples(st.sampled_from(FAULTS), st.integers(0, 6), st.sampled_from([1.0, 1.0, 3.0, 20.0])), max_size=80)
 
@@ -43,6 +45,10 @@ def disturb(world: World, fault: str) -> None:
             world.error_rate[newest] = 0.5
         case "train_fails":
             world.fails_training[newest] = 1
+        case "upkeep_fails":
+            world.fails_upkeep += 1
+        case "minutes":
+            world.tick(300.0)
         case "job_killed":
             for id_ in world.jobs:
                 world.kill_job(id_)
@@ -71,7 +77,7 @@ def survives(world: World, history: list[tuple[str, int, float]]) -> None:
 @settings(max_examples=100, deadline=None)
 @given(histories, st.integers(0, 2**16))
 def test_whatever_happens_the_rules_hold_and_a_champion_serves_in_the_end(history: list[tuple[str, int, float]], seed: int):
-    survives(World(chance=random.Random(seed)), history)
+    survives(World(chance=random.Random(seed), spec=spec(data={"snapshot": {"retentionDays": 1}})), history)
 
 
 def test_a_crash_after_every_single_action_changes_nothing_in_the_end():

@@ -5,8 +5,8 @@ from datetime import timedelta
 
 import pytest
 
-from recsys_operator.plan import shares
-from recsys_operator.state.actions import CreateTopic
+from recsys_operator.plan import ingest, shares
+from recsys_operator.state.actions import CreateTopic, SubmitJob
 from recsys_schemas.train_job import IngestJob
 from worlds.simulated import World, spec
 
@@ -299,3 +299,92 @@ def test_a_topic_that_is_someone_elses_is_waited_for_and_never_made(once: World)
     theirs = once.topics["rate"]
     once.topics["watch"] = CreateTopic(name="watch", partitions=3, replicas=3, config=theirs.config)
     once.run_until(serves("movies-000001"))
+
+
+def upkeep_runs(world: World) -> list[str]:
+    return [id_ for id_ in world.submitted if id_.startswith("upkeep-")]
+
+
+def go_on(world: World, seconds: int, step: int = 5) -> None:
+    for _ in range(seconds // step):
+        world.step()
+        world.tick(step)
+
+
+def test_upkeep_runs_after_many_commits_one_at_a_time_and_what_it_did_is_told(once: World):
+    once.run_until(serves("movies-000001"))
+    go_on(once, 1500)
+    ids = upkeep_runs(once)
+    assert ids == [f"upkeep-movies-0a1b2c3d-{number}" for number in range(len(ids))]
+    assert 3 <= len(ids) <= 6, "about each 300 s, for there are more than 200 commits in that time"
+    told = once.status.ingestion
+    assert told is not None
+    assert told.last_upkeep is not None
+    assert told.last_upkeep.message.startswith(f"run {told.last_upkeep.run}: watch 200 → 1 files")
+    assert sum(event.reason == "UpkeepDone" for event in once.events) == len(ids)
+    assert len([id_ for id_ in once.jobs if id_.startswith("upkeep-")]) == 1, "ended runs are forgotten"
+
+
+def test_without_commits_upkeep_runs_once_a_day(once: World):
+    once.run_until(serves("movies-000001"))
+    once.rows_per_second = 0
+    go_on(once, 3 * 86_400 + 7200, step=600)
+    assert len(upkeep_runs(once)) == 3
+
+
+def test_a_suspended_model_is_left_alone(once: World):
+    once.run_until(serves("movies-000001"))
+    once.spec = once.spec.model_copy(update={"suspend": True})
+    go_on(once, 3 * 86_400, step=600)
+    assert upkeep_runs(once) == []
+
+
+def test_upkeep_that_fails_is_told_and_tried_again_with_growing_pauses(once: World):
+    once.run_until(serves("movies-000001"))
+    once.fails_upkeep = 4
+    began = once.now
+    once.run_until(lambda world: world.report is not None, passes=1500)
+    assert once.report is not None
+    assert once.report.run == 4
+    assert once.now - began > timedelta(seconds=30 + 60 + 120 + 240)
+    failed = [event.message for event in once.events if event.reason == "UpkeepFailed"]
+    assert len(failed) == 4
+    assert failed[-1].endswith("storageURI: the store does not answer")
+
+
+def test_a_run_of_upkeep_that_never_ends_is_stopped_and_followed_by_another(once: World):
+    once.run_until(lambda world: bool(upkeep_runs(world)), passes=600)
+    ids = upkeep_runs(once)
+    once.submitted[ids[0]] = SubmitJob(id=ids[0], job=ingest.wanted(once.observe()))  # a job that does not end by itself
+    go_on(once, 7 * 3600, step=60)
+    assert once.jobs.get(ids[0]) is None or once.jobs[ids[0]].word == "STOPPED"
+    assert len(upkeep_runs(once)) > 1
+
+
+def test_after_the_cluster_is_replaced_runs_are_numbered_on(once: World):
+    once.run_until(lambda world: world.report is not None, passes=600)
+    once.restart_ray()
+    go_on(once, 1000)
+    assert once.report is not None
+    assert upkeep_runs(once)[:2] == ["upkeep-movies-0a1b2c3d-0", "upkeep-movies-0a1b2c3d-1"]
+
+
+def test_what_versions_were_trained_on_is_kept_while_all_else_past_its_time_goes():
+    world = World(chance=random.Random(7), spec=spec(data={"snapshot": {"retentionDays": 1}}))
+    world.run_until(serves("movies-000002"), passes=600)
+    go_on(world, 900)
+    trained = {version.spec.snapshot.sequence for version in world.versions.values()}
+    assert trained <= {*world.superseded, world.rows // 10}
+    assert world.report is not None
+    assert len(world.superseded) < world.rows // 10 // 2, "the others went"
+
+
+def test_a_version_whose_snapshot_is_gone_says_so_once(once: World):
+    once.run_until(serves("movies-000001"))
+    for number in [number for number in once.superseded if number == once.versions["movies-000001"].spec.snapshot.sequence]:
+        del once.superseded[number]
+    go_on(once, 900)
+    assert once.versions["movies-000001"].status.snapshot_removed
+    assert [event.message.split(",")[0] for event in once.events if event.reason == "SnapshotRemoved"] == [
+        f"movies-000001: snapshot {once.versions['movies-000001'].spec.snapshot.sequence}"
+    ]

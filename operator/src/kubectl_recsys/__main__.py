@@ -9,6 +9,7 @@ from typing import Protocol, TypeAlias
 from kubernetes.config import ConfigException, list_kube_config_contexts
 
 from kubectl_recsys.acls import PARTS, print_acls
+from kubectl_recsys.snapshots import snapshots
 from kubectl_recsys.steering import STEERS, steer
 from kubectl_recsys.topics import verify_topics
 from kubectl_recsys.views import explain, status, versions
@@ -35,11 +36,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 1 when something is not as it should be, 2 when it cannot be known."""
     asked = _parser().parse_args(arguments)
     try:
-        command = asked.made_of(asked) if "made_of" in asked else asked.command
-        return asyncio.run(_run(command, asked.namespace or _namespace(), asked.name))
+        return asyncio.run(_run(_command(asked), asked.namespace or _namespace(), asked.name))
     except WorldError as error:
         sys.stderr.write(f"kubectl recsys: {error}\n")
         return 2
+
+
+def _command(asked: argparse.Namespace) -> Command:
+    """The command, made of what was asked where it takes more than a name."""
+    return asked.made_of(asked) if "made_of" in asked else asked.command
+
+
+def _snapshots(asked: argparse.Namespace) -> Command:
+    async def command(kube: Kube, namespace: str, name: str) -> int:
+        return await snapshots(kube, namespace, name, asked.word, asked.more)
+
+    return command
+
+
+_SNAPSHOTS = {
+    "list": "number, time, rows, dead letters and lag of the newest snapshots",
+    "show": "tables, offsets and files of a snapshot: MODEL [SEQUENCE]",
+    "verify": "read every file of a snapshot, and compare it with its topics: MODEL [SEQUENCE]",
+    "diff": "rows added per table and partition: MODEL OLDER NEWER",
+}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -53,6 +73,12 @@ def _parser() -> argparse.ArgumentParser:
     topics = commands.add_parser("topics", help="a model's topics on the brokers").add_subparsers(required=True, metavar="COMMAND")
     _add(topics, "verify", "compare partitions, replicas and in-sync replicas with the spec", "MODEL", verify_topics)
     _add_acls(topics)
+    parts = commands.add_parser("snapshots", help="a model's snapshots").add_subparsers(required=True, metavar="COMMAND", dest="word")
+    for word, told in _SNAPSHOTS.items():
+        one = parts.add_parser(word, help=told, description=f"{told}; what follows MODEL goes to the tool `recsys`, as does -h")
+        one.add_argument("name", metavar="MODEL")
+        one.add_argument("more", nargs=argparse.REMAINDER, metavar="...", help="such as -o json")
+        one.set_defaults(made_of=_snapshots)
     return parser
 
 

@@ -134,11 +134,15 @@ def _measure(observed: Observed, decided: Plan) -> None:
         telemetry.ARM_SHARE.labels(**names, variant=variant).set(arm.weight if arm else 0)
     if status.ingestion is not None:
         telemetry.INGEST_LAG.labels(**names).set(status.ingestion.lag_records)
+        if (kept := status.ingestion.last_upkeep) is not None:
+            telemetry.UPKEEP_TIME.labels(**names).set(kept.time.timestamp())
+            telemetry.TABLE_FILES.labels(**names).set(kept.files)
 
 
 def forget_metrics(key: Key) -> None:
     """A model that is gone leaves no series behind."""
-    for metric, more in ((telemetry.MODEL_READY, [()]), (telemetry.INGEST_LAG, [()]), (telemetry.ARM_SHARE, [("stable",), ("candidate",)])):
+    own = (telemetry.MODEL_READY, telemetry.INGEST_LAG, telemetry.UPKEEP_TIME, telemetry.TABLE_FILES)
+    for metric, more in (*((each, [()]) for each in own), (telemetry.ARM_SHARE, [("stable",), ("candidate",)])):
         for labels in more:
             try:
                 metric.remove(key.namespace, key.name, *labels)

@@ -53,6 +53,8 @@ LEADER = _gauge(metric_names.LEADER)
 MODEL_READY = _gauge(metric_names.MODEL_READY)
 ARM_SHARE = _gauge(metric_names.ARM_SHARE)
 INGEST_LAG = _gauge(metric_names.INGEST_LAG)
+UPKEEP_TIME = _gauge(metric_names.UPKEEP_TIME)
+TABLE_FILES = _gauge(metric_names.TABLE_FILES)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -14,7 +14,8 @@ from recsys_schemas.kinds import KINDS, Kind, crd
 from recsys_schemas.reference import events_page, kind_page, metrics_page, serving_page
 from recsys_schemas.serving_api import EvidenceResponse, ServingArguments, ServingRecord
 from recsys_schemas.snapshot import SnapshotManifest
-from recsys_schemas.train_job import IngestJob, PreflightJob, TrainJob
+from recsys_schemas.train_job import IngestJob, PreflightJob, TrainJob, UpkeepJob
+from recsys_schemas.upkeep import UpkeepReport
 from recsys_schemas.v1alpha1 import API_VERSION
 from recsys_schemas.version_card import PreflightReport, VersionCard
 
@@ -36,6 +37,8 @@ ARTIFACTS: Mapping[str, type[BaseModel]] = {
     "ingest_job": IngestJob,
     "train_job": TrainJob,
     "preflight_job": PreflightJob,
+    "upkeep_job": UpkeepJob,
+    "upkeep_report": UpkeepReport,
     "serving_arguments": ServingArguments,
     "serving_record": ServingRecord,
     "evidence": EvidenceResponse,

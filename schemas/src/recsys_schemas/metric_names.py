@@ -28,6 +28,15 @@ INGEST_LAG = Metric(
     labels=("namespace", "model"),
     help="Committed records on the event topics that no snapshot covers yet.",
 )
+UPKEEP_TIME = Metric(
+    name="recsys_upkeep_timestamp_seconds",
+    kind="gauge",
+    labels=("namespace", "model"),
+    help="When upkeep last compacted the tables and enforced retention, in seconds since 1970.",
+)
+TABLE_FILES = Metric(
+    name="recsys_table_files", kind="gauge", labels=("namespace", "model"), help="Files of all tables after the last run of upkeep."
+)
 INGEST_ROWS = Metric(name="recsys_ingest_rows_total", kind="counter", labels=("model", "event_type"), help="Rows published in snapshots.")
 INGEST_DEAD = Metric(
     name="recsys_ingest_dead_letters_total", kind="counter", labels=("model", "reason"), help="Records put aside, by reason."
@@ -54,6 +63,8 @@ ALL = (
     MODEL_READY,
     ARM_SHARE,
     INGEST_LAG,
+    UPKEEP_TIME,
+    TABLE_FILES,
     INGEST_ROWS,
     INGEST_DEAD,
     INGEST_COMMIT_SECONDS,

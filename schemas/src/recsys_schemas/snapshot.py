@@ -2,8 +2,9 @@
 
 One Delta Lake table for each event type holds the rows; the commit that publishes files carries, as Delta application
 transactions `{consumer}/{topic}-{partition}`, the next offset of each partition that they cover. A manifest names one version of
-each table, so that a snapshot opens the same rows for ever. Manifests are numbered by the sum of (table version + 1), which
-every commit raises by one, and are never rewritten.
+each table, so that a snapshot opens the same rows until retention removes it. Manifests are numbered by the sum of (table
+version + 1), which every commit raises by one, and are never rewritten. Claims and compactions are commits without new rows: they
+take numbers too, to which no manifest belongs.
 """
 
 from datetime import datetime
@@ -50,7 +51,7 @@ class SnapshotManifest(Artifact):
     """One snapshot: table versions and the offsets that they cover."""
 
     sequence: Annotated[int, Field(ge=0)]
-    """Grows by one with each commit of any table."""
+    """Grows with each commit of any table; not every number has a manifest."""
     cluster_id: str
     """The Kafka cluster that the offsets belong to."""
     tables: list[TableVersion]

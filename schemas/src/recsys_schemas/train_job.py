@@ -89,3 +89,18 @@ class PreflightJob(Artifact):
     """Where versions are kept."""
     timeout_ms: Annotated[float, Field(gt=0)]
     """The serving deadline that its p99 must hold."""
+
+
+class UpkeepJob(Artifact):
+    """One run: small files become few, and what is past its retention goes."""
+
+    model: ModelIdentity
+    """For whom."""
+    storage_uri: str
+    """Where snapshots and versions are kept."""
+    run: Annotated[int, Field(ge=0)]
+    """Number of the run."""
+    retention_days: Annotated[int, Field(ge=1)]
+    """A snapshot is kept for so many days after a newer one took its place."""
+    keep_sequences: list[Annotated[int, Field(ge=0)]] = []
+    """Snapshots that are kept however old they are: those that retained versions were trained on."""

@@ -12,6 +12,8 @@ from recsys_schemas.snapshot import SnapshotManifest
 
 CARD_FILE = "card.json"
 PREFLIGHT_FILE = "preflight.json"
+RUNS_FOLDER = "runs"
+"""Folder of Ray Train's own state below the storage URI, with one folder for each version."""
 
 
 def version_folder(version: str) -> str:

@@ -38,13 +38,14 @@ MOVES: dict[Ingest, frozenset[Ingest]] = {word: frozenset(Ingest) for word in In
 
 def wanted(observed: Observed) -> IngestJob:
     """The job that the spec asks for, with as many consumers as the lag asks for."""
-    now = _job(observed.model, consumers(observed, None))
+    now = job_of(observed.model, consumers(observed, None))
     attempts = [] if isinstance(observed.ray, Unavailable) else _attempts(observed.ray, ingest_prefix(observed.model, now))
     since = attempts[-1][1].started_at if attempts and not attempts[-1][1].word.ended else None
     return now.model_copy(update={"consumers": consumers(observed, since)})
 
 
-def _job(model: ModelState, count: int) -> IngestJob:
+def job_of(model: ModelState, count: int) -> IngestJob:
+    """The job of a model with so many consumers."""
     roll = model.spec.data.snapshot.roll
     return IngestJob(
         model=identity(model),

@@ -55,6 +55,11 @@ def run_prefix(kind: str, model: ModelState, version: str) -> str:
     return f"{kind}-{version}-{uid8(model)}-"
 
 
+def upkeep_prefix(model: ModelState) -> str:
+    """Ids of upkeep jobs start so; the number of the run follows."""
+    return f"upkeep-{model.key.name}-{uid8(model)}-"
+
+
 def topics_by_role(model: ModelState) -> dict[str, Topic]:
     """Role → topic; Watch and Rate may be missing, never both."""
     return {topic.role: topic for topic in model.spec.kafka.topics}

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from recsys_operator.plan import ingest, rollout, serving, shares, status, topics, training
+from recsys_operator.plan import ingest, rollout, serving, shares, status, topics, training, upkeep
 from recsys_operator.plan.names import app_name, uid8
 from recsys_operator.state.actions import (
     Action,
@@ -39,9 +39,11 @@ def plan(observed: Observed) -> Plan:
     walk = rollout.act(rollout.judge(observed, seen), observed)
     written = next((action.status for action in walk.actions if isinstance(action, WriteRolloutStatus)), None)
     parts += [walk, serving.act(serving.judge(observed, seen, written), observed, written)]
-    parts.append(Part(actions=(*_phases(observed), *_prune(observed))))
+    parts += [Part(actions=(*_phases(observed), *_prune(observed))), upkeep.act(upkeep.judge(observed), observed)]
     first: tuple[Action, ...] = () if observed.model.has_finalizer else (AddFinalizer(),)
     actions = first + tuple(action for part in parts for action in part.actions)
+    written_now = {action.name for action in actions if isinstance(action, WriteVersionStatus | DeleteVersion)}
+    actions += upkeep.lost(observed, written_now)
     facts = [fact for part in parts for fact in part.facts]
     busy = any(part.busy for part in parts)
     wait = SOON if _moved(observed, actions) else BUSY if busy else IDLE

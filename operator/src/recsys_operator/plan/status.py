@@ -8,6 +8,7 @@ from recsys_operator.plan.lag import lag_records, lag_seconds
 from recsys_operator.plan.names import route_prefix
 from recsys_operator.plan.reports import own_app, reports
 from recsys_operator.plan.training import in_progress
+from recsys_operator.plan.upkeep import last as last_upkeep
 from recsys_operator.state.observed import Observed, Unavailable
 from recsys_operator.state.plan import Fact
 from recsys_schemas.v1alpha1.conditions import Condition, ConditionType
@@ -153,6 +154,8 @@ def _ingestion(observed: Observed) -> Ingestion | None:
         dead_letters=manifest.dead_letters,
         sequence=manifest.sequence,
         last_snapshot_time=manifest.committed_at,
+        storage_uri=observed.model.storage_uri,
+        last_upkeep=last_upkeep(observed),
         lag_seconds=lag_seconds(observed),
         consumers=wanted_ingest(observed).consumers,
     )

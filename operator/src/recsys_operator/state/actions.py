@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from recsys_schemas.serving_api import ServingArguments, ServingRecord
-from recsys_schemas.train_job import IngestJob, PreflightJob, TrainJob
+from recsys_schemas.train_job import IngestJob, PreflightJob, TrainJob, UpkeepJob
 from recsys_schemas.v1alpha1.rollout import RolloutSpec, RolloutStatus
 from recsys_schemas.v1alpha1.version import VersionSpec, VersionStatus
 
@@ -58,7 +58,7 @@ class SubmitJob:
     """Start a Ray job under this id; one that was submitted before under it is left alone."""
 
     id: str
-    job: IngestJob | TrainJob | PreflightJob
+    job: IngestJob | TrainJob | PreflightJob | UpkeepJob
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from recsys_schemas.serving_api import EvidenceResponse, Role, ServingArguments, ServingRecord
 from recsys_schemas.snapshot import SnapshotManifest
+from recsys_schemas.upkeep import UpkeepReport
 from recsys_schemas.v1alpha1.model import ModelSpec, ModelStatus
 from recsys_schemas.v1alpha1.rollout import RolloutSpec, RolloutStatus
 from recsys_schemas.v1alpha1.version import VersionSpec, VersionStatus
@@ -174,5 +175,7 @@ class Observed:
     """Of this model (by uid), oldest first."""
     rollouts: tuple[RolloutState, ...] = ()
     """Of this model (by uid), oldest first."""
+    upkeep: UpkeepReport | None = None
+    """What the last run of upkeep has left; None before the first."""
     registered: tuple[str, ...] = field(default=())
     """Names of all versions that the registry has a folder for: also those of an earlier model of the same name."""

@@ -38,6 +38,7 @@ from recsys_operator.world.tokens import operator_token, read_roles
 from recsys_operator.world.world import World
 from recsys_schemas.serving_api import EvidenceResponse
 from recsys_schemas.snapshot import SnapshotManifest
+from recsys_schemas.upkeep import UpkeepReport
 from recsys_schemas.v1alpha1.version import VersionPhase
 
 _T = TypeVar("_T")
@@ -48,6 +49,7 @@ class _Stored:
     """What the registry said."""
 
     manifest: SnapshotManifest | None
+    upkeep: UpkeepReport | None
     registered: tuple[str, ...]
     versions: tuple[VersionState, ...]
 
@@ -89,6 +91,7 @@ async def observe(world: World, key: Key, now: datetime) -> Observed | Unreadabl
         ray=ray,
         manifest=unread or (None if isinstance(stored, Unavailable) else stored.manifest),
         evidence=evidence,
+        upkeep=None if isinstance(stored, Unavailable) else stored.upkeep,
         versions=versions if isinstance(stored, Unavailable) else stored.versions,
         rollouts=rollouts,
         registered=() if isinstance(stored, Unavailable) else stored.registered,
@@ -149,8 +152,9 @@ async def _evidence(world: World, model: ModelState, ray: RayState) -> EvidenceR
 async def _stored(world: World, model: ModelState, versions: tuple[VersionState, ...]) -> _Stored:
     # A failed version has no card and never will: it is not asked for each second.
     asked = [(version.spec.storage_uri, version.name) for version in versions if version.status.phase is not VersionPhase.FAILED]
-    manifest, registered, left = await asyncio.gather(
+    manifest, report, registered, left = await asyncio.gather(
         world.registry.manifest(model.storage_uri),
+        world.registry.upkeep(model.storage_uri),
         world.registry.versions(model.storage_uri),
         world.registry.left(asked),
     )
@@ -158,4 +162,4 @@ async def _stored(world: World, model: ModelState, versions: tuple[VersionState,
         replace(version, card=left[version.name].card, preflight=left[version.name].preflight) if version.name in left else version
         for version in versions
     )
-    return _Stored(manifest=manifest, registered=registered, versions=filled)
+    return _Stored(manifest=manifest, upkeep=report, registered=registered, versions=filled)

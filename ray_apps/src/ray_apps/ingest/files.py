@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from ray_apps.ingest.batches import Batch
 from ray_apps.ingest.commits import DataFile, Written
-from ray_apps.stores.objects import Store
+from ray_apps.stores.objects import Store, flush_folder
 
 # Ids that are new in each row gain nothing from a dictionary; the others repeat.
 _UNIQUE = ("event_id", "request_id", "_offset", "_payload_crc32")
@@ -56,7 +56,7 @@ def _write_local(store: Store, name: str, data: pa.Buffer) -> None:
     final = Path(store.path(name))
     if not final.parent.exists():
         final.parent.mkdir(parents=True, exist_ok=True)
-        _flush(final.parent.parent)
+        flush_folder(final.parent.parent)
     partial = final.with_name(f".{uuid.uuid4().hex}.partial")
     try:
         with partial.open("xb") as stream:
@@ -66,7 +66,7 @@ def _write_local(store: Store, name: str, data: pa.Buffer) -> None:
         final.hardlink_to(partial)  # refuses a name that is taken, which a rename would not
     finally:
         partial.unlink(missing_ok=True)
-    _flush(final.parent)
+    flush_folder(final.parent)
 
 
 def _write_remote(store: Store, name: str, data: pa.Buffer) -> None:
@@ -77,15 +77,12 @@ def _write_remote(store: Store, name: str, data: pa.Buffer) -> None:
 
 
 def _parquet(table: pa.Table) -> pa.Buffer:
-    repeated: Any = [name for name in table.column_names if name not in _UNIQUE]
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd", compression_level=3, use_dictionary=repeated)
+    pq.write_table(table, sink, **encoding(table.column_names))
     return sink.getvalue()
 
 
-def _flush(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def encoding(columns: Sequence[str]) -> dict[str, Any]:
+    """How Parquet is written: Zstandard, dictionaries for what repeats, and a checksum for each page, by which damage is told."""
+    repeated = [name for name in columns if name not in _UNIQUE]
+    return {"compression": "zstd", "compression_level": 3, "use_dictionary": repeated, "write_page_checksum": True}

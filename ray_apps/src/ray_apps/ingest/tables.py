@@ -18,6 +18,7 @@ from ray_apps.stores.objects import Store, delta_options
 from ray_apps.stores.snapshots import (
     TableState,
     TopicPartition,
+    committed_ms,
     dead_letters_key,
     newest_key,
     offset_key,
@@ -53,8 +54,11 @@ class Covered:
 class EventTable:
     """A claimed table. Not thread-safe."""
 
-    def __init__(self, table: DeltaTable, state: TableState, *, consumer: str, writer: int, cluster_id: str) -> None:
+    def __init__(  # noqa: PLR0913 (whose claim it is, and where)
+        self, store: Store, table: DeltaTable, state: TableState, *, consumer: str, writer: int, cluster_id: str
+    ) -> None:
         self.state = state
+        self._store = store
         self._table = table
         self._consumer = consumer
         self._writer = writer
@@ -95,7 +99,7 @@ class EventTable:
             table.update_incremental()
             if table.transaction_version(_writer_key(consumer)) == writer:
                 state = read_state(table, event_type, consumer=consumer, topics=topics)
-                return cls(table, state, consumer=consumer, writer=writer, cluster_id=cluster_id)
+                return cls(store, table, state, consumer=consumer, writer=writer, cluster_id=cluster_id)
         raise FencedError(f"table {event_type!r}: claimed by others {_CLAIM_ATTEMPTS} times in a row; stop all writers of {uri} but one")
 
     @property
@@ -145,7 +149,7 @@ class EventTable:
             offsets=offsets,
             dead_letters=dead_letters,
             newest_ms=max(newest) if newest else None,
-            committed_ms=int(self._table.history(1)[0]["timestamp"]),
+            committed_ms=committed_ms(self._store, before.event_type, self._table.version()),
         )
         return self.state
 

@@ -3,13 +3,18 @@
 Credentials, region and endpoint of `s3://` come from the usual `AWS_*` variables (`AWS_ENDPOINT_URL` included).
 """
 
+import contextlib
 import os
 import uuid
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
+import obstore
+from obstore.exceptions import AlreadyExistsError, BaseError
+from obstore.store import S3Store
 from pyarrow import fs
 
 SCHEMES = ("file", "s3")
@@ -66,6 +71,32 @@ class Store:
         finally:
             partial.unlink(missing_ok=True)
 
+    def create(self, name: str, data: bytes) -> None:
+        """Put a file in place, whole and durable; of several writers of one name exactly one does.
+
+        Raises:
+            FileExistsError: there is one of that name.
+        """
+        if not self.local:
+            try:
+                obstore.put(_conditional(self.uri), name, data, mode="create")
+            except AlreadyExistsError as error:
+                raise FileExistsError(name) from error
+            except BaseError as error:
+                raise OSError(f"{self.uri}/{name}: {error}") from error
+            return
+        final = Path(self.path(name))
+        partial = final.with_name(f".{uuid.uuid4().hex}.partial")
+        try:
+            with partial.open("xb") as stream:
+                stream.write(data)
+                stream.flush()
+                os.fsync(stream.fileno())
+            final.hardlink_to(partial)
+        finally:
+            partial.unlink(missing_ok=True)
+        flush_folder(final.parent)
+
     def prove_writable(self) -> None:
         """Write a small file and remove it.
 
@@ -84,12 +115,37 @@ class Store:
         """Whether a file of that name is there."""
         return self.files.get_file_info(self.path(name)).type == fs.FileType.File
 
+    def remove(self, name: str) -> None:
+        """Remove a file; one that is gone is as good."""
+        with contextlib.suppress(FileNotFoundError):
+            self.files.delete_file(self.path(name))
+
     def names(self, folder: str) -> list[str]:
         """Names (relative to the root) of all files below a folder, sorted; none when it is not there."""
         selector = fs.FileSelector(self.path(folder), recursive=True, allow_not_found=True)
         found = self.files.get_file_info(selector)
         prefix = self.root + "/"
         return sorted(info.path.removeprefix(prefix) for info in found if info.type == fs.FileType.File)
+
+
+def flush_folder(folder: Path) -> None:
+    """Make the names in a local folder durable."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _conditional(uri: str) -> S3Store:
+    """A client that can put a file only where there is none; Arrow's cannot."""
+    parsed = urlparse(uri)
+    http = os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://")
+    return S3Store(
+        parsed.netloc,
+        prefix=parsed.path.strip("/") or None,
+        client_options={"allow_http": http, "timeout": timedelta(seconds=_REQUEST_S), "connect_timeout": timedelta(seconds=_CONNECT_S)},
+    )
 
 
 def _brief(error: OSError) -> str:

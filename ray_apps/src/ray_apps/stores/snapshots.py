@@ -5,6 +5,7 @@ of each partition, the count of dead letters, the newest broker time and the num
 function of the tables' states, so that one that was never written can be written later.
 """
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,9 +16,17 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from deltalake import DeltaTable
 from pyarrow import fs
+from pydantic import ValidationError
 
 from ray_apps.stores.objects import StorageError, Store, delta_options
-from recsys_schemas.snapshot import LATEST_MANIFEST, PartitionOffset, SnapshotManifest, TableVersion, manifest_path
+from recsys_schemas.snapshot import (
+    LATEST_MANIFEST,
+    MANIFEST_FOLDER,
+    PartitionOffset,
+    SnapshotManifest,
+    TableVersion,
+    manifest_path,
+)
 
 TopicPartition = tuple[str, int]
 """A Kafka topic and one of its partitions."""
@@ -48,6 +57,16 @@ class TableState:
     dead_letters: int
     newest_ms: int | None
     committed_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableFile:
+    """One Parquet file of a table, by the table's own account."""
+
+    path: str
+    """Below the storage URI."""
+    size: int
+    rows: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +127,23 @@ def read_state(table: DeltaTable, event_type: str, *, consumer: str, topics: Ite
     )
 
 
+def committed_ms(store: Store, path: str, version: int) -> int:
+    """When a version of a table became visible, in milliseconds: one read, however long the log is.
+
+    Raises:
+        StorageError: the log has no such entry any more.
+    """
+    name = f"{path}/_delta_log/{version:020d}.json"
+    try:
+        entries = store.read(name).splitlines()
+    except FileNotFoundError:
+        raise StorageError(f"{store.uri}/{name} is gone: entries of the log are removed by upkeep alone") from None
+    for entry in entries:
+        if entry.startswith(b'{"commitInfo"'):
+            return int(json.loads(entry)["commitInfo"]["timestamp"])
+    raise StorageError(f"{store.uri}/{name} does not say when it was committed: it was not written by Delta Lake")
+
+
 def sequence_of(states: Iterable[TableState]) -> int:
     """Number of the snapshot that these tables make: every commit of any table raises it by one."""
     return sum(state.version + 1 for state in states)
@@ -157,20 +193,56 @@ def latest_manifest(store: Store) -> SnapshotManifest | None:
         return None
 
 
+def sequences(store: Store) -> list[int]:
+    """Numbers of all snapshots that are there, ascending."""
+    found = (name.rsplit("/", 1)[-1].removesuffix(".json") for name in store.names(MANIFEST_FOLDER))
+    return sorted(int(name) for name in found if name.isdigit())
+
+
+def read_manifest(store: Store, sequence: int | None = None) -> SnapshotManifest:
+    """Read the manifest of a snapshot, of the newest one when no number is given.
+
+    Raises:
+        StorageError: there is no such snapshot, or what is there is no manifest.
+    """
+    name = LATEST_MANIFEST if sequence is None else manifest_path(sequence)
+    try:
+        return SnapshotManifest.model_validate_json(store.read(name))
+    except FileNotFoundError:
+        raise StorageError(_absent(store, sequence)) from None
+    except ValidationError as error:
+        raise StorageError(f"snapshot: {store.uri}/{name} is no manifest: {error.errors()[0]['msg']}") from None
+
+
+def _absent(store: Store, sequence: int | None) -> str:
+    """Why a snapshot cannot be opened: never made, or removed by retention."""
+    newest = latest_manifest(store)
+    if newest is None:
+        return f"snapshot: {store.uri} has none yet; wait for the first commit, or correct the URI"
+    known = sequences(store)
+    if known and sequence is not None and sequence < known[0]:
+        return f"snapshot {sequence}: {store.uri} has {known[0]} to {newest.sequence}; older ones went by retention"
+    mend = "numbers that no manifest has were commits without new rows, or went by retention"
+    return f"snapshot {sequence}: not in {store.uri}, whose newest is {newest.sequence}; {mend}: `recsys snapshots list`"
+
+
 def open_snapshot(store: Store, sequence: int | None = None) -> Snapshot:
-    """Open a snapshot, the newest one when no number is given: the same number opens the same rows for ever.
+    """Open a snapshot, the newest one when no number is given: the same number opens the same rows until retention removes it.
 
     Raises:
         StorageError: there is no such snapshot.
     """
-    name = LATEST_MANIFEST if sequence is None else manifest_path(sequence)
-    try:
-        manifest = SnapshotManifest.model_validate_json(store.read(name))
-    except FileNotFoundError:
-        mend = f"wait for the first commit, or list {store.uri}/manifests"
-        raise StorageError(f"snapshot: {store.uri}/{name} does not exist; {mend}") from None
+    manifest = read_manifest(store, sequence)
     datasets = {table.event_type: open_table_version(store, table.path, table.version) for table in manifest.tables}
     return Snapshot(manifest=manifest, datasets=datasets)
+
+
+def files_of(store: Store, table: TableVersion) -> list[TableFile]:
+    """Files that one version of a table is made of, in the order of their paths: any reader of Parquet finds its rows in exactly these."""
+    opened = DeltaTable(table_uri(store, table.path), version=table.version, storage_options=delta_options())
+    actions = pa.table(opened.get_add_actions(flatten=True)).select(["path", "size_bytes", "num_records"]).to_pylist()
+    made = (TableFile(path=f"{table.path}/{each['path']}", size=each["size_bytes"], rows=each["num_records"]) for each in actions)
+    return sorted(made, key=lambda file: file.path)
 
 
 def open_table_version(store: Store, path: str, version: int) -> ds.Dataset:

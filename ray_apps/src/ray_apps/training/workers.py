@@ -10,10 +10,8 @@ from ray_apps.stores.registry import read_card
 from ray_apps.training.job import run
 from ray_apps.training.refusals import Refusal, TrainingRefused
 from recsys_schemas.train_job import TrainJob
-from recsys_schemas.version_card import CARD_FILE, VersionCard
+from recsys_schemas.version_card import CARD_FILE, RUNS_FOLDER, VersionCard
 
-RUNS = "runs"
-"""Folder of Ray Train's own state below the storage URI."""
 SETTINGS = {
     "RAY_TRAIN_V2_ENABLED": "1",
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # a run takes seconds: seen at once when it ends
@@ -43,7 +41,7 @@ def run_on_ray(job: TrainJob, algorithms: Algorithms, written: Algorithms) -> Ve
         _work,
         train_loop_config={"job": job.model_dump_json(), "algorithms": dict(algorithms), "written": dict(written)},
         scaling_config=ScalingConfig(num_workers=job.num_workers, resources_per_worker={"CPU": 1}),
-        run_config=RunConfig(name=job.version, storage_path=store.path(RUNS), storage_filesystem=store.files),
+        run_config=RunConfig(name=job.version, storage_path=store.path(RUNS_FOLDER), storage_filesystem=store.files),
     )
     try:
         trainer.fit()

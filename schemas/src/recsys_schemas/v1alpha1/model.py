@@ -174,6 +174,9 @@ class Snapshot(Resource):
     """When a commit is made."""
     consumers: Consumers = Field(default_factory=Consumers)
     """How many processes read the events: one more while snapshots fall behind, one less after an hour without any lag."""
+    retention_days: Annotated[int, Field(ge=1, le=36_500)] = 30
+    """A snapshot is kept for so many days after a newer one took its place. Longer, whatever its age: the newest one, and those that
+    versions of this model were trained on, for as long as these are there."""
     max_dead_letter_fraction: Annotated[float, Field(ge=0, le=1)] = 0.05
     """When a larger part of the records fits no schema, SnapshotReady turns False and training is held."""
 
@@ -438,6 +441,23 @@ class Replication(Resource):
     """The least over all partitions."""
 
 
+class LastUpkeep(Resource):
+    """The last run of upkeep: compaction and retention."""
+
+    run: int
+    """Its number."""
+    time: datetime
+    """When it was done."""
+    files: int
+    """Files of all tables afterwards."""
+    size_bytes: int
+    """Their size."""
+    oldest_sequence: int | None = None
+    """The oldest snapshot that is left."""
+    message: str
+    """What was done, with numbers."""
+
+
 class Ingestion(Resource):
     """Events to snapshots."""
 
@@ -451,6 +471,10 @@ class Ingestion(Resource):
     """Its manifest."""
     last_snapshot_time: datetime
     """When it was committed."""
+    storage_uri: str = ""
+    """Where snapshots and versions are kept, resolved."""
+    last_upkeep: LastUpkeep | None = None
+    """Compaction and retention."""
     lag_seconds: int = 0
     """Age of the newest record that it covers, as long as there are others that it does not cover; else 0."""
     consumers: int = 1

@@ -136,5 +136,7 @@ class VersionStatus(Resource):
     """The card's metrics."""
     gates: Annotated[list[GateVerdict], Field(max_length=32)] = []
     """Verdicts."""
+    snapshot_removed: bool = False
+    """The snapshot that it was trained on is gone from the store: it cannot be trained again from it."""
     message: str = ""
     """What happened last, in words."""

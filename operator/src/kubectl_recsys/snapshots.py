@@ -1,0 +1,50 @@
+"""Snapshots of a model: the model says where they are, and the command `recsys`, which can read them, does the rest.
+
+Rows are read with pyarrow and deltalake, which the operator and this plugin do without; so the tool that comes with the Ray apps is called.
+"""
+
+import asyncio
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+
+from kubectl_recsys.views import find_model
+from recsys_operator.plan.ingest import job_of
+from recsys_operator.state.observed import ModelState
+from recsys_operator.world.errors import RefusedError
+from recsys_operator.world.kube import Kube
+
+TOOL = "recsys"
+
+
+async def snapshots(kube: Kube, namespace: str, name: str, word: str, more: Sequence[str]) -> int:
+    """Run `recsys snapshots WORD` on a model's store, and return its exit status.
+
+    Raises:
+        RefusedError: there is no such model, its store is not known yet, or the tool is not installed here.
+    """
+    model = await find_model(kube, namespace, name)
+    uri = model.spec.data.snapshot.storage_uri or (model.status.ingestion.storage_uri if model.status.ingestion else "")
+    if not uri:
+        raise RefusedError(f"{model.key} has no snapshot yet: the operator has not said where its store is; see `kubectl recsys status`")
+    tool = _tool()
+    if tool is None:
+        asked = " ".join(more)
+        mend = "install the package ray-apps here, or where the store can be reached"
+        raise RefusedError(
+            f"the tool {TOOL!r}, which reads snapshots, is not on PATH; {mend}: {TOOL} snapshots {word} {uri} {asked}".rstrip()
+        )
+    compared = ["--job", _job(model, uri)] if word == "verify" else []
+    child = await asyncio.create_subprocess_exec(tool, "snapshots", word, uri, *more, *compared)
+    return await child.wait()
+
+
+def _tool() -> str | None:
+    """The tool beside this plugin, or on PATH."""
+    beside = os.path.join(os.path.dirname(os.path.abspath(sys.executable)), TOOL)  # noqa: PTH100, PTH118, PTH120 - no link is followed
+    return beside if os.access(beside, os.X_OK) else shutil.which(TOOL)
+
+
+def _job(model: ModelState, uri: str) -> str:
+    return job_of(model, 1).model_copy(update={"storage_uri": uri}).model_dump_json()
