@@ -104,7 +104,7 @@ def measure(store: Store, marks: list[int], *, with_upkeep: bool) -> dict[str, d
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--commits", type=int, default=10_000, help="the greatest age")
     most = parser.parse_args().commits
     marks = sorted({min(10, most), min(1000, most), most})

@@ -4,7 +4,7 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 from confluent_kafka import Producer
@@ -34,7 +34,7 @@ while True:
 
 
 @contextmanager
-def compacting(job: IngestJob) -> Iterator[subprocess.Popen[str]]:
+def compacting(job: IngestJob) -> Generator[subprocess.Popen[str]]:
     """A process that compacts without a pause, until it is killed."""
     child = subprocess.Popen([sys.executable, "-c", FOR_EVER, job.storage_uri], stdout=subprocess.PIPE, text=True)
     try:
