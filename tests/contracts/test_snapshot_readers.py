@@ -1,4 +1,4 @@
-"""A snapshot opens the same rows from a folder and from S3, before and after upkeep: DuckDB, Polars, pyarrow and deltalake."""
+"""A snapshot opens the same rows in DuckDB, Polars, pyarrow and deltalake, from a folder and from S3, before and after upkeep."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -7,9 +7,12 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
-from confluent_kafka import Producer
+import pytest
+from confluent_kafka import Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from kafka.test_ingest import LIMIT_S, Running, covered, exact, job, producer, run, wait_covered, write
+from ray_apps.cli.__main__ import main
 from ray_apps.ingest.verify import verify
 from ray_apps.stores.objects import open_store
 from ray_apps.stores.snapshots import files_of, read_manifest, sequences
@@ -88,3 +91,21 @@ def test_after_a_compaction_ingest_goes_on_and_a_new_consumer_takes_up_there(
     assert exact(job).rows == 420
     watch = next(table for table in read_manifest(store).tables if table.event_type == "watch")
     assert len(files_of(store, watch)) < done.files_before
+
+
+def test_what_the_topic_keeps_no_more_is_counted_apart_and_the_rest_verifies(
+    job: IngestJob, run: Callable[[], Running], producer: Producer, admin: AdminClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(producer, job, 300, bad=(b"bad",))
+    run()
+    wait_covered(job, 301)
+    watch = job.topics[0].topic
+    for done in admin.delete_records([TopicPartition(watch, 0, 20)]).values():
+        done.result(timeout=30)
+    found = exact(job)
+    assert found.expired == 20
+    assert found.rows + found.dead_letters == 281
+    assert main(["snapshots", "verify", job.storage_uri, "--job", job.model_dump_json()]) == 0
+    said = capsys.readouterr().out
+    assert "20 older than what the topics keep" in said
+    assert said.endswith("exact\n")

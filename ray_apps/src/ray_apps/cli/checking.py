@@ -68,7 +68,7 @@ def _tell_topics(compared: Verification | None) -> None:
     parts = ("missing", "repeated", "altered", "unknown", "miscounted")
     faults = ", ".join(f"{getattr(compared, name)} {name}" for name in parts)
     tell(f"topics    {compared.records} committed records covered: {compared.rows} rows and {compared.dead_letters} dead letters; {faults}")
-    tell(f"          {compared.uncovered} records not covered yet")
+    tell(f"          {compared.uncovered} records not covered yet; {compared.expired} older than what the topics keep")
 
 
 def look(store: Store, manifest: SnapshotManifest) -> Iterator[FileSeen]:

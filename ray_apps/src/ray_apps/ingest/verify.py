@@ -12,7 +12,7 @@ import time
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
@@ -51,6 +51,8 @@ class Verification:
     """Rows or dead letters of no committed record: aborted ones, for instance."""
     miscounted: int
     """Differences between the manifest's own counts and what is there."""
+    expired: int = 0
+    """Rows and dead letters of records that the topic itself does not keep any more: there is nothing to compare them with."""
 
     @property
     def exact(self) -> bool:
@@ -74,14 +76,31 @@ def verify(store: Store, job: IngestJob, sequence: int | None = None) -> Verific
     letters = [DeadLetter.model_validate_json(value) for _, value, whose in written if whose == ours]
     covered = [letter for letter in letters if letter.offset < upto.get((letter.topic, letter.partition), 0)]
     rows = [row for event_type in snapshot.datasets for row in _rows(snapshot, event_type)]
-    return compare(
+    first = _first_offsets(job, topics)
+    left = [row for row in rows if row[0][2] >= first.get(row[0][:2], 0)]
+    left_letters = [letter for letter in covered if letter.offset >= first.get((letter.topic, letter.partition), 0)]
+    gone, gone_letters = len(rows) - len(left), len(covered) - len(left_letters)
+    found = compare(
         records=records,
         upto=upto,
-        rows=rows,
-        letters=covered,
+        rows=left,
+        letters=left_letters,
         sequence=snapshot.manifest.sequence,
-        counts=(snapshot.manifest.rows, snapshot.manifest.dead_letters),
+        counts=(snapshot.manifest.rows - gone, snapshot.manifest.dead_letters - gone_letters),
     )
+    return replace(found, expired=gone + gone_letters)
+
+
+def _first_offsets(job: IngestJob, topics: Sequence[str]) -> dict[tuple[str, int], int]:
+    """Return the first offset that each partition still has."""
+    consumer = Consumer({"bootstrap.servers": ",".join(job.bootstrap_servers), "group.id": "recsys.verify"})
+    try:
+        places = [
+            (topic, partition) for topic in topics for partition in consumer.list_topics(topic, timeout=30.0).topics[topic].partitions
+        ]
+        return {place: consumer.get_watermark_offsets(TopicPartition(*place), timeout=30.0)[0] for place in places}
+    finally:
+        consumer.close()
 
 
 def compare(  # noqa: PLR0913 (each is one side of the comparison)

@@ -10,6 +10,7 @@ from recsys_operator.world.errors import RefusedError, UnavailableError
 from recsys_operator.world.registry import Left, Registry
 from recsys_schemas.artifact import Artifact
 from recsys_schemas.snapshot import SnapshotManifest
+from recsys_schemas.upkeep import UPKEEP_REPORT, UpkeepReport
 from recsys_schemas.version_card import PreflightReport, VersionCard
 
 NAME = "movies-000001"
@@ -108,3 +109,23 @@ def test_a_store_that_does_not_answer_is_named_with_its_mend(monkeypatch: pytest
         monkeypatch.setenv(f"AWS_{name}", value)
     with pytest.raises(UnavailableError, match=r"storageURI s3://recsys/movies: manifests/latest\.json cannot be read: .*AWS_\*"):
         asyncio.run(Registry().manifest("s3://recsys/movies"))
+
+
+def test_what_upkeep_has_left_is_read_anew_each_time(tmp_path: Path) -> None:
+    uri, registry = f"file://{tmp_path}", Registry()
+    assert asyncio.run(registry.upkeep(uri)) is None
+    for number in (0, 1):
+        report = UpkeepReport(
+            run=number,
+            began_at=MANIFEST.committed_at,
+            ended_at=MANIFEST.committed_at,
+            sequence=3,
+            tables=[],
+            manifests_removed=0,
+            files_removed=0,
+            bytes_removed=0,
+            log_entries_removed=0,
+            runs_removed=0,
+        )
+        write(tmp_path / UPKEEP_REPORT, report)
+        assert asyncio.run(registry.upkeep(uri)) == report
