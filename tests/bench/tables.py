@@ -104,7 +104,7 @@ def measure(store: Store, marks: list[int], *, with_upkeep: bool) -> dict[str, d
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description="How tables age.")
     parser.add_argument("--commits", type=int, default=10_000, help="the greatest age")
     most = parser.parse_args().commits
     marks = sorted({min(10, most), min(1000, most), most})

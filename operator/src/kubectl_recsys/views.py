@@ -53,6 +53,8 @@ async def status(kube: Kube, namespace: str, name: str) -> int:
     if seen.ingestion is not None:
         taken = seen.ingestion
         print(f"ingestion: {taken.rows} rows in snapshot {taken.sequence}, {taken.lag_records} behind, {taken.dead_letters} put aside")
+        if taken.last_upkeep is not None:
+            print(f"upkeep: {taken.last_upkeep.time:%Y-%m-%dT%H:%M:%SZ}, {taken.last_upkeep.message}")
     if seen.serving is not None:
         print(f"serving: {seen.serving.ready_replicas} of {seen.serving.replicas} replicas, {seen.serving.url}")
     print()

@@ -78,6 +78,7 @@ def verify(store: Store, job: IngestJob, sequence: int | None = None) -> Verific
     rows = [row for event_type in snapshot.datasets for row in _rows(snapshot, event_type)]
     first = _first_offsets(job, topics)
     left = [row for row in rows if row[0][2] >= first.get(row[0][:2], 0)]
+    records = {place: digests for place, digests in records.items() if place[2] >= first.get(place[:2], 0)}
     left_letters = [letter for letter in covered if letter.offset >= first.get((letter.topic, letter.partition), 0)]
     gone, gone_letters = len(rows) - len(left), len(covered) - len(left_letters)
     found = compare(
@@ -93,7 +94,7 @@ def verify(store: Store, job: IngestJob, sequence: int | None = None) -> Verific
 
 def _first_offsets(job: IngestJob, topics: Sequence[str]) -> dict[tuple[str, int], int]:
     """Return the first offset that each partition still has."""
-    consumer = Consumer({"bootstrap.servers": ",".join(job.bootstrap_servers), "group.id": "recsys.verify"})
+    consumer = Consumer({**connection_settings(job.bootstrap_servers, job.kafka_security), "group.id": "recsys.verify"})
     try:
         places = [
             (topic, partition) for topic in topics for partition in consumer.list_topics(topic, timeout=30.0).topics[topic].partitions
