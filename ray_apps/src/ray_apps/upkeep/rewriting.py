@@ -37,7 +37,7 @@ def rewrite(store: Store, event_type: str, inputs: Sequence[TableFile], columns:
     found = 0
     with _new_file(store, f"{event_type}/{path}") as sink, pq.ParquetWriter(sink, columns, **encoding(columns.names)) as writer:
         for piece in _pieces(store, event_type, inputs, columns):
-            writer.write_batch(piece)
+            writer.write_table(piece)
             found += piece.num_rows
         if found != count:
             words = f"{found} rows in the files to compact, and {count} by the log"
@@ -46,10 +46,19 @@ def rewrite(store: Store, event_type: str, inputs: Sequence[TableFile], columns:
     return DataFile(path=path, size=int(size or 0), rows=count, written_ms=int(written_at * 1000))
 
 
-def _pieces(store: Store, event_type: str, inputs: Sequence[TableFile], columns: pa.Schema) -> Iterator[pa.RecordBatch]:
+def _pieces(store: Store, event_type: str, inputs: Sequence[TableFile], columns: pa.Schema) -> Iterator[pa.Table]:
+    """The rows in pieces of some size: each becomes a row group, and a thousand groups of a row each would be larger than their files."""
     paths = [store.path(f"{event_type}/{file.path}") for file in inputs]
     source = ds.dataset(paths, schema=columns, filesystem=store.files, format="parquet")
-    yield from source.to_batches(batch_size=_PIECE_ROWS, batch_readahead=1, fragment_readahead=1)
+    gathered, count = list[pa.RecordBatch](), 0
+    for batch in source.to_batches(batch_size=_PIECE_ROWS, batch_readahead=1, fragment_readahead=1):
+        gathered.append(batch)
+        count += batch.num_rows
+        if count >= _PIECE_ROWS:
+            yield pa.Table.from_batches(gathered, columns)
+            gathered, count = [], 0
+    if gathered:
+        yield pa.Table.from_batches(gathered, columns)
 
 
 def _free_name(store: Store, event_type: str, count: int, written_at: float) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable, Field
 from deltalake.schema import PrimitiveType
@@ -139,6 +140,17 @@ def test_nothing_is_committed_where_nothing_is_small(growing: Growing) -> None:
     growing.publish()
     version = growing.table.state.version
     assert compact(growing.store, "watch").version == version
+
+
+def test_what_is_put_together_is_smaller_than_its_parts(growing: Growing) -> None:
+    for _ in range(30):
+        growing.publish(2)
+    before = sum(file.size for file in files_of(growing.store, read_manifest(growing.store).tables[0]))
+    compact(growing.store, "watch")
+    growing.publish(1)
+    compacted, _ = sorted(files_of(growing.store, read_manifest(growing.store).tables[0]), key=lambda file: -file.rows)
+    assert compacted.size * 5 < before
+    assert pq.ParquetFile(growing.store.path(compacted.path)).num_row_groups == 1
 
 
 def test_a_file_that_no_compaction_committed_is_in_no_snapshot(growing: Growing) -> None:
