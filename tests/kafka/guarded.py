@@ -85,6 +85,10 @@ class Guarded:
         values = {name: value for name, value in self.values(**changes).items() if name in asked}
         return self._at(self.brokers.tls_servers, security, values)
 
+    def by_the_plain_door(self) -> Connection:
+        """Plain text, as the administrator."""
+        return Connection(bootstrap_servers=tuple(self.brokers.bootstrap_servers.split(",")))
+
     def _at(self, servers: str, security: Mapping[str, object], values: Mapping[str, str]) -> Connection:
         named = KafkaSecurity.model_validate(security)
         return Connection(bootstrap_servers=tuple(servers.split(",")), security=named, secrets=Secrets(values=values))

@@ -23,7 +23,7 @@ from ray_apps.ingest.verify import verify
 from ray_apps.serving.event_writer import EventWriter, NotAcknowledged
 from ray_apps.stores.objects import open_store
 from ray_apps.stores.secrets import FOLDER
-from recsys_dev import runs
+from recsys_dev import pki, runs
 from recsys_dev.processes import wait_until
 from recsys_operator.state.observed import ModelState
 from recsys_operator.world.connection import Connection
@@ -330,3 +330,36 @@ def test_serving_writes_on_after_a_rotation_that_it_is_told_of(  # noqa: PLR0917
     finally:
         writer.close()
     assert "new-of-ann" not in caplog.text
+
+
+def test_serving_replaces_a_certificate_while_it_writes_and_loses_no_record(
+    guarded: Guarded, job: IngestJob, model: ModelState, mounted: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    guarded.allow(of("serving", model), "User:CN=ann-by-certificate")
+    folder = mounted.parent.parent / "kafka-client"
+    folder.mkdir()
+
+    def mount(identity: pki.Identity) -> None:
+        (folder / "tls.crt").write_bytes(identity.certificate_file.read_bytes())
+        (folder / "tls.key").write_bytes(identity.key_file.read_bytes())
+
+    mount(guarded.client)
+    at, topic = guarded.by_certificate(), job.topics[0].topic
+    writer = EventWriter(list(at.bootstrap_servers), at.security, acknowledge_seconds=LIMIT_S)
+    first = writer._producer._producer
+    written = 0
+    try:
+        asyncio.run(writer.write(topic, [(b"k", b"one")]))
+        with caplog.at_level("INFO"):
+            mount(pki.sign(guarded.guard.authority, "ann-by-certificate"))
+            deadline = time.monotonic() + LIMIT_S
+            while "credentials renewed" not in caplog.text:
+                assert time.monotonic() < deadline
+                asyncio.run(writer.write(topic, [(b"k", b"meanwhile")]))
+                written += 1
+        asyncio.run(writer.write(topic, [(b"k", b"last")]))
+        assert writer._producer._producer is not first
+    finally:
+        writer.close()
+    seen = asyncio.run(Kafka().read(guarded.by_the_plain_door(), [topic], ends_of=[topic])).topics[topic]
+    assert sum(partition.end_offset for partition in seen.partitions) == written + 2

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from confluent_kafka import KafkaError, Message, Producer
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from ray_apps.stores.secrets import LOOK_EVERY_S, Rotation, SecretsError
-from recsys_schemas.kafka_access import KafkaSecurity, Secrets, client_settings, diagnose
+from recsys_schemas.kafka_access import FIELD, KafkaSecurity, Secrets, client_settings, diagnose
 
 _LEFT_FOR_S = 10.0
 """A producer that was replaced stays at least so long: a caller may have taken it in hand just before."""
@@ -55,7 +55,7 @@ class RenewedProducer:
         self._secrets = self._rotation.now
         self._said = ""
         self._left: list[_Left] = []
-        self._producer = self._open()
+        self._producer = self._open(self._secrets)
 
     def produce(self, topic: str, value: bytes, key: bytes, on_delivery: Delivered | None = None) -> None:
         """Queue a record.
@@ -80,25 +80,30 @@ class RenewedProducer:
                 self._renew(self._rotation.now)
         except SecretsError as error:
             self._tell(str(error))
+        except KafkaException as error:
+            # A certificate and its key were not read from the same rotation, or do not fit: what worked is kept, and they are read again.
+            self._rotation.now = self._secrets
+            self._tell(f"{FIELD}: the client cannot use the new credentials ({error.args[0].str()}); correct what the Secrets hold")
 
     def flush(self, seconds: float) -> int:
         """Wait until every record is delivered, for so long at most; returns how many are not."""
         end = time.monotonic() + seconds
         return sum(one.flush(max(end - time.monotonic(), 0.0)) for one in (self._producer, *(left.producer for left in self._left)))
 
-    def _open(self) -> Producer:
-        connection = client_settings(self._servers, self._security, self._secrets)
+    def _open(self, secrets: Secrets) -> Producer:
+        connection = client_settings(self._servers, self._security, secrets)
         return Producer({**connection, **self._settings, "error_cb": self._on_error}, logger=logger)
 
     def _renew(self, secrets: Secrets) -> None:
         """A password is handed to the producer, for connections made from now on; certificates need another producer."""
-        before, self._secrets = self._secrets, secrets
-        changed = {name for name, value in secrets.values.items() if before.values.get(name) != value}
+        changed = {name for name, value in secrets.values.items() if self._secrets.values.get(name) != value}
         if changed <= _SASL:
             self._producer.set_sasl_credentials(secrets.values["username"], secrets.values["password"])
         else:
+            fresh = self._open(secrets)
             self._left.append(_Left(producer=self._producer, since=time.monotonic()))
-            self._producer = self._open()
+            self._producer = fresh
+        self._secrets = secrets
         logger.info("credentials renewed", extra={"event": "CredentialsRenewed", "changed": sorted(changed)})
 
     def _on_error(self, error: KafkaError) -> None:
@@ -110,4 +115,4 @@ class RenewedProducer:
         """Say it once: connections are tried again several times a second."""
         if words != self._said:
             self._said = words
-            logger.error("Kafka refuses the connection", extra={"event": "KafkaRefused", "reason": words})
+            logger.error("credentials cannot be used", extra={"event": "KafkaRefused", "reason": words})
