@@ -88,7 +88,7 @@ def test_a_missing_secret_is_named_with_the_command_that_makes_it(unmended: list
 
 def test_a_token_that_ray_refuses_is_told_with_its_secret_and_not_shown(unmended: list[str]):
     assert "spec.ray.tokenSecretRef: Ray refused the token" in unmended[1]
-    assert "401" in unmended[1]
+    assert "403" in unmended[1]
     assert f"put the cluster's token into the Secret {SPOILT}/ray-auth, key 'token'" in unmended[1]
     assert "not-the-token" not in unmended[1]
 
