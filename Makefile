@@ -69,10 +69,6 @@ test-kafka: $(VENV) ## Tests on real Kafka brokers (2 min).
 test-ray: $(VENV) ## Tests on a real Ray (5 min).
 	@$(PYTEST) tests/ray $(ARGS)
 
-.PHONY: test-unproven
-test-unproven: tools ## Tests that are written but were not yet seen to pass on a quiet machine; not part of make test.
-	@$(PYTEST) tests/kafka tests/ray tests/e2e -m unproven $(ARGS)
-
 .PHONY: test-e2e
 test-e2e: tools ## The demo, shortened, as a test (6 min).
 	@$(PYTEST) tests/e2e $(ARGS)

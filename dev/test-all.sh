@@ -2,7 +2,7 @@
 # All tests, one session for each kind of real part: what a session started is gone before its lane starts the next one.
 # Two lanes side by side, for two cores: most of what tests do is wait. Only one lane has Ray in it, so that two heads are
 # never up at once; the other one gives way to it. What a session prints comes when it has ended. Every session runs, even when
-# an earlier one failed. Tests marked `unproven` are left out (make test-unproven). Arguments go to pytest.
+# an earlier one failed. Arguments go to pytest.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 logs=$(mktemp -d)
@@ -13,7 +13,7 @@ run() {
     local name=$1 began=$SECONDS
     shift
     printf '== %s: begins\n' "$name"
-    .venv/bin/python -m pytest -m "not unproven" "$@" >"$logs/$name.log" 2>&1
+    .venv/bin/python -m pytest "$@" >"$logs/$name.log" 2>&1
     local status=$?
     # 5: no test was selected, as with -k.
     if [ "$status" -ne 0 ] && [ "$status" -ne 5 ]; then touch "$logs/$name.failed"; fi
@@ -41,7 +41,6 @@ wait
 printf '\n'
 for name in "${order[@]}"; do cat "$logs/$name.summary"; done
 count() { cat "$logs"/*.summary | grep -oE "[0-9]+ ($1)" | awk '{n += $1} END {print n + 0}'; }
-echo "Left out: tests marked unproven, which make test-unproven runs."
 for name in "${order[@]}"; do if [ -e "$logs/$name.failed" ]; then printf 'failed: %s\n' "$name"; fi; done
 printf '%d passed, %d failed, %d skipped, %d s\n' "$(count passed)" "$(count 'failed|error|errors')" "$(count skipped)" "$SECONDS"
 ! compgen -G "$logs/*.failed" >/dev/null
