@@ -16,7 +16,6 @@ from recsys_dev.ports import LOOPBACK, free_ports
 from recsys_dev.producer import EventProducer
 from recsys_schemas.events import DeadLetter, WatchEvent
 
-
 SPOILT, FAULTY, RIVAL = "spoilt", "faulty", "rival"
 SHOP = "shop"
 MENDED_S = 120.0

@@ -23,7 +23,6 @@ from recsys_dev.topics_seen import Topics
 from recsys_dev.traffic import Traffic
 from recsys_schemas.v1alpha1.version import VersionPhase
 
-
 WORLD = World(users=150, items=150, mean_history=20)
 STAYS, GOES = "films", "books"
 ALGORITHMS = {STAYS: "ItemItem", GOES: "Popularity"}
