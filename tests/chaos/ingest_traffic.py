@@ -4,6 +4,7 @@ import json
 import random
 import threading
 import time
+from collections import deque
 from dataclasses import dataclass, field
 
 from confluent_kafka import Producer
@@ -12,11 +13,11 @@ DAY_MS = 24 * 3600 * 1000
 
 
 def value(number: int, kind: str, chance: random.Random) -> bytes | None:
-    """One record's value: one in twelve is bad, each in its own way."""
+    """One record's value: one in twelve is bad, each in its own way; the key may be bad beside it."""
     now = int(time.time() * 1000)
     good = {
         "event_id": f"{kind}-{number}",
-        "user_id": f"u{chance.randrange(500)}",
+        "user_id": f"u{number % 500}",
         "item_id": f"i{chance.randrange(2000)}",
         "timestamp": now,
     }
@@ -59,6 +60,7 @@ class Traffic(threading.Thread):
         self._plain = Producer({"bootstrap.servers": servers, "enable.idempotence": True, "linger.ms": 5})
         self._transactional = Producer({"bootstrap.servers": servers, "transactional.id": f"traffic-{seed}-{id(self)}", "linger.ms": 5})
         self._number = 0
+        self._again: deque[tuple[str, bytes | None, str | None]] = deque(maxlen=2000)
 
     def run(self) -> None:
         self._transactional.init_transactions(60)
@@ -91,8 +93,15 @@ class Traffic(threading.Thread):
         for _ in range(self._burst):
             self._number += 1
             topic, kind = self._chance.choice(list(self._topics.items()))
-            producer.produce(topic, value(self._number, kind, self._chance), f"u{self._number % 500}", on_delivery=self._delivered)
+            record = (topic, value(self._number, kind, self._chance), self._key())
+            if self._again and not self._chance.randrange(30):
+                record = self._chance.choice(self._again)  # as a producer does that heard no answer
+            self._again.append(record)
+            producer.produce(*record, on_delivery=self._delivered)
         producer.poll(0)
+
+    def _key(self) -> str | None:
+        return f"u{self._number % 500}" if self._chance.randrange(50) else self._chance.choice([None, "another"])
 
     def _delivered(self, error: object, _message: object) -> None:
         if error is not None and "PURGE" not in str(error):

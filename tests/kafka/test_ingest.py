@@ -1,6 +1,7 @@
 """Ingest against three real brokers: every committed record is in the snapshot or the dead letters, once."""
 
 import base64
+import itertools
 import json
 import threading
 import time
@@ -68,7 +69,7 @@ class Running:
 @pytest.fixture
 def job(brokers: Brokers, admin: AdminClient, topic_names: Callable[[str], str], tmp_path: Path) -> IngestJob:
     watch, rate, dead = topic_names("watch"), topic_names("rate"), topic_names("dead")
-    settings = {"max.message.bytes": "3000000"}
+    settings = {"max.message.bytes": "12000000"}
     for made in admin.create_topics([NewTopic(name, 3, 3, config=settings) for name in (watch, rate, dead)]).values():
         made.result(timeout=30)
     return IngestJob(
@@ -97,11 +98,18 @@ def run(job: IngestJob) -> Iterator[Callable[[], Running]]:
 
 @pytest.fixture
 def producer(brokers: Brokers) -> Producer:
-    return Producer({"bootstrap.servers": brokers.bootstrap_servers, "enable.idempotence": True, "message.max.bytes": 3_000_000})
+    return Producer({"bootstrap.servers": brokers.bootstrap_servers, "enable.idempotence": True, "message.max.bytes": 12_000_000})
+
+
+IDS = itertools.count()
+
+
+def user(number: int) -> str:
+    return f"u{number % 7}"
 
 
 def event(number: int, topic: str = "watch") -> bytes:
-    good = {"event_id": f"e{number}", "user_id": f"u{number % 7}", "item_id": "i", "timestamp": int(time.time() * 1000)}
+    good = {"event_id": f"e{next(IDS)}", "user_id": user(number), "item_id": "i", "timestamp": int(time.time() * 1000)}
     return json.dumps(good | ({"rating": 4.5} if "rate" in topic else {})).encode()
 
 
@@ -109,7 +117,7 @@ def write(producer: Producer, job: IngestJob, count: int, bad: tuple[bytes | Non
     watch, rate = (each.topic for each in job.topics)
     for number in range(count):
         topic = rate if number % 3 == 0 else watch
-        producer.produce(topic, event(number, topic), f"u{number % 7}")
+        producer.produce(topic, event(number, topic), user(number))
     for value in bad:
         producer.produce(watch, value, "u")
     producer.flush(30)
@@ -133,16 +141,22 @@ def exact(job: IngestJob) -> Verification:
 def test_good_records_become_rows_and_bad_ones_dead_letters_each_once(
     job: IngestJob, run: Callable[[], Running], producer: Producer, brokers: Brokers
 ) -> None:
-    large = b'{"event_id":"' + b"x" * (1 << 20) + b'"}'
+    large = b'{"event_id":"' + b"x" * (10 << 20) + b'"}'
     future = json.dumps({"event_id": "e", "user_id": "u", "item_id": "i", "timestamp": int((time.time() + 3e5) * 1000)}).encode()
-    write(producer, job, 1000, bad=(None, b"", b"\xff\xfe", b'{"event_id":', large, future, b'{"event_id":"e"}'))
+    nan = b'{"event_id":"e","user_id":"u","item_id":"i","timestamp":1,"fraction":NaN}'
+    sent_again = b'{"event_id":"once","user_id":"u","item_id":"i","timestamp":1}'
+    bad = (None, b"", b"\xff\xfe", b'{"event_id":', large, future, b'{"event_id":"e"}', nan, sent_again, sent_again)
+    for key in (None, "another"):
+        producer.produce(job.topics[0].topic, event(0), key)
+    write(producer, job, 1000, bad=bad)
     run()
-    wait_covered(job, 1007)
+    wait_covered(job, 1012)
     found = exact(job)
-    assert (found.rows, found.dead_letters, found.uncovered) == (1000, 7, 0)
+    assert (found.rows, found.dead_letters, found.uncovered) == (1001, 11, 0)
     letters = [json.loads(value) for value in values(brokers, job.dead_letter_topic)]
     reasons = Counter(letter["reason"] for letter in letters)
-    assert reasons == {"Empty": 2, "Unparseable": 2, "SchemaMismatch": 1, "FutureTime": 1, "TooLarge": 1}
+    one_each = ("SchemaMismatch", "FutureTime", "TooLarge", "NotANumber", "NullKey", "KeyMismatch", "Duplicate")
+    assert reasons == {"Empty": 2, "Unparseable": 2} | dict.fromkeys(one_each, 1)
     by_reason = {letter["reason"]: letter for letter in letters}
     assert base64.b64decode(by_reason["SchemaMismatch"]["payload_base64"]) == b'{"event_id":"e"}'
     assert base64.b64decode(by_reason["TooLarge"]["payload_base64"]) == large[: 64 << 10]
@@ -190,7 +204,7 @@ def test_records_of_an_aborted_transaction_never_show(
     for turn in range(4):
         transactional.begin_transaction()
         for number in range(50):
-            transactional.produce(job.topics[0].topic, event(number), str(number))
+            transactional.produce(job.topics[0].topic, event(number), user(number))
         transactional.flush(30)
         (transactional.commit_transaction if turn % 2 else transactional.abort_transaction)(30)
     write(producer, job, 10)
@@ -274,6 +288,54 @@ def test_dead_letters_whose_commit_never_came_are_not_written_again(
     member.close()
 
 
+def test_a_record_put_aside_before_a_crash_stays_aside_when_it_would_be_judged_otherwise_today(
+    job: IngestJob, run: Callable[[], Running], producer: Producer, brokers: Brokers
+) -> None:
+    topic = job.topics[0].topic
+    for number in range(6):
+        producer.produce(topic, event(0), user(0), partition=0)
+        producer.produce(topic, f"bad {number}".encode(), user(0), partition=0)
+    producer.flush(30)
+    # The rules of another day: good events of today were put aside, in two transactions, and bad ones of today were not.
+    fault = Fault(reason=DeadLetterReason.UNKNOWN_ITEM, detail="item_id: not in the catalogue")
+    for offsets in ([0, 2], [0, 2, 4]):
+        member = open_consumer(job, lambda _error: None)
+        died = DeadLetters(job, member)
+        died.fence(lambda: True)
+        before = died.put_aside({})
+        assert died.write([dead_letter((topic, 0, offset, 0), b"seen", fault) for offset in offsets]) == len(offsets) - len(before)
+        member.close()
+    member = open_consumer(job, lambda _error: None)
+    again = DeadLetters(job, member)
+    again.fence(lambda: True)
+    assert sorted(place[2] for place in again.put_aside({})) == [0, 2, 4]
+    assert sorted(place[2] for place in again.put_aside({(topic, 0): 3})) == [4]
+    assert again.put_aside({(topic, 0): 5}) == {}
+    member.close()
+    run()
+    wait_covered(job, 12)
+    found = verify(open_store(job.storage_uri), job)
+    assert (found.rows, found.dead_letters, found.missing, found.repeated, found.unknown) == (3, 9, 0, 0, 0)
+    assert len(values(brokers, job.dead_letter_topic)) == 9
+
+
+def test_an_event_sent_again_after_a_restart_is_known_from_the_tables(
+    job: IngestJob, run: Callable[[], Running], producer: Producer
+) -> None:
+    topic, sent_again = job.topics[0].topic, event(0)
+    producer.produce(topic, sent_again, user(0))
+    write(producer, job, 100)
+    first = run()
+    wait_covered(job, 101)
+    first.stop()
+    producer.produce(topic, sent_again, user(0))
+    producer.flush(30)
+    run()
+    wait_covered(job, 102)
+    found = exact(job)
+    assert (found.rows, found.dead_letters) == (101, 1)
+
+
 def test_a_topic_that_is_not_there_yet_is_waited_for(
     job: IngestJob, admin: AdminClient, topic_names: Callable[[str], str], producer: Producer
 ) -> None:
@@ -286,7 +348,7 @@ def test_a_topic_that_is_not_there_yet_is_waited_for(
         for made in admin.create_topics([NewTopic(late, 3, 3)]).values():
             made.result(timeout=30)
         for number in range(20):
-            producer.produce(late, event(number))
+            producer.produce(late, event(number), user(number))
         producer.flush(30)
         wait_covered(job, 50)
     finally:

@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 from kafka.test_ingest import LIMIT_S, covered, exact, job, producer, wait_covered, write
 from ray_apps.ingest.commits import Written
 from ray_apps.ingest.consumer import Runs, consume
+from ray_apps.ingest.grounds import Aside
 from ray_apps.ingest.lanes import Conductor, Desk, Lane, LaneEndedError, StaleOfferError
 from ray_apps.ingest.metrics import Metrics
 from ray_apps.ingest.publishing import OverlapError
@@ -40,18 +41,18 @@ class Threads:
     _stopping: threading.Event = field(default_factory=threading.Event)
     _errors: list[Exception] = field(default_factory=list[Exception])
 
-    def start(self, generation: str, positions: Mapping[TopicPartition, int]) -> None:
+    def start(self, generation: str, positions: Mapping[TopicPartition, int], aside: Aside) -> None:
         self.started += 1
         self._errors.clear()
         self._stopping = threading.Event()
         self._running = [
-            threading.Thread(target=self._read, args=(Share(index=index, of=LANES), generation, positions), daemon=True)
+            threading.Thread(target=self._read, args=(Share(index=index, of=LANES), generation, (positions, aside)), daemon=True)
             for index in range(LANES)
         ]
         for lane in self._running:
             lane.start()
 
-    def _read(self, share: Share, generation: str, positions: Mapping[TopicPartition, int]) -> None:
+    def _read(self, share: Share, generation: str, begins: tuple[Mapping[TopicPartition, int], Aside]) -> None:
         offers = 0
 
         def offer(written: Written) -> None:
@@ -64,7 +65,7 @@ class Threads:
             self.desk.offer(generation, written)
 
         metrics, progress = Metrics(self.job.model, CollectorRegistry()), Progress()
-        lane = Lane(self.job, share, positions, offer, lambda *_, **__: None)
+        lane = Lane(self.job, share, begins, offer, lambda *_, **__: None)
         try:
             Session(self.job, lane, log=lambda *_, **__: None, metrics=metrics, progress=progress, stopping=self._stopping).run()
         except Exception as error:  # noqa: BLE001 (told by `check`)

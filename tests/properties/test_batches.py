@@ -3,41 +3,17 @@
 import json
 import zlib
 from collections import Counter
-from dataclasses import dataclass
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from properties.stored import Stored
 from ray_apps.ingest.batches import Batch, Filling, Roll
 from ray_apps.ingest.judging import Judging, OutOfOrderError
 from ray_apps.stores.snapshots import OFFSET, PARTITION, PAYLOAD_CRC32, TOPIC
 
 TYPES = {"w": "watch", "w2": "watch", "r": "rate"}
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """A record as the client would show it."""
-
-    place: tuple[str, int, int]
-    data: bytes | None
-    at: int = 1_700_000_000_000
-
-    def topic(self) -> str:
-        return self.place[0]
-
-    def partition(self) -> int:
-        return self.place[1]
-
-    def offset(self) -> int:
-        return self.place[2]
-
-    def timestamp(self) -> tuple[int, int]:
-        return 1, self.at
-
-    def value(self) -> bytes | None:
-        return self.data
 
 
 def event(topic: str, number: int) -> bytes:

@@ -101,7 +101,8 @@ def same(ours: dict[str, Any], theirs: dict[str, Any]) -> bool:
 def test_ingest_and_the_event_schema_accept_the_same_values_and_read_them_alike(sample: tuple[str, bytes]) -> None:
     kind, data = sample
     theirs = exact(kind, data)
-    read = JUDGES[kind].read(data, LATE)
+    key = str(theirs["user_id"]).encode() if theirs else b"u"
+    read = JUDGES[kind].read(key, data, LATE)
     if isinstance(read, Fault):
         assert theirs is None
         assert read.reason in set(DeadLetterReason)
@@ -132,20 +133,21 @@ def test_records_that_are_judged_together_are_judged_as_each_would_be_alone(
 @pytest.mark.parametrize("values", TORN)
 def test_values_that_make_sense_only_together_are_no_events(values: list[bytes | None]) -> None:
     assert alike(values, LATE)
-    assert any(isinstance(each, Fault) for each in JUDGES["watch"].read_all(values, [LATE] * len(values)))
+    assert any(isinstance(each, Fault) for each in JUDGES["watch"].read_all([b"u"] * len(values), values, [LATE] * len(values)))
 
 
 def test_many_good_records_take_one_call_and_one_bad_among_them_is_found() -> None:
     values: list[bytes | None] = [GOOD] * 5000
     values[3777] = b'{"event_id":7}'
-    judged = JUDGES["watch"].read_all(values, [1] * 5000)
+    judged = JUDGES["watch"].read_all([b"u"] * 5000, values, [1] * 5000)
     assert [index for index, each in enumerate(judged) if isinstance(each, Fault)] == [3777]
     assert len(judged) == 5000
 
 
 def alike(values: list[bytes | None], at: int) -> bool:
-    together = JUDGES["watch"].read_all(values, [at] * len(values))
-    alone = [JUDGES["watch"].read(value, at) for value in values]
+    keys = [b"u" if index % 9 else None for index in range(1, len(values) + 1)]
+    together = JUDGES["watch"].read_all(keys, values, [at] * len(values))
+    alone = [JUDGES["watch"].read(key, value, at) for key, value in zip(keys, values, strict=True)]
     return [shown(each) for each in together] == [shown(each) for each in alone]
 
 
@@ -172,7 +174,7 @@ def test_a_rule_that_the_fast_decoder_does_not_know_leaves_the_judgement_to_the_
 @given(st.integers(0, LATE), st.integers(0, LATE))
 def test_an_event_more_than_a_day_ahead_of_its_record_is_put_aside(event_ms: int, record_ms: int) -> None:
     event = WatchEvent(event_id="e", user_id="u", item_id="i", timestamp=event_ms)
-    read = JUDGES["watch"].read(event.model_dump_json().encode(), record_ms)
+    read = JUDGES["watch"].read(b"u", event.model_dump_json().encode(), record_ms)
     ahead = event_ms - record_ms > MAX_AHEAD_MS
     assert isinstance(read, Fault) == ahead
     if isinstance(read, Fault):
@@ -190,16 +192,37 @@ def test_an_event_more_than_a_day_ahead_of_its_record_is_put_aside(event_ms: int
         (b"[]", DeadLetterReason.SCHEMA_MISMATCH),
         (b'{"event_id":"e","user_id":5,"item_id":"i","timestamp":1}', DeadLetterReason.SCHEMA_MISMATCH),
         (b" " * (MAX_VALUE_BYTES + 1), DeadLetterReason.TOO_LARGE),
+        (b" " * (10 << 20), DeadLetterReason.TOO_LARGE),
+        (b'{"event_id":"e","user_id":"u","item_id":"i","timestamp":1,"fraction":NaN}', DeadLetterReason.NOT_A_NUMBER),
+        (b'{"event_id":"e","user_id":"u","item_id":"i","timestamp":1,"fraction":-Infinity}', DeadLetterReason.NOT_A_NUMBER),
     ],
 )
 def test_a_bad_value_is_put_aside_for_its_reason(value: bytes | None, reason: DeadLetterReason) -> None:
-    read = JUDGES["watch"].read(value, LATE)
+    read = JUDGES["watch"].read(b"u", value, LATE)
     assert isinstance(read, Fault)
     assert read.reason is reason
 
 
 def test_a_fault_names_the_field_and_the_value_seen() -> None:
-    read = JUDGES["watch"].read(b'{"event_id":"e","user_id":5,"item_id":"i","timestamp":1}', LATE)
+    read = JUDGES["watch"].read(b"u", b'{"event_id":"e","user_id":5,"item_id":"i","timestamp":1}', LATE)
     assert isinstance(read, Fault)
     assert read.detail.startswith("user_id: ")
     assert "seen 5" in read.detail
+
+
+ACCENTED = b'{"event_id":"e","user_id":"\xc3\xa9","item_id":"i","timestamp":1}'
+
+
+@pytest.mark.parametrize(
+    ("key", "reason"),
+    [(None, DeadLetterReason.NULL_KEY), (b"", DeadLetterReason.NULL_KEY), (b"other", DeadLetterReason.KEY_MISMATCH)],
+)
+def test_a_record_that_is_not_keyed_by_its_user_is_put_aside(key: bytes | None, reason: DeadLetterReason) -> None:
+    read = JUDGES["watch"].read(key, ACCENTED, LATE)
+    assert isinstance(read, Fault)
+    assert read.reason is reason
+    assert "as the key" in read.detail
+
+
+def test_a_key_is_the_user_id_in_utf_8() -> None:
+    assert not isinstance(JUDGES["watch"].read("é".encode(), ACCENTED, LATE), Fault)

@@ -106,13 +106,28 @@ class ResponseEvent(_Event):
 
 
 class DeadLetterReason(StrEnum):
-    """Why a record could not be an event."""
+    """Why a record could not be an event. A record with several faults is put aside for the first of them, in this order."""
 
-    UNPARSEABLE = "Unparseable"
-    SCHEMA_MISMATCH = "SchemaMismatch"
-    TOO_LARGE = "TooLarge"
-    FUTURE_TIME = "FutureTime"
     EMPTY = "Empty"
+    """No value, a tombstone among them."""
+    TOO_LARGE = "TooLarge"
+    """The value is larger than 1 MiB."""
+    UNPARSEABLE = "Unparseable"
+    """The value is not one JSON object in UTF-8."""
+    NOT_A_NUMBER = "NotANumber"
+    """NaN or an infinity stands where a number must."""
+    SCHEMA_MISMATCH = "SchemaMismatch"
+    """A field is missing, of another type, or out of its bounds."""
+    NULL_KEY = "NullKey"
+    """The record has no key: its user's events would lose their order."""
+    KEY_MISMATCH = "KeyMismatch"
+    """The record's key is not its user_id: the same."""
+    FUTURE_TIME = "FutureTime"
+    """The event claims to be more than a day newer than its record."""
+    UNKNOWN_ITEM = "UnknownItem"
+    """The catalogue does not have the item, and the model asks to put such events aside."""
+    DUPLICATE = "Duplicate"
+    """A row of the same event_id stands before it in the same partition: a producer sent it again."""
 
 
 class DeadLetter(Artifact):

@@ -49,6 +49,8 @@ class IngestJob(Artifact):
     """Processes that read; one of them publishes what all have read."""
     kafka_security: KafkaSecurity | None = None
     """How the brokers are reached, by names of Secrets; none: in plain text."""
+    duplicate_window: Annotated[int, Field(ge=0, le=1_000_000)] = 100_000
+    """An event whose id a row has that stands at most so many offsets before it in its partition is put aside; 0: none is."""
 
 
 class TrainJob(Artifact):

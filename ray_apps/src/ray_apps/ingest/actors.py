@@ -11,6 +11,7 @@ from ray.exceptions import RayError
 import ray
 from ray_apps.ingest.commits import Written
 from ray_apps.ingest.consumer import Runs, consume, json_log
+from ray_apps.ingest.grounds import Aside
 from ray_apps.ingest.lanes import Conductor, Desk, Lane, LaneEndedError
 from ray_apps.ingest.metrics import Metrics
 from ray_apps.ingest.reading import Share
@@ -100,12 +101,12 @@ class Consuming:
 class Reading:
     """One lane inside an actor: it reads on a thread of its own, and ends when anything is wrong."""
 
-    def __init__(self, job: str, share: Share, generation: str, positions: Mapping[TopicPartition, int], conductor: Any) -> None:
+    def __init__(self, job: str, share: Share, generation: str, begins: tuple[Mapping[TopicPartition, int], Aside], conductor: Any) -> None:
         """Begin at once; `job` is an IngestJob as JSON, and `conductor` Ray's handle of the consuming actor."""
         self._job = IngestJob.model_validate_json(job)
         self._stopping = threading.Event()
         self._ended: str | None = None
-        work = (share, generation, positions, conductor)
+        work = (share, generation, begins, conductor)
         threading.Thread(target=self._read, args=work, name="lane-reader", daemon=True).start()
 
     def ended(self) -> str | None:
@@ -116,7 +117,7 @@ class Reading:
         """Ask it to hand over what it has read and end."""
         self._stopping.set()
 
-    def _read(self, share: Share, generation: str, positions: Mapping[TopicPartition, int], conductor: Any) -> None:
+    def _read(self, share: Share, generation: str, begins: tuple[Mapping[TopicPartition, int], Aside], conductor: Any) -> None:
         log = json_log(self._job)
 
         def offer(written: Written) -> None:
@@ -124,7 +125,7 @@ class Reading:
 
         try:
             metrics, progress = Metrics(self._job.model), Progress()
-            lane = Lane(self._job, share, positions, offer, log)
+            lane = Lane(self._job, share, begins, offer, log)
             Session(self._job, lane, log=log, metrics=metrics, progress=progress, stopping=self._stopping).run()
             self._ended = ""
         except Exception as error:  # noqa: BLE001 (the conductor is told, and begins all lanes again)
@@ -143,12 +144,12 @@ class _Hands:
         self._over: set[int] = set()
         self._stopping = False
 
-    def start(self, generation: str, positions: Mapping[TopicPartition, int]) -> None:
+    def start(self, generation: str, positions: Mapping[TopicPartition, int], aside: Aside) -> None:
         """Start every lane of a generation."""
         made = ray.remote(Reading).options(num_cpus=CPUS, max_restarts=0)
         shares = [Share(index=index, of=self._job.consumers) for index in range(self._job.consumers)]
         words = self._job.model_dump_json()
-        self._lanes = [made.remote(words, share, generation, dict(positions), self._conductor) for share in shares]
+        self._lanes = [made.remote(words, share, generation, (dict(positions), dict(aside)), self._conductor) for share in shares]
 
     def check(self) -> int:
         """How many lanes go on; asks each of them every second, and does not wait for the answers."""

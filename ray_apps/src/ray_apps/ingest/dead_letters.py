@@ -1,10 +1,13 @@
 """Records that fit no schema go to the dead-letter topic, each once.
 
 A transaction writes them together with the offset up to which they are written, kept as the committed offset of a consumer
-group that nobody is a member of (KIP-447). A restarted writer fences the older one, reads that offset, and skips what stands
-below it.
+group that nobody is a member of (KIP-447), and, as that offset's metadata, where in the dead-letter topic they begin. A
+restarted writer fences the older one and asks for both. Where letters are written of records that the tables do not cover,
+the older writer died between the two: these letters are read again, and stay the verdict on their records. So a record that
+would be judged otherwise today (the event gained a field, the catalogue an item) is still a row or a dead letter, never both.
 """
 
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -12,6 +15,7 @@ from typing import Any
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaError, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from ray_apps.ingest.letters_read import Positions, ends_of, read_letters
 from ray_apps.stores import snapshots
 from ray_apps.stores.secrets import connection_settings
 from recsys_schemas.events import DeadLetter
@@ -20,6 +24,9 @@ from recsys_schemas.train_job import IngestJob
 
 CONSUMER_HEADER = "recsys-consumer"
 """Header of a dead letter: whose it is. Models that read the same topics may share a dead-letter topic."""
+Record = tuple[str, int, int]
+"""Topic, partition and offset of a record."""
+_MOST_METADATA = 4000  # a broker's offset.metadata.max.bytes is 4096
 _CALL_S = 15.0
 _DEADLINE_S = 120.0
 _PASSING = (KafkaError._TIMED_OUT, KafkaError._WAIT_COORD, KafkaError.UNSTABLE_OFFSET_COMMIT)  # noqa: SLF001 (the client's own names)
@@ -61,7 +68,11 @@ class DeadLetters:
         self._membership = consumer.consumer_group_metadata()
         self._written: dict[snapshots.TopicPartition, int] | None = None
         self._undelivered: KafkaError | None = None
-        servers: dict[str, Any] = {**connection_settings(job.bootstrap_servers, job.kafka_security)}
+        self._since: dict[snapshots.TopicPartition, Positions] = {}
+        self._known: dict[Record, DeadLetter] = {}
+        self._ends: Positions | None = None
+        self._servers: dict[str, Any] = {**connection_settings(job.bootstrap_servers, job.kafka_security)}
+        servers = self._servers
         self._admin = AdminClient(servers)
         self._producer = Producer(
             {
@@ -81,22 +92,58 @@ class DeadLetters:
         """
         _retried(self._producer.init_transactions, "init_transactions", going_on)
 
-    def write(self, letters: Sequence[DeadLetter]) -> int:
+    def put_aside(self, covered: Mapping[snapshots.TopicPartition, int]) -> Mapping[Record, DeadLetter]:
+        """Read the letters that are written of records which no table covers; call it after `fence`, before `write`.
+
+        Args:
+            covered: the next offset of each partition that the tables cover.
+
+        Returns:
+            The verdict on these records: whoever judges them again must come to the same one.
+
+        Raises:
+            DeadLettersError: they cannot be read within two minutes.
+        """
+        written = self._look_up()
+        ahead = [partition for partition, offset in written.items() if offset > covered.get(partition, 0)]
+        if ahead:
+            began = [self._since.get(partition, {}) for partition in ahead]
+            common = (
+                set[int]().union(*began).intersection(*began)
+            )  # a dead-letter partition that one does not name is read from its beginning
+            since = {partition: min(each[partition] for each in began) for partition in common}
+            found = read_letters(self._servers, self._admin, self._topic, since, self._headers[0])
+            self._known = {
+                (each.topic, each.partition, each.offset): each
+                for each in found
+                if each.offset >= covered.get((each.topic, each.partition), 0)
+            }
+        return self._known
+
+    def write(self, letters: Sequence[DeadLetter], covered: Mapping[snapshots.TopicPartition, int] | None = None) -> int:
         """Write those that are not written yet; returns how many they were.
+
+        Args:
+            letters: what was put aside.
+            covered: the next offset of each partition that the tables cover now.
 
         Raises:
             DeadLettersError: the transaction was given up.
             KafkaException: this writer is fenced, or cannot go on: begin again from the tables.
         """
-        if not letters:
-            return 0
-        written = self._written if self._written is not None else self._look_up()
-        new = [letter for letter in letters if letter.offset >= written.get((letter.topic, letter.partition), 0)]
+        new = [letter for letter in letters if (letter.topic, letter.partition, letter.offset) not in self._known]
         if not new:
             return 0
+        written = self._written if self._written is not None else self._look_up()
+        if self._ends is None:
+            self._ends = ends_of(self._admin, self._topic)
         ends: dict[snapshots.TopicPartition, int] = {}
         for letter in new:
-            ends[letter.topic, letter.partition] = max(letter.offset + 1, ends.get((letter.topic, letter.partition), 0))
+            where = (letter.topic, letter.partition)
+            ends[where] = max(letter.offset + 1, ends.get(where, 0), written.get(where, 0))
+        for where in ends:
+            if where not in self._since or written.get(where, 0) <= (covered or {}).get(where, 0):
+                self._since[where] = dict(self._ends)  # else letters before these are not covered yet: they begin where those do
         self._undelivered = None
         self._producer.begin_transaction()
         try:
@@ -112,7 +159,7 @@ class DeadLetters:
         return len(new)
 
     def _look_up(self) -> dict[snapshots.TopicPartition, int]:
-        """Ask how far dead letters are written; after `fence` nobody else adds to them."""
+        """Ask how far dead letters are written, and where they begin; after `fence` nobody else adds to them."""
         found: list[TopicPartition] = []
 
         def look(limit: float) -> None:
@@ -124,10 +171,15 @@ class DeadLetters:
                     raise KafkaException(place.error)
 
         _retried(look, "list_consumer_group_offsets", _always)
-        return {(place.topic, place.partition): max(place.offset, 0) for place in found}
+        self._written = {(place.topic, place.partition): max(place.offset, 0) for place in found}
+        self._since = {(place.topic, place.partition): _positions(place.metadata) for place in found}
+        return self._written
 
-    def _delivered(self, error: KafkaError | None, _message: Message) -> None:
+    def _delivered(self, error: KafkaError | None, message: Message) -> None:
         self._undelivered = self._undelivered or error
+        partition, offset = message.partition(), message.offset()
+        if error is None and self._ends is not None and partition is not None and offset is not None:
+            self._ends[partition] = max(offset + 1, self._ends.get(partition, 0))
 
     def _send(self, letters: Sequence[DeadLetter], ends: Mapping[snapshots.TopicPartition, int]) -> None:
         for letter in letters:
@@ -139,13 +191,25 @@ class DeadLetters:
                     break
                 except BufferError:
                     self._producer.poll(0.1)
-        places = [TopicPartition(topic, partition, offset) for (topic, partition), offset in ends.items()]
+        places = [TopicPartition(*where, offset, _metadata(self._since[where])) for where, offset in ends.items()]
         _retried(
             lambda limit: self._producer.send_offsets_to_transaction(places, self._membership, limit),
             "send_offsets_to_transaction",
             _always,
         )
         _retried(self._producer.commit_transaction, "commit_transaction", _always)
+
+
+def _metadata(positions: Positions) -> str:
+    told = json.dumps({str(partition): offset for partition, offset in sorted(positions.items())}, separators=(",", ":"))
+    return told if len(told) <= _MOST_METADATA else ""  # without any, the topic is read from its beginning
+
+
+def _positions(metadata: str | None) -> Positions:
+    try:
+        return {int(partition): int(offset) for partition, offset in json.loads(metadata or "{}").items()}
+    except (ValueError, AttributeError, TypeError):
+        return {}
 
 
 def _always() -> bool:

@@ -4,7 +4,7 @@ Records are judged a partition's run at a time, so that one call of the decoder 
 """
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any, Protocol
@@ -12,7 +12,8 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from ray_apps.ingest.columns import event_columns, event_of
-from ray_apps.ingest.quality import Fault, Judge, dead_letter
+from ray_apps.ingest.grounds import Grounds
+from ray_apps.ingest.quality import Fault, Judge, dead_letter, repeated
 from ray_apps.stores.snapshots import RECORD_COLUMNS, TopicPartition
 from recsys_schemas.events import DeadLetter
 
@@ -34,6 +35,10 @@ class Record(Protocol):
 
     def timestamp(self) -> tuple[int, int]:
         """Kind of time, and milliseconds: -1 when the record has none."""
+        ...
+
+    def key(self) -> bytes | None:
+        """Raw key; None when the record has none."""
         ...
 
     def value(self) -> bytes | None:
@@ -68,19 +73,22 @@ class _Run:
     """The next offset: nothing below it may come."""
     offsets: list[int] = field(default_factory=list[int])
     timestamps: list[int] = field(default_factory=list[int])
+    keys: list[bytes | None] = field(default_factory=list["bytes | None"])
     values: list[bytes | None] = field(default_factory=list["bytes | None"])
 
-    def without(self, places: set[int]) -> "_Run":
+    def without(self, places: Container[int]) -> "_Run":
         """The same without some of its records."""
         kept = [index for index in range(len(self.offsets)) if index not in places]
-        return _Run(self.end, [self.offsets[i] for i in kept], [self.timestamps[i] for i in kept], [self.values[i] for i in kept])
+        columns = (self.offsets, self.timestamps, self.keys, self.values)
+        return _Run(self.end, *([column[index] for index in kept] for column in columns))  # pyright: ignore[reportArgumentType]
 
 
 class Judging:
     """Judges records of several topics, each by its event type."""
 
-    def __init__(self, event_types: Mapping[str, str]) -> None:
-        """Take the event type of each topic."""
+    def __init__(self, event_types: Mapping[str, str], grounds: Grounds | None = None) -> None:
+        """Take the event type of each topic, and what the verdicts depend on beside the records."""
+        self._grounds = grounds or Grounds()
         self._tables = {event_type: _Table(event_type) for event_type in event_types.values()}
         self._topics = {topic: self._tables[event_type] for topic, event_type in event_types.items()}
 
@@ -99,13 +107,14 @@ class Judging:
             table = self._topics[topic]
             newest[table.event_type] = max(newest.get(table.event_type, -1), *run.timestamps)
             size += sum(map(len, filter(None, run.values)))
-            batch, refused = table.judge(topic, partition, run)
+            batch, refused = table.judge(topic, partition, run, self._grounds)
             letters += refused
             if batch is not None:
                 rows.setdefault(table.event_type, []).append(batch)
         made = {event_type: pa.concat_batches(batches) for event_type, batches in rows.items()}
         newest = {event_type: at for event_type, at in newest.items() if at >= 0}
         ends = {partition: run.end for partition, run in runs.items()}
+        self._grounds.duplicates.forget(ends)
         return Chunk(rows=made, letters=letters, next_offsets=ends, newest_ms=newest, records=len(records), size=size)
 
 
@@ -122,6 +131,7 @@ def _runs(records: Sequence[Record], positions: Mapping[TopicPartition, int]) ->
         run.end = offset + 1
         run.offsets.append(offset)
         run.timestamps.append(record.timestamp()[1])
+        run.keys.append(record.key())
         run.values.append(record.value())
     return runs
 
@@ -135,20 +145,19 @@ class _Table:
         self._columns = event_columns(event_of(event_type))
         self._schema = pa.schema([*self._columns, *RECORD_COLUMNS])
 
-    def judge(self, topic: str, partition: int, run: _Run) -> tuple[pa.RecordBatch | None, list[DeadLetter]]:
+    def judge(self, topic: str, partition: int, run: _Run, grounds: Grounds) -> tuple[pa.RecordBatch | None, list[DeadLetter]]:
         """Rows of the good records, None when there is none, and letters of the others."""
-        judged = self._judge.read_all(run.values, run.timestamps)
-        letters: list[DeadLetter] = []
-        bad: set[int] = set()
-        if Fault in set(map(type, judged)):
-            for index, event in enumerate(judged):
-                if isinstance(event, Fault):
-                    bad.add(index)
-                    place = (topic, partition, run.offsets[index], run.timestamps[index])
-                    letters.append(dead_letter(place, run.values[index], event))
-            judged = [event for index, event in enumerate(judged) if index not in bad]
-            run = run.without(bad)
-        return (self._rows(topic, partition, run, judged) if judged else None), letters
+        where, aside = (topic, partition), grounds.aside
+        written = {index: aside[*where, at] for index, at in enumerate(run.offsets) if (*where, at) in aside} if aside else {}
+        letters = list(written.values())
+        run = run.without(written) if written else run
+        events = self._judge.read_all(run.keys, run.values, run.timestamps) if run.offsets else []
+        faults = {index: each for index, each in enumerate(events) if isinstance(each, Fault)} if Fault in set(map(type, events)) else {}
+        events, run = _sifted(where, run, events, faults, letters)
+        again = grounds.duplicates.repeats(where, list(map(attrgetter("event_id"), events)), run.offsets)
+        repeats = {index: repeated(events[index].event_id, first) for index, first in again.items()}
+        events, run = _sifted(where, run, events, repeats, letters)
+        return (self._rows(topic, partition, run, events) if events else None), letters
 
     def _rows(self, topic: str, partition: int, run: _Run, events: Sequence[Any]) -> pa.RecordBatch:
         count = len(events)
@@ -161,3 +170,14 @@ class _Table:
             pa.array([zlib.crc32(value or b"") for value in run.values], RECORD_COLUMNS.field(4).type),
         ]
         return pa.RecordBatch.from_arrays(columns, schema=self._schema)
+
+
+def _sifted(
+    where: TopicPartition, run: _Run, events: list[Any], faults: Mapping[int, Fault], letters: list[DeadLetter]
+) -> tuple[list[Any], _Run]:
+    """Take records with a fault out of a run, and write their letters."""
+    if not faults:
+        return events, run
+    for index, fault in faults.items():
+        letters.append(dead_letter((*where, run.offsets[index], run.timestamps[index]), run.values[index], fault))
+    return [event for index, event in enumerate(events) if index not in faults], run.without(faults)

@@ -20,6 +20,7 @@ from ray_apps.ingest.access import Access
 from ray_apps.ingest.batches import Batch
 from ray_apps.ingest.commits import Written
 from ray_apps.ingest.files import write_batch
+from ray_apps.ingest.grounds import Aside, Grounds, grounds_at
 from ray_apps.ingest.metrics import Metrics
 from ray_apps.ingest.publishing import Committed, Publisher, event_types
 from ray_apps.ingest.reading import Reader, Share, open_consumer
@@ -85,8 +86,8 @@ class Desk:
 class Hands(Protocol):
     """The lanes' processes, as the conductor needs them."""
 
-    def start(self, generation: str, positions: Mapping[TopicPartition, int]) -> None:
-        """Start every lane of a generation."""
+    def start(self, generation: str, positions: Mapping[TopicPartition, int], aside: Aside) -> None:
+        """Start every lane of a generation; `aside`: letters that are written of records beyond the positions."""
         ...
 
     def check(self) -> int:
@@ -139,7 +140,7 @@ class Conductor:
                 store, self.job, consumer, cluster_id, held=self.held, going_on=lambda: not self.stopping.is_set(), log=self.log
             )
             try:
-                self.hands.start(self.desk.open(), publisher.positions)
+                self.hands.start(self.desk.open(), publisher.positions, publisher.put_aside)
                 self._conduct(publisher)
             finally:
                 self.desk.open()
@@ -186,11 +187,12 @@ class Lane:
     """The work of one lane: its share of the partitions, from the positions that the conductor gave it."""
 
     def __init__(
-        self, job: IngestJob, share: Share, positions: Mapping[TopicPartition, int], offer: Callable[[Written], None], log: Log
+        self, job: IngestJob, share: Share, begins: tuple[Mapping[TopicPartition, int], Aside], offer: Callable[[Written], None], log: Log
     ) -> None:
+        """`begins`: the tables' offsets, and the letters that are written of records beyond them."""
         self._job = job
         self._share = share
-        self._positions = positions
+        self._positions, self._aside = begins
         self._offer = offer
         self._log = log
 
@@ -198,14 +200,17 @@ class Lane:
         """Begin where the tables ended when this generation began."""
         topics = list(event_types(self._job))
         mine = {place: at for place, at in self._positions.items() if self._share.has(topics.index(place[0]), place[1])}
-        return Offers(open_store(self._job.storage_uri), mine, self._offer), Reader(consumer, topics, self._log, self._share)
+        store = open_store(self._job.storage_uri)
+        target = Offers(store, mine, grounds_at(store, self._job, mine, self._aside), self._offer)
+        return target, Reader(consumer, topics, self._log, self._share)
 
 
 class Offers:
     """A lane writes a batch's files, and the conductor publishes them."""
 
-    def __init__(self, store: Store, positions: Mapping[TopicPartition, int], offer: Callable[[Written], None]) -> None:
+    def __init__(self, store: Store, positions: Mapping[TopicPartition, int], grounds: Grounds, offer: Callable[[Written], None]) -> None:
         self.positions = positions
+        self.grounds = grounds
         self._store = store
         self._offer = offer
 

@@ -58,10 +58,13 @@ class Publisher:
     """The one writer of a model's tables, manifests and dead letters. Not thread-safe."""
 
     def __init__(self, store: Store, tables: Sequence[EventTable], letters: DeadLetters, *, cluster_id: str) -> None:
+        """Take over: `letters` are fenced, the tables claimed."""
         self._store = store
         self._tables = {table.state.event_type: table for table in tables}
         self._letters = letters
         self._cluster_id = cluster_id
+        self.put_aside = letters.put_aside(self.positions)
+        """Dead letters that are written of records which the tables do not cover: the verdict on these records."""
 
     @property
     def positions(self) -> dict[TopicPartition, int]:
@@ -77,7 +80,7 @@ class Publisher:
         """
         started = time.monotonic()
         self._check_starts(written)
-        self._letters.write(written.letters)
+        self._letters.write(written.letters, self.positions)
         for event_type in written.touched(event_types):
             table = self._tables[event_type]
             file = written.files.get(event_type)

@@ -54,20 +54,22 @@ class Judge:
         self._exact: Callable[[bytes], BaseModel] = event.model_validate_json
         self._fast = fast_decoder(event)
 
-    def read_all(self, values: Sequence[bytes | None], timestamps: Sequence[int]) -> list[Any]:
+    def read_all(self, keys: Sequence[bytes | None], values: Sequence[bytes | None], timestamps: Sequence[int]) -> list[Any]:
         """Judge several records as `read` does each of them, with one call of the decoder where nothing speaks against it.
 
         Args:
-            values: raw values of records.
+            keys: raw keys of records.
+            values: as many raw values.
             timestamps: as many record timestamps.
         """
         events = self._decode_all(values)
-        if events is not None and _newest(events) - min(timestamps) <= MAX_AHEAD_MS:
+        if events is not None and _newest(events) - min(timestamps) <= MAX_AHEAD_MS and _keyed(events, keys):
             return events
         if len(values) <= _FEW:
-            return [self.read(value, timestamp) for value, timestamp in zip(values, timestamps, strict=True)]
+            return [self.read(*record) for record in zip(keys, values, timestamps, strict=True)]
         half = len(values) // 2
-        return self.read_all(values[:half], timestamps[:half]) + self.read_all(values[half:], timestamps[half:])
+        first = self.read_all(keys[:half], values[:half], timestamps[:half])
+        return first + self.read_all(keys[half:], values[half:], timestamps[half:])
 
     def _decode_all(self, values: Sequence[bytes | None]) -> list[Any] | None:
         """Decode values as lines of one text; None when one of them is no event for the fast decoder, or may be torn by it.
@@ -89,10 +91,11 @@ class Judge:
             return None
         return events if len(events) == len(values) else None
 
-    def read(self, value: bytes | None, timestamp: int) -> Any:
-        """Return an object with the event's fields, or the `Fault` of the record.
+    def read(self, key: bytes | None, value: bytes | None, timestamp: int) -> Any:
+        """Return an object with the event's fields, or the first `Fault` of the record.
 
         Args:
+            key: the record's key: the event's user_id, so that a user's events share a partition and keep their order.
             value: the record's raw value.
             timestamp: the record's timestamp, milliseconds; below 0 when it has none.
         """
@@ -104,6 +107,8 @@ class Judge:
             event = self._decode(value)
         except ValidationError as error:
             return _fault(error)
+        if key != event.user_id.encode():
+            return _wrong_key(key, event.user_id)
         ahead = event.timestamp - timestamp
         if ahead > MAX_AHEAD_MS and timestamp >= 0:
             detail = f"timestamp: {event.timestamp} is {ahead} ms after the record's own {timestamp}; at most {MAX_AHEAD_MS} ms fit"
@@ -137,6 +142,10 @@ def fast_decoder(event: type[BaseModel]) -> "msgspec.json.Decoder[Any] | None":
 
 def _newest(events: Sequence[Any]) -> int:
     return max(map(operator.attrgetter("timestamp"), events), default=0)
+
+
+def _keyed(events: Sequence[Any], keys: Sequence[bytes | None]) -> bool:
+    return list(map(str.encode, map(operator.attrgetter("user_id"), events))) == list(keys)
 
 
 class _NotUnderstoodError(Exception):
@@ -181,10 +190,26 @@ def _held_anyway(rule: object) -> dict[str, Any]:
     raise _NotUnderstoodError
 
 
+_REASONS = {"json_invalid": DeadLetterReason.UNPARSEABLE, "finite_number": DeadLetterReason.NOT_A_NUMBER}
+
+
+def _wrong_key(key: bytes | None, user_id: str) -> Fault:
+    mend = f"send the user_id {user_id!a} as the key, in UTF-8"
+    if not key:
+        return Fault(reason=DeadLetterReason.NULL_KEY, detail=f"key: none; {mend}"[:_DETAIL_CHARACTERS])
+    return Fault(reason=DeadLetterReason.KEY_MISMATCH, detail=f"key: seen {key[:128]!a}; {mend}"[:_DETAIL_CHARACTERS])
+
+
+def repeated(event_id: str, first: int) -> Fault:
+    """Say which row an event repeats."""
+    detail = f"event_id: seen {event_id!a} before, at offset {first} of this partition; give each event an id of its own"
+    return Fault(reason=DeadLetterReason.DUPLICATE, detail=detail[:_DETAIL_CHARACTERS])
+
+
 def _fault(error: ValidationError) -> Fault:
     first = error.errors(include_url=False, include_context=False)[0]
-    broken = first["type"] == "json_invalid"
-    reason = DeadLetterReason.UNPARSEABLE if broken else DeadLetterReason.SCHEMA_MISMATCH
+    reason = _REASONS.get(first["type"], DeadLetterReason.SCHEMA_MISMATCH)
+    broken = reason is DeadLetterReason.UNPARSEABLE
     where = ".".join(str(part) for part in first["loc"]) or "value"
     seen = "" if broken else f"; seen {ascii(first['input'])[:200]}"
     return Fault(reason=reason, detail=f"{where}: {first['msg']}{seen}"[:_DETAIL_CHARACTERS])

@@ -100,7 +100,7 @@ class Session:
             writer = threading.Thread(target=self._write, args=(target,), name="ingest-writer", daemon=True)
             writer.start()
             try:
-                self._read(reader, Filling(self._roll(), target.positions))
+                self._read(reader, Judging(self._types, target.grounds), Filling(self._roll(), target.positions))
             finally:
                 self._hand_over(None)
                 writer.join(_LAST_COMMIT_S)
@@ -111,8 +111,7 @@ class Session:
     def _roll(self) -> Roll:
         return Roll(max_records=self._job.roll_max_records, max_seconds=self._job.roll_max_seconds)
 
-    def _read(self, reader: Reader, filling: Filling) -> None:
-        judging = Judging(self._types)
+    def _read(self, reader: Reader, judging: Judging, filling: Filling) -> None:
         began = time.monotonic()
         while not (self._stopping.is_set() or self._access.rotated()):
             self._progress.beat = time.monotonic()

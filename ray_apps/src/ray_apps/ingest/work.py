@@ -9,6 +9,7 @@ from confluent_kafka import Consumer
 from ray_apps.ingest.batches import Batch
 from ray_apps.ingest.dead_letters import DeadLetters, consumer_name
 from ray_apps.ingest.files import write_batch
+from ray_apps.ingest.grounds import Grounds, grounds_at
 from ray_apps.ingest.publishing import Committed, Publisher, claim_all, event_types
 from ray_apps.ingest.reading import Reader
 from ray_apps.stores.objects import Store, open_store
@@ -24,6 +25,11 @@ class Target(Protocol):
     @property
     def positions(self) -> Mapping[TopicPartition, int]:
         """The next offset to read of each partition that is known."""
+        ...
+
+    @property
+    def grounds(self) -> Grounds:
+        """What records from there on are judged by."""
         ...
 
     def publish(self, batch: Batch, event_types: Mapping[str, str], on_commit: Callable[[Committed], None]) -> None:
@@ -56,13 +62,15 @@ class Alone:
         """Claim the tables and read on from where they end."""
         store = open_store(self._job.storage_uri)
         publisher = open_publisher(store, self._job, consumer, cluster_id, held=self._held, going_on=going_on, log=self._log)
-        return WritesAndPublishes(store, publisher), Reader(consumer, list(event_types(self._job)), self._log)
+        grounds = grounds_at(store, self._job, publisher.positions, publisher.put_aside)
+        return WritesAndPublishes(store, publisher, grounds), Reader(consumer, list(event_types(self._job)), self._log)
 
 
 class WritesAndPublishes:
     """A batch's files are written and published by the same process."""
 
-    def __init__(self, store: Store, publisher: Publisher) -> None:
+    def __init__(self, store: Store, publisher: Publisher, grounds: Grounds) -> None:
+        self.grounds = grounds
         self._store = store
         self._publisher = publisher
 
@@ -107,5 +115,6 @@ def open_publisher(  # noqa: PLR0913 (what every writer of tables needs)
         cluster_id=cluster_id,
         versions={table.state.event_type: table.state.version for table in tables},
         manifest_restored=restored.sequence if restored else None,
+        put_aside_before=len(publisher.put_aside),
     )
     return publisher

@@ -1,0 +1,131 @@
+"""Was this event a row before? Producers that retry write an event twice, and a snapshot must not hold it twice.
+
+An event is a duplicate when a *row* of the same event_id stands before it in the same partition, at most `length` offsets
+away. A verdict thus depends only on records that stand before it in its own partition, never on how these were cut into
+polls and batches, on other partitions, or on the clock: a batch that is read again is judged as it was the first time. A
+producer keys its events by user, so what it sends again comes to the same partition (unless partitions were added between).
+
+Only rows are remembered, no dead letters: so the memory of a partition at an offset can be read from the table, which holds
+exactly the rows below that offset. `recall` does so when a session begins, back to the newest `RECALL_ROWS` rows and
+`RECALL_FILES` files of the table. A partition so quiet that its last rows lie deeper begins with a shorter memory. That could
+change a verdict only in letting an old duplicate in, and could never let a record be row and dead letter at once: a dead
+letter that was written already stays one (see `DeadLetters.put_aside`).
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import cast
+
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+from deltalake import DeltaTable
+from pyarrow import fs
+from pyarrow import table as as_table
+
+from ray_apps.stores.objects import Store, delta_options
+from ray_apps.stores.snapshots import OFFSET, PARTITION, TOPIC, TopicPartition, table_uri
+
+RECALL_ROWS, RECALL_FILES = 1_500_000, 512
+MOST_IDS = 1_200_000
+"""Ids remembered over all partitions: about 250 MB. With more partitions each has a shorter memory."""
+Remembered = Iterable[tuple[TopicPartition, str, int]]
+"""Partition, event_id and offset of rows."""
+
+
+class Duplicates:
+    """Remembers the event ids of the newest rows of each partition."""
+
+    def __init__(self, length: int) -> None:
+        """`length`: how many offsets back; 0 remembers nothing."""
+        self._asked = length
+        self._seen: dict[TopicPartition, dict[str, int]] = {}
+
+    @property
+    def length(self) -> int:
+        """How many offsets back a duplicate is known now."""
+        return min(self._asked, MOST_IDS // max(len(self._seen), 1))
+
+    def remember(self, rows: Remembered) -> None:
+        """Take rows that are in the tables, in any order."""
+        for partition, event_id, offset in sorted(rows, key=lambda row: row[2]):
+            seen = self._seen.setdefault(partition, {})
+            seen.pop(event_id, None)
+            seen[event_id] = offset
+
+    def repeats(self, partition: TopicPartition, event_ids: Sequence[str], offsets: Sequence[int]) -> dict[int, int]:
+        """Return which of some events repeat a row, by their place in the sequence, with that row's offset; the others are rows now.
+
+        Args:
+            partition: where the events stand.
+            event_ids: their ids, in the order of their offsets.
+            offsets: as many offsets.
+        """
+        if not self._asked:
+            return {}
+        seen = self._seen.setdefault(partition, {})
+        if len(set(event_ids)) == len(event_ids) and seen.keys().isdisjoint(event_ids):
+            seen.update(zip(event_ids, offsets, strict=True))
+            return {}
+        found: dict[int, int] = {}
+        for index, (event_id, offset) in enumerate(zip(event_ids, offsets, strict=True)):
+            before = seen.get(event_id)
+            if before is not None:
+                if offset - before <= self.length:
+                    found[index] = before
+                    continue
+                del seen[event_id]  # so that the order of the ids stays the order of their offsets
+            seen[event_id] = offset
+        return found
+
+    def forget(self, positions: Mapping[TopicPartition, int]) -> None:
+        """Drop what stands too far before the positions to matter."""
+        for partition, position in positions.items():
+            seen, oldest = self._seen.get(partition, {}), position - self.length
+            gone = 0
+            for offset in seen.values():
+                if offset >= oldest:
+                    break
+                gone += 1
+            for event_id in [event_id for event_id, _ in zip(seen, range(gone), strict=False)]:
+                del seen[event_id]
+
+
+def recall(store: Store, event_type: str, positions: Mapping[TopicPartition, int], length: int) -> Remembered:
+    """Read the newest rows of a table: those at most `length` offsets before the positions, as far back as the bounds allow.
+
+    Args:
+        store: where the table lies.
+        event_type: which one.
+        positions: next offset of each partition of the event type.
+        length: offsets back.
+    """
+    if not length or not any(positions.values()):
+        return []
+    root = fs.SubTreeFileSystem(store.path(event_type), store.files)
+    paths = _newest(DeltaTable(table_uri(store, event_type), storage_options=delta_options()))
+    if not paths:
+        return []
+    wanted = pc.scalar(False)
+    for (topic, partition), position in positions.items():
+        here = (ds.field(TOPIC) == topic) & (ds.field(PARTITION) == partition)
+        wanted = wanted | (here & (ds.field(OFFSET) >= position - length) & (ds.field(OFFSET) < position))
+    found = ds.dataset(paths, filesystem=root, format="parquet").to_table(columns=[TOPIC, PARTITION, "event_id", OFFSET], filter=wanted)
+    columns = (found[name].to_pylist() for name in (TOPIC, PARTITION, "event_id", OFFSET))
+    return [((topic, partition), event_id, offset) for topic, partition, event_id, offset in zip(*columns, strict=True)]
+
+
+def _newest(table: DeltaTable) -> list[str]:
+    """Paths of the newest files, as many as the bounds allow."""
+    actions = as_table(table.get_add_actions(flatten=True))
+    if not actions.num_rows:
+        return []
+    names = ("path", "num_records", "modification_time")
+    listed = zip(*(cast("list[object]", actions[name].to_pylist()) for name in names), strict=True)
+    files = sorted(cast("Iterable[tuple[str, int | None, object]]", listed), key=lambda file: str(file[2]), reverse=True)
+    paths: list[str] = []
+    rows = 0
+    for path, count, _ in files[:RECALL_FILES]:
+        paths.append(path)
+        rows += count or 0
+        if rows >= RECALL_ROWS:
+            break
+    return paths

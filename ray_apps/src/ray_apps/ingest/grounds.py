@@ -1,0 +1,40 @@
+"""What a verdict depends on beside the record itself: the rows before it, and the letters that are written already."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ray_apps.ingest.duplicates import Duplicates, recall
+from ray_apps.stores.objects import Store
+from ray_apps.stores.snapshots import TopicPartition
+from recsys_schemas.events import DeadLetter
+from recsys_schemas.train_job import IngestJob
+
+Aside = Mapping[tuple[str, int, int], DeadLetter]
+"""Dead letters by the topic, partition and offset of their records."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grounds:
+    """What one reader judges by, from the positions at which it begins."""
+
+    duplicates: Duplicates = field(default_factory=lambda: Duplicates(0))
+    """The rows before."""
+    aside: Aside = field(default_factory=dict["tuple[str, int, int]", DeadLetter])
+    """Records that are dead letters already: they stay so."""
+
+
+def grounds_at(store: Store, job: IngestJob, positions: Mapping[TopicPartition, int], aside: Aside) -> Grounds:
+    """Read from the tables what a reader must know that begins at these positions.
+
+    Args:
+        store: where the tables lie.
+        job: what is consumed.
+        positions: the next offset of each partition that will be read.
+        aside: letters that are written of records from there on.
+    """
+    duplicates = Duplicates(job.duplicate_window)
+    for event_type in sorted({each.event_type for each in job.topics}):
+        topics = {each.topic for each in job.topics if each.event_type == event_type}
+        mine = {place: offset for place, offset in positions.items() if place[0] in topics}
+        duplicates.remember(recall(store, event_type, mine, duplicates.length))
+    return Grounds(duplicates=duplicates, aside=aside)
