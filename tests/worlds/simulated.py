@@ -111,6 +111,8 @@ class World:
     dead_letters: int = 0
     uncovered: int = 0
     """Records on the two event topics that no snapshot covers."""
+    recent: tuple[int, int] | None = None
+    """Records and bad ones among the newest; None: as an older release wrote it."""
     committed_at: datetime = START
     report: UpkeepReport | None = None
     superseded: dict[int, datetime] = field(default_factory=dict[int, datetime])
@@ -217,6 +219,8 @@ class World:
             offsets=[],
             rows=self.rows,
             dead_letters=self.dead_letters,
+            recent_records=self.recent[0] if self.recent else None,
+            recent_dead_letters=self.recent[1] if self.recent else None,
             committed_at=self.committed_at,
             newest_event_at=self.committed_at,
         )

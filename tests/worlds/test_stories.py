@@ -167,6 +167,23 @@ def test_dead_letters_above_the_limit_hold_training(world: World):
     assert next(c for c in world.status.conditions if c.type == "SnapshotReady").reason == "DataQualityFailed"
 
 
+def test_one_bad_hour_holds_training_and_heals_when_good_records_follow(world: World):
+    world.run_until(lambda w: w.rows > 20)
+    world.recent = (1000, 300)
+    for _ in range(60):
+        world.step()
+        world.tick()
+    assert not world.versions
+    told = next(c for c in world.status.conditions if c.type == "SnapshotReady")
+    assert (told.status, told.reason) == ("False", "DataQualityFailed")
+    assert "300 of the newest 1000 records (30.0%)" in told.message
+    assert world.status.ingestion is not None
+    assert world.status.ingestion.dead_letter_fraction == "0.3000"
+    world.dead_letters, world.recent = 300, (20_000, 40)
+    world.run_until(serves("movies-000001"))
+    assert world.status.ingestion.dead_letter_fraction == "0.0020"
+
+
 def test_deleting_a_model_removes_its_application_and_jobs_and_keeps_its_topics(once: World):
     once.run_until(serves("movies-000001"))
     once.deleting_since = once.now

@@ -62,6 +62,11 @@ class SnapshotManifest(Artifact):
     """Rows over all tables."""
     dead_letters: Annotated[int, Field(ge=0)]
     """Records put aside since the first commit, over all topics (counted from committed offsets, exactly once)."""
+    recent_records: Annotated[int, Field(ge=0)] | None = None
+    """The newest records, good and bad: of each event type the last 10,000 to 20,000, rounded up to whole commits.
+    Events that a producer sent again are in neither count: they harm nothing."""
+    recent_dead_letters: Annotated[int, Field(ge=0)] | None = None
+    """Those of them that were put aside."""
     committed_at: datetime
     """When the newest commit became visible (UTC)."""
     newest_event_at: datetime | None = None

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 
 from recsys_operator.plan import shares
 from recsys_operator.plan.names import version_name
+from recsys_operator.plan.quality import put_aside
 from recsys_operator.plan.topics import HOLDING, Topics
 from recsys_operator.state.actions import Action, CreateVersion, PublishEvent
 from recsys_operator.state.observed import Observed, Unavailable
@@ -49,7 +50,7 @@ def held(observed: Observed, topics: Topics) -> str | None:
     if topics in HOLDING:
         return "replicas are out of sync, or the brokers cannot be asked"
     if _too_many_dead_letters(observed):
-        return "too many records fit no schema"
+        return "too many of the newest records were put aside"
     if any(version.status.phase is VersionPhase.CANDIDATE for version in observed.versions):
         return "a rollout is under way"
     if until is not None and observed.now < until:
@@ -70,8 +71,7 @@ def _too_many_dead_letters(observed: Observed) -> bool:
     manifest = observed.manifest
     if manifest is None or isinstance(manifest, Unavailable):
         return False
-    total = manifest.rows + manifest.dead_letters
-    return manifest.dead_letters > total * observed.model.spec.data.snapshot.max_dead_letter_fraction
+    return put_aside(manifest).above(observed.model.spec.data.snapshot.max_dead_letter_fraction)
 
 
 def create(observed: Observed) -> tuple[Action, ...]:

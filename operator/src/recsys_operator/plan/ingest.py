@@ -5,6 +5,7 @@ from enum import StrEnum
 
 from recsys_operator.plan.lag import consumers, event_topics
 from recsys_operator.plan.names import identity, ingest_prefix, uid8
+from recsys_operator.plan.quality import put_aside
 from recsys_operator.plan.topics import USABLE, Topics
 from recsys_operator.state.actions import Action, ForgetJob, PublishEvent, StopJob, SubmitJob
 from recsys_operator.state.observed import JobState, JobWord, ModelState, Observed, RayState, Unavailable
@@ -132,12 +133,12 @@ def _fact(word: Ingest, observed: Observed) -> Fact:
         return fact(False, "IngestFailed", f"the ingest job ends by itself and is started again with growing pauses: {words}")
     if manifest is None or not manifest.rows + manifest.dead_letters:
         return fact(None, "InsufficientData", f"no snapshot yet (ingest: {word})")
-    fraction = manifest.dead_letters / (manifest.rows + manifest.dead_letters)
-    limit = observed.model.spec.data.snapshot.max_dead_letter_fraction
-    if fraction > limit:
+    aside, limit = put_aside(manifest), observed.model.spec.data.snapshot.max_dead_letter_fraction
+    if aside.above(limit):
         message = (
-            f"{manifest.dead_letters} of {manifest.rows + manifest.dead_letters} records ({fraction:.1%}) fit no schema, more than "
-            f"spec.data.snapshot.maxDeadLetterFraction {limit:.1%}: training is held; read {observed.model.dead_letter_topic}"
+            f"{aside.bad} of the newest {aside.records} records ({aside.fraction:.1%}) were put aside, more than "
+            f"spec.data.snapshot.maxDeadLetterFraction {limit:.1%}: training is held until good ones outweigh them; "
+            f"read {observed.model.dead_letter_topic}, which names each one's reason"
         )
         return fact(False, "DataQualityFailed", message)
     return fact(True, "Committed", f"snapshot {manifest.sequence} has {manifest.rows} rows; {manifest.dead_letters} records put aside")

@@ -6,6 +6,7 @@ from recsys_operator.plan import shares
 from recsys_operator.plan.ingest import wanted as wanted_ingest
 from recsys_operator.plan.lag import lag_records, lag_seconds
 from recsys_operator.plan.names import route_prefix
+from recsys_operator.plan.quality import put_aside
 from recsys_operator.plan.reports import own_app, reports
 from recsys_operator.plan.training import in_progress
 from recsys_operator.plan.upkeep import last as last_upkeep
@@ -152,6 +153,7 @@ def _ingestion(observed: Observed) -> Ingestion | None:
         rows=manifest.rows,
         lag_records=lag_records(observed),
         dead_letters=manifest.dead_letters,
+        dead_letter_fraction=f"{put_aside(manifest).fraction:.4f}",
         sequence=manifest.sequence,
         last_snapshot_time=manifest.committed_at,
         storage_uri=observed.model.storage_uri,

@@ -104,7 +104,7 @@ class DeadLetters:
         Raises:
             DeadLettersError: they cannot be read within two minutes.
         """
-        written = self._look_up()
+        written, self._known = self._look_up(), {}
         ahead = [partition for partition, offset in written.items() if offset > covered.get(partition, 0)]
         if ahead:
             began = [self._since.get(partition, {}) for partition in ahead]

@@ -90,6 +90,7 @@ class Publisher:
                 Covered(
                     offsets={place: offset for place, offset in written.offsets.items() if event_types[place[0]] == event_type},
                     dead_letters=len(reasons),
+                    repeated=reasons.count(DeadLetterReason.DUPLICATE),
                     newest_ms=written.newest_ms.get(event_type),
                 ),
             )

@@ -16,6 +16,7 @@ from ray_apps.ingest.columns import table_schema
 from ray_apps.ingest.commits import DataFile, added, commit, keep_log
 from ray_apps.stores.objects import Store, delta_options
 from ray_apps.stores.snapshots import (
+    Recent,
     TableState,
     TopicPartition,
     committed_ms,
@@ -23,6 +24,7 @@ from ray_apps.stores.snapshots import (
     newest_key,
     offset_key,
     read_state,
+    recent_marks,
     table_uri,
 )
 
@@ -47,6 +49,8 @@ class Covered:
     """Next offset of each partition that was read; the others stay where they are."""
     dead_letters: int
     """Records put aside in this commit."""
+    repeated: int = 0
+    """Those of them that only repeat a row."""
     newest_ms: int | None
     """Newest record timestamp in this commit."""
 
@@ -135,6 +139,9 @@ class EventTable:
         marks = {offset_key(self._consumer, partition): offset for partition, offset in offsets.items()}
         marks |= {_writer_key(self._consumer): self._writer, dead_letters_key(self._consumer): dead_letters}
         marks |= {newest_key(self._consumer): max(newest)} if newest else {}
+        bad = covered.dead_letters - covered.repeated
+        recent = (before.recent or Recent()).followed_by((file.rows if file else 0) + bad, bad)
+        marks |= recent_marks(self._consumer, recent)
         try:
             commit(self._table, [added(file)] if file else [], marks, self._schema, {"clusterId": self._cluster_id})
         except CommitFailedError as error:
@@ -150,6 +157,7 @@ class EventTable:
             dead_letters=dead_letters,
             newest_ms=max(newest) if newest else None,
             committed_ms=committed_ms(self._store, before.event_type, self._table.version()),
+            recent=recent,
         )
         return self.state
 

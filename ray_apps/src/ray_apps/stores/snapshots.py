@@ -7,7 +7,7 @@ function of the tables' states, so that one that was never written can be writte
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -46,6 +46,26 @@ RECORD_COLUMNS = pa.schema(
 """The schema of those columns; they end every table."""
 
 
+RECENT_RECORDS = 10_000
+"""Least number of records that the recent counts speak of, once there are so many."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recent:
+    """Counts of the newest records in two spans: the one being filled, and the full one before it."""
+
+    records: int = 0
+    bad: int = 0
+    records_before: int = 0
+    bad_before: int = 0
+
+    def followed_by(self, records: int, bad: int) -> "Recent":
+        """Return the counts after a commit of so many records; a full span becomes the one before."""
+        if self.records >= RECENT_RECORDS:
+            return Recent(records=records, bad=bad, records_before=self.records, bad_before=self.bad)
+        return replace(self, records=self.records + records, bad=self.bad + bad)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableState:
     """What one version of a table holds and covers."""
@@ -57,6 +77,8 @@ class TableState:
     dead_letters: int
     newest_ms: int | None
     committed_ms: int
+    recent: Recent | None = None
+    """None in a table that an older release wrote."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +126,17 @@ def newest_key(consumer: str) -> str:
     return f"{consumer}/newest-timestamp"
 
 
+def recent_marks(consumer: str, recent: Recent) -> dict[str, int]:
+    """Application transactions that carry the recent counts."""
+    return {f"{consumer}/recent-{name}": count for name, count in asdict(recent).items()}
+
+
+def _recent(table: DeltaTable, consumer: str) -> Recent | None:
+    counts = {each.name: table.transaction_version(f"{consumer}/recent-{each.name}") for each in fields(Recent)}
+    known = {name: count for name, count in counts.items() if count is not None}
+    return Recent(**known) if known else None
+
+
 def read_state(table: DeltaTable, event_type: str, *, consumer: str, topics: Iterable[str]) -> TableState:
     """Read what a table, as it is opened, holds and covers.
 
@@ -124,6 +157,7 @@ def read_state(table: DeltaTable, event_type: str, *, consumer: str, topics: Ite
         dead_letters=table.transaction_version(dead_letters_key(consumer)) or 0,
         newest_ms=table.transaction_version(newest_key(consumer)),
         committed_ms=int(table.history(1)[0]["timestamp"]),
+        recent=_recent(table, consumer),
     )
 
 
@@ -153,6 +187,7 @@ def manifest_of(cluster_id: str, states: Sequence[TableState]) -> SnapshotManife
     """Return the manifest of these table versions: the same states give the same bytes."""
     offsets = sorted((topic, partition, offset) for state in states for (topic, partition), offset in state.offsets.items())
     newest = [state.newest_ms for state in states if state.newest_ms is not None]
+    recent = [state.recent for state in states if state.recent is not None]
     return SnapshotManifest(
         sequence=sequence_of(states),
         cluster_id=cluster_id,
@@ -163,6 +198,8 @@ def manifest_of(cluster_id: str, states: Sequence[TableState]) -> SnapshotManife
         offsets=[PartitionOffset(topic=topic, partition=partition, next_offset=offset) for topic, partition, offset in offsets],
         rows=sum(state.rows for state in states),
         dead_letters=sum(state.dead_letters for state in states),
+        recent_records=sum(each.records + each.records_before for each in recent) if recent else None,
+        recent_dead_letters=sum(each.bad + each.bad_before for each in recent) if recent else None,
         committed_at=_moment(max(state.committed_ms for state in states)),
         newest_event_at=_moment(max(newest)) if newest else None,
     )

@@ -178,7 +178,8 @@ class Snapshot(Resource):
     """A snapshot is kept for so many days after a newer one took its place. Longer, whatever its age: the newest one, and those that
     versions of this model were trained on, for as long as these are there."""
     max_dead_letter_fraction: Annotated[float, Field(ge=0, le=1)] = 0.05
-    """When a larger part of the records fits no schema, SnapshotReady turns False and training is held."""
+    """When a larger part of the newest records (10,000 to 20,000 of each event type) is put aside, SnapshotReady turns False and training
+    is held until it falls again. Events that were sent twice do not count."""
 
 
 class Data(Resource):
@@ -466,7 +467,9 @@ class Ingestion(Resource):
     lag_records: int
     """Committed records on the event topics that it does not cover."""
     dead_letters: int
-    """Records put aside."""
+    """Records put aside since the beginning."""
+    dead_letter_fraction: str | None = None
+    """Part of the newest records that was put aside, a decimal string; maxDeadLetterFraction bounds it."""
     sequence: int
     """Its manifest."""
     last_snapshot_time: datetime

@@ -221,3 +221,23 @@ def test_a_long_log_gets_checkpoints_and_keeps_every_version(store: Store) -> No
     assert list(log.glob("*.checkpoint.parquet"))
     assert len(list(log.glob("*.json"))) == table.state.version + 1
     assert claim(store).state.dead_letters == 105
+
+
+def test_the_newest_records_are_counted_apart_so_that_a_bad_hour_passes(store: Store) -> None:
+    table, offset = claim(store), 0
+
+    def cover(records: int, bad: int, repeated: int = 0) -> tuple[int | None, int | None]:
+        nonlocal offset
+        file = write_rows(store, "watch", [rows(offset, records - bad)], 1_700_000_000.0) if records > bad else None
+        offset += records + repeated
+        table.publish(file, Covered(offsets={("watch", 0): offset}, dead_letters=bad + repeated, repeated=repeated, newest_ms=1))
+        manifest = manifest_of("kafka-a", [read_state(DeltaTable(f"{store.uri}/watch"), "watch", consumer=WHO, topics=["watch"])])
+        assert manifest == manifest_of("kafka-a", [table.state])
+        return manifest.recent_records, manifest.recent_dead_letters
+
+    assert cover(4_000, 4_000) == (4_000, 4_000)
+    assert cover(7_000, 0, repeated=500) == (11_000, 4_000)
+    assert cover(9_000, 0) == (20_000, 4_000)
+    assert cover(1_500, 500) == (21_500, 4_500)
+    assert cover(10, 0) == (10_510, 500)
+    assert table.state.dead_letters == 5_000
