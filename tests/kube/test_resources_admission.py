@@ -290,6 +290,82 @@ FIXED = {
 }
 
 
+def fields(*said: dict[str, Any]) -> list[dict[str, Any]]:
+    return [{"name": "device", "type": "string"} | each for each in said]
+
+
+def changed(event: str, before: dict[str, Any], after: dict[str, Any], breaks: str, *says: str) -> Broken:
+    at = f"spec.events.{event}.fields"
+    return Broken(at=at, value=fields(after), says=says, breaks=breaks, before={at: fields(before)})
+
+
+for event in ("watch", "rate"):
+    at = f"spec.events.{event}.fields"
+    CREATED.update(
+        {
+            f"a field of {event} named as a built-in one": rm(
+                at, fields({"name": "item_id"}), "field item_id: every event has one of this name", breaks="[]name of a field must not be"
+            ),
+            f"a field of {event} in capitals": rm(at, fields({"name": "Device"}), f"{at}[0].name", '"Device"', breaks="[].namepattern"),
+            f"a field of {event} of no known type": rm(at, fields({"type": "date"}), f"{at}[0].type", '"date"', '"boolean"'),
+            f"a field of {event} twice": rm(at, fields({}, {}), f"{at}[1]", "Duplicate value", '"device"'),
+            f"a text of {event} with a minimum": rm(
+                at,
+                fields({"minimum": 1}),
+                "field device: minimum and maximum are for integer and number, seen string",
+                breaks="[]minimum and",
+            ),
+            f"a number of {event} with a length": rm(
+                at,
+                fields({"type": "number", "maxLength": 5}),
+                "field device: maxLength is for string, seen number",
+                breaks="[]maxLength is for",
+            ),
+            f"a field of {event} that nothing fits": rm(
+                at,
+                fields({"type": "integer", "minimum": 2, "maximum": 1}),
+                "field device: minimum exceeds maximum",
+                breaks="[]minimum must not exceed",
+            ),
+        }
+    )
+    FIXED.update(
+        {
+            f"a field of {event} removed": Broken(
+                at=at,
+                value=[],
+                says=("field device: cannot be removed or renamed, old files have it",),
+                breaks="a field cannot be removed",
+                before={at: fields({})},
+            ),
+            f"all fields of {event} left out": Broken(
+                at="spec.events", value=None, says=("field device: cannot be removed",), before={at: fields({})}
+            ),
+            f"a field of {event} renamed": changed(event, {}, {"name": "screen"}, "", "field device: cannot be removed or renamed"),
+            f"a field of {event} of another type": changed(
+                event, {}, {"type": "integer"}, "[]type of a field", "field device: type cannot be changed from string to integer"
+            ),
+            f"a field of {event} with a minimum from now on": changed(
+                event,
+                {"type": "number"},
+                {"type": "number", "minimum": 0},
+                "[]minimum of a field",
+                "field device: minimum cannot be added or raised",
+            ),
+            f"a field of {event} with a lower maximum": changed(
+                event,
+                {"type": "number", "maximum": 5},
+                {"type": "number", "maximum": 4},
+                "[]maximum of a field",
+                "field device: maximum cannot be added or lowered",
+            ),
+            f"a field of {event} shorter than the default": changed(
+                event, {}, {"maxLength": 1023}, "[]maxLength of a field", "field device: maxLength cannot be lowered"
+            ),
+        }
+    )
+
+
 @pytest.fixture(scope="module", autouse=True)
 def definitions(cluster: Cluster) -> None:
     cluster.kubectl("apply", "--server-side", "-f", str(DEFINITIONS))
@@ -335,6 +411,17 @@ def test_a_change_that_must_not_be_is_refused_in_words_that_help(cluster: Cluste
     with pytest.raises(CommandFailedError) as refused:
         cluster.kubectl("replace", "-n", namespace, "-f", "-", input=json.dumps(put(document, row.at, row.value)))
     assert [words for words in row.says if words not in refused.value.stderr] == [], refused.value.stderr
+
+
+def test_a_field_may_be_added_and_its_bounds_widened(cluster: Cluster, namespace: str):
+    at, device, price = "spec.events.watch.fields", {"name": "device", "type": "string"}, {"name": "price", "type": "number"}
+    document = put(good("RecommenderModel"), at, [{**device, "maxLength": 5}])
+    cluster.kubectl("create", "-n", namespace, "-f", "-", input=json.dumps(document))
+    for after in ([device, {**price, "minimum": 0, "maximum": 9}], [price, device]):
+        cluster.kubectl("replace", "-n", namespace, "-f", "-", input=json.dumps(put(document, at, after)))
+    kept = json.loads(cluster.kubectl("get", "-n", namespace, "rm", "movies", "-o", "json"))
+    assert kept["spec"]["events"]["watch"]["fields"] == [price, device]
+    assert kept["spec"]["events"]["duplicateWindowRecords"] == 100_000
 
 
 def stated(schema: dict[str, Any], path: str) -> Iterator[str]:

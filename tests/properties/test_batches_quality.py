@@ -10,9 +10,17 @@ from pydantic import BaseModel, Field, ValidationError
 
 from ray_apps.ingest.columns import EVENTS
 from ray_apps.ingest.quality import MAX_AHEAD_MS, MAX_VALUE_BYTES, Fault, Judge, fast_decoder
-from recsys_schemas.events import DeadLetterReason, WatchEvent
+from recsys_schemas.event_fields import AddedField, with_fields
+from recsys_schemas.events import DeadLetterReason, RateEvent, WatchEvent
 
-JUDGES = {kind: Judge(event) for kind, event in EVENTS.items()}
+ADDED = [
+    AddedField(name="device", type="string", max_length=6),
+    AddedField(name="price", type="number", minimum=-1, maximum=9.5),
+    AddedField(name="place", type="integer", minimum=-2.5),
+    AddedField(name="again", type="boolean"),
+]
+KINDS = {**EVENTS, "widened": with_fields(RateEvent, ADDED)}
+JUDGES = {kind: Judge(event) for kind, event in KINDS.items()}
 LATE = 4_102_444_800_000
 """A record so late that no event is ahead of it."""
 
@@ -40,6 +48,10 @@ def documents(event: type[BaseModel]) -> st.SearchStrategy[dict[str, Any]]:
         "fraction": numbers,
         "rating": numbers,
         "request_id": st.one_of(texts, st.none()),
+        "device": st.one_of(texts, st.none()),
+        "price": numbers,
+        "place": st.one_of(st.integers(-(2**63) - 1, 2**63), numbers),
+        "again": st.one_of(st.booleans(), st.none(), st.sampled_from([0, 1, "true", "yes", "maybe"])),
     }
     fields = {name: st.one_of(right[name], right[name], right[name], values) for name in event.model_fields}
     required = {name: fields[name] for name, field in event.model_fields.items() if field.is_required()}
@@ -51,8 +63,8 @@ def documents(event: type[BaseModel]) -> st.SearchStrategy[dict[str, Any]]:
 @st.composite
 def raw_values(draw: st.DrawFn) -> tuple[str, bytes]:
     """Values of records: documents, then now and then something done to their bytes."""
-    kind = draw(st.sampled_from(sorted(EVENTS)))
-    document = draw(documents(EVENTS[kind]))
+    kind = draw(st.sampled_from(sorted(KINDS)))
+    document = draw(documents(KINDS[kind]))
     data = json.dumps(document, ensure_ascii=draw(st.booleans())).encode("utf-8", "surrogatepass")
     where = draw(st.integers(0, len(data)))
     what = draw(st.sampled_from(["whole"] * 6 + ["cut", "insert", "twice", "spaces", "bytes"]))
@@ -74,7 +86,7 @@ def raw_values(draw: st.DrawFn) -> tuple[str, bytes]:
 
 def exact(kind: str, data: bytes) -> dict[str, Any] | None:
     try:
-        return EVENTS[kind].model_validate_json(data).model_dump()
+        return KINDS[kind].model_validate_json(data).model_dump()
     except ValidationError:
         return None
 
@@ -108,7 +120,7 @@ def test_ingest_and_the_event_schema_accept_the_same_values_and_read_them_alike(
         assert read.reason in set(DeadLetterReason)
     else:
         assert theirs is not None
-        assert same({name: getattr(read, name) for name in EVENTS[kind].model_fields}, theirs)
+        assert same({name: getattr(read, name) for name in KINDS[kind].model_fields}, theirs)
 
 
 GOOD = b'{"event_id":"a","user_id":"u","item_id":"i","timestamp":1}'
@@ -152,12 +164,12 @@ def alike(values: list[bytes | None], at: int) -> bool:
 
 
 def shown(judged: Any) -> object:
-    return judged if isinstance(judged, Fault) else [repr(getattr(judged, name)) for name in EVENTS["watch"].model_fields]
+    return judged if isinstance(judged, Fault) else [repr(getattr(judged, name)) for name in KINDS["watch"].model_fields]
 
 
-@pytest.mark.parametrize("kind", sorted(EVENTS))
+@pytest.mark.parametrize("kind", sorted(KINDS))
 def test_every_event_schema_has_a_fast_decoder(kind: str) -> None:
-    assert fast_decoder(EVENTS[kind]) is not None
+    assert fast_decoder(KINDS[kind]) is not None
 
 
 def test_a_rule_that_the_fast_decoder_does_not_know_leaves_the_judgement_to_the_schema() -> None:

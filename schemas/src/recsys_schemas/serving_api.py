@@ -70,7 +70,7 @@ class EventsRequest(Artifact):
 
     event_type: Literal["watch", "rate"]
     """Which schema they fit."""
-    events: Annotated[list[dict[str, str | int | float | None]], Field(min_length=1, max_length=1000)]
+    events: Annotated[list[dict[str, str | bool | int | float | None]], Field(min_length=1, max_length=1000)]
     """The events, as in `events/*.schema.json`."""
 
 

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from recsys_schemas.artifact import Artifact
 from recsys_schemas.kafka_access import KafkaSecurity
+from recsys_schemas.event_fields import AddedField
 
 
 class ModelIdentity(Artifact):
@@ -49,6 +50,8 @@ class IngestJob(Artifact):
     """Processes that read; one of them publishes what all have read."""
     kafka_security: KafkaSecurity | None = None
     """How the brokers are reached, by names of Secrets; none: in plain text."""
+    added_fields: dict[str, list[AddedField]] = {}
+    """By event type: optional fields beyond the built-in ones."""
     duplicate_window: Annotated[int, Field(ge=0, le=1_000_000)] = 100_000
     """An event whose id a row has that stands at most so many offsets before it in its partition is put aside; 0: none is."""
 

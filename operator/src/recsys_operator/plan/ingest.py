@@ -10,9 +10,11 @@ from recsys_operator.plan.topics import USABLE, Topics
 from recsys_operator.state.actions import Action, ForgetJob, PublishEvent, StopJob, SubmitJob
 from recsys_operator.state.observed import JobState, JobWord, ModelState, Observed, RayState, Unavailable
 from recsys_operator.state.plan import Fact, Part
+from recsys_schemas.event_fields import AddedField
 from recsys_schemas.snapshot import SnapshotManifest
 from recsys_schemas.train_job import IngestJob, TopicToRead
 from recsys_schemas.v1alpha1.conditions import ConditionType
+from recsys_schemas.v1alpha1.events import Events
 
 _KEPT_JOBS = 3
 _LONGEST_WORDS = 500
@@ -58,7 +60,15 @@ def job_of(model: ModelState, count: int) -> IngestJob:
         roll_max_seconds=roll.max_seconds,
         consumers=count,
         kafka_security=model.spec.kafka.security.by_name(model.key.namespace),
+        added_fields=_added_fields(model.spec.events),
+        duplicate_window=model.spec.events.duplicate_window_records,
     )
+
+
+def _added_fields(events: Events) -> dict[str, list[AddedField]]:
+    """By event type, only those that have some: a job without any has the arguments that it always had."""
+    types = {"watch": events.watch.fields, "rate": events.rate.fields}
+    return {name: [AddedField.model_validate(field.model_dump()) for field in fields] for name, fields in types.items() if fields}
 
 
 def _attempts(ray: RayState, prefix: str) -> list[tuple[int, JobState]]:

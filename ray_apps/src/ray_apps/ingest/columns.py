@@ -7,11 +7,10 @@ import pyarrow as pa
 from pydantic import BaseModel
 
 from ray_apps.stores.snapshots import RECORD_COLUMNS
-from recsys_schemas.events import RateEvent, WatchEvent
+from recsys_schemas.event_fields import EVENTS, with_fields
+from recsys_schemas.train_job import IngestJob
 
-EVENTS: dict[str, type[BaseModel]] = {"watch": WatchEvent, "rate": RateEvent}
-"""What each event type's records must fit."""
-
+__all__ = ["EVENTS", "UnknownEventTypeError", "event_columns", "event_of", "events_of", "table_schema"]
 _ARROW: dict[object, pa.DataType] = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
 
 
@@ -36,9 +35,20 @@ def event_columns(event: type[BaseModel]) -> pa.Schema:
     return pa.schema([_column(name, field.annotation) for name, field in event.model_fields.items()])
 
 
-def table_schema(event_type: str) -> pa.Schema:
-    """Columns of an event type's table: the event's, then those that say which record a row was made from."""
-    return pa.schema([*event_columns(event_of(event_type)), *RECORD_COLUMNS])
+def events_of(job: IngestJob) -> dict[str, type[BaseModel]]:
+    """Return the schema of each event type that a job reads, with the fields that were added to it.
+
+    Raises:
+        UnknownEventTypeError: an event type has no schema.
+        ValueError: an added field has the name of another one.
+    """
+    types = sorted({each.event_type for each in job.topics})
+    return {event_type: with_fields(event_of(event_type), job.added_fields.get(event_type, [])) for event_type in types}
+
+
+def table_schema(event: type[BaseModel] | str) -> pa.Schema:
+    """Columns of an event's table: the event's, then those that say which record a row was made from."""
+    return pa.schema([*event_columns(event_of(event) if isinstance(event, str) else event), *RECORD_COLUMNS])
 
 
 def _column(name: str, annotation: object) -> pa.Field:

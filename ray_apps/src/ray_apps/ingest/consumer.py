@@ -22,7 +22,7 @@ from prometheus_client import start_http_server
 from pydantic import ValidationError
 from pythonjsonlogger.json import JsonFormatter
 
-from ray_apps.ingest.columns import UnknownEventTypeError, event_of
+from ray_apps.ingest.columns import UnknownEventTypeError, events_of
 from ray_apps.ingest.metrics import Metrics
 from ray_apps.ingest.session import Progress, Session
 from ray_apps.ingest.tables import FencedError, RefusedError
@@ -111,9 +111,8 @@ def check(job: IngestJob) -> None:
     try:
         read_secrets(job.kafka_security)
         open_store(job.storage_uri).prove_writable()
-        for each in job.topics:
-            event_of(each.event_type)
-    except (SecretsError, StorageError, UnknownEventTypeError) as error:
+        events_of(job)
+    except (SecretsError, StorageError, UnknownEventTypeError, ValueError) as error:
         raise RefusedError(str(error)) from error
     if not job.topics:
         raise RefusedError("topics: none is given; name at least one topic and its event type")

@@ -1,8 +1,11 @@
-"""What a verdict depends on beside the record itself: the rows before it, and the letters that are written already."""
+"""What a verdict depends on beside the record itself: the schemas, the rows before it, and the letters that are written already."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from pydantic import BaseModel
+
+from ray_apps.ingest.columns import EVENTS, events_of
 from ray_apps.ingest.duplicates import Duplicates, recall
 from ray_apps.stores.objects import Store
 from ray_apps.stores.snapshots import TopicPartition
@@ -19,6 +22,8 @@ class Grounds:
 
     duplicates: Duplicates = field(default_factory=lambda: Duplicates(0))
     """The rows before."""
+    events: Mapping[str, type[BaseModel]] = field(default_factory=EVENTS.copy)
+    """What the records of each event type must fit."""
     aside: Aside = field(default_factory=dict["tuple[str, int, int]", DeadLetter])
     """Records that are dead letters already: they stay so."""
 
@@ -37,4 +42,4 @@ def grounds_at(store: Store, job: IngestJob, positions: Mapping[TopicPartition, 
         topics = {each.topic for each in job.topics if each.event_type == event_type}
         mine = {place: offset for place, offset in positions.items() if place[0] in topics}
         duplicates.remember(recall(store, event_type, mine, duplicates.length))
-    return Grounds(duplicates=duplicates, aside=aside)
+    return Grounds(events=events_of(job), duplicates=duplicates, aside=aside)

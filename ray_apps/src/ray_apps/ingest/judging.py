@@ -10,8 +10,9 @@ from operator import attrgetter
 from typing import Any, Protocol
 
 import pyarrow as pa
+from pydantic import BaseModel
 
-from ray_apps.ingest.columns import event_columns, event_of
+from ray_apps.ingest.columns import event_columns
 from ray_apps.ingest.grounds import Grounds
 from ray_apps.ingest.quality import Fault, Judge, dead_letter, repeated
 from ray_apps.stores.snapshots import RECORD_COLUMNS, TopicPartition
@@ -89,7 +90,7 @@ class Judging:
     def __init__(self, event_types: Mapping[str, str], grounds: Grounds | None = None) -> None:
         """Take the event type of each topic, and what the verdicts depend on beside the records."""
         self._grounds = grounds or Grounds()
-        self._tables = {event_type: _Table(event_type) for event_type in event_types.values()}
+        self._tables = {event_type: _Table(event_type, self._grounds.events[event_type]) for event_type in event_types.values()}
         self._topics = {topic: self._tables[event_type] for topic, event_type in event_types.items()}
 
     def chunk(self, records: Sequence[Record], positions: Mapping[TopicPartition, int]) -> Chunk:
@@ -139,10 +140,10 @@ def _runs(records: Sequence[Record], positions: Mapping[TopicPartition, int]) ->
 class _Table:
     """Records of one event type."""
 
-    def __init__(self, event_type: str) -> None:
+    def __init__(self, event_type: str, event: type[BaseModel]) -> None:
         self.event_type = event_type
-        self._judge = Judge(event_of(event_type))
-        self._columns = event_columns(event_of(event_type))
+        self._judge = Judge(event)
+        self._columns = event_columns(event)
         self._schema = pa.schema([*self._columns, *RECORD_COLUMNS])
 
     def judge(self, topic: str, partition: int, run: _Run, grounds: Grounds) -> tuple[pa.RecordBatch | None, list[DeadLetter]]:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from ray_apps.ingest.columns import events_of
 from ray_apps.ingest.commits import Written
 from ray_apps.ingest.dead_letters import DeadLetters
 from ray_apps.ingest.tables import Covered, EventTable, FencedError
@@ -159,13 +160,19 @@ def claim_all(store: Store, job: IngestJob, consumer: str, cluster_id: str, held
         RefusedError: a table cannot be written as it is.
     """
     wanted = {event_type: [each.topic for each in job.topics if each.event_type == event_type] for event_type in event_types(job).values()}
-    new = not held
+    events, new = events_of(job), not held
     for _ in range(_CLAIM_ROUNDS):
         tables: list[EventTable] = []
         for event_type, topics in sorted(wanted.items()):
             last = held.pop(event_type, None)  # whether a claim that raises took place, nobody knows
             claimed = EventTable.claim(
-                store, event_type, consumer=consumer, topics=topics, cluster_id=cluster_id, held=None if new else last
+                store,
+                event_type,
+                consumer=consumer,
+                topics=topics,
+                cluster_id=cluster_id,
+                held=None if new else last,
+                event=events[event_type],
             )
             held[event_type] = claimed.writer
             tables.append(claimed)

@@ -161,7 +161,7 @@ def _fast_kind(annotation: Any, rules: Iterable[object]) -> Any:
         return functools.reduce(operator.or_, [_fast_kind(choice, rules) for choice in typing.get_args(annotation)])
     if annotation is types.NoneType:
         return None
-    if annotation not in (str, int, float):
+    if annotation not in (str, int, float, bool):
         raise _NotUnderstoodError
     bounds: dict[str, Any] = {}
     for rule in rules:

@@ -9,11 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
-from deltalake import DeltaTable, Field
+from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from pydantic import BaseModel
 
-from ray_apps.ingest.columns import table_schema
+from ray_apps.ingest.columns import event_of, table_schema
 from ray_apps.ingest.commits import DataFile, added, commit, keep_log
+from ray_apps.ingest.widening import RefusedError, widen
 from ray_apps.stores.objects import Store, delta_options
 from ray_apps.stores.snapshots import (
     Recent,
@@ -37,10 +39,6 @@ class FencedError(Exception):
     """Another writer has claimed the table: this one must stop."""
 
 
-class RefusedError(Exception):
-    """The table cannot be written as it is, and trying again will not help; the message names the field and the mend."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Covered:
     """What a commit says of the records that it covers."""
@@ -59,7 +57,7 @@ class EventTable:
     """A claimed table. Not thread-safe."""
 
     def __init__(  # noqa: PLR0913 (whose claim it is, and where)
-        self, store: Store, table: DeltaTable, state: TableState, *, consumer: str, writer: int, cluster_id: str
+        self, store: Store, table: DeltaTable, state: TableState, columns: pa.Schema, *, consumer: str, writer: int, cluster_id: str
     ) -> None:
         self.state = state
         self._store = store
@@ -67,12 +65,20 @@ class EventTable:
         self._consumer = consumer
         self._writer = writer
         self._cluster_id = cluster_id
-        self._schema = table_schema(state.event_type)
+        self._schema = columns
         self._lost = ""
 
     @classmethod
     def claim(  # noqa: PLR0913 (who, what and where)
-        cls, store: Store, event_type: str, *, consumer: str, topics: Sequence[str], cluster_id: str, held: int | None = None
+        cls,
+        store: Store,
+        event_type: str,
+        *,
+        consumer: str,
+        topics: Sequence[str],
+        cluster_id: str,
+        held: int | None = None,
+        event: type[BaseModel] | None = None,
     ) -> "EventTable":
         """Open the table, made if need be, and become its only writer.
 
@@ -83,27 +89,29 @@ class EventTable:
             topics: topics of the event type.
             cluster_id: the Kafka cluster that the records come from.
             held: the writer's number of our own last claim: only that one is replaced. None replaces any, as a new process does.
+            event: the schema of its records. Default: the event type's own, with nothing added.
 
         Raises:
             RefusedError: it belongs to another Kafka cluster, or its columns are not ours or fewer.
             FencedError: another writer took it since `held`, or others claimed it each time that we tried.
         """
-        uri = table_uri(store, event_type)
+        uri, event = table_uri(store, event_type), event or event_of(event_type)
+        columns = table_schema(event)
         for _ in range(_CLAIM_ATTEMPTS):
-            table = _open(uri, event_type, cluster_id)
+            table = _open(uri, columns, cluster_id)
             newest = table.transaction_version(_writer_key(consumer)) or 0
             if held not in (None, newest):
                 raise FencedError(_taken(event_type, newest, held))
-            _widen(table, event_type)
+            widen(table, event_type, event)
             writer = newest + 1
             try:
-                commit(table, [], {_writer_key(consumer): writer}, table_schema(event_type), {"clusterId": cluster_id})
+                commit(table, [], {_writer_key(consumer): writer}, columns, {"clusterId": cluster_id})
             except CommitFailedError:
                 continue
             table.update_incremental()
             if table.transaction_version(_writer_key(consumer)) == writer:
                 state = read_state(table, event_type, consumer=consumer, topics=topics)
-                return cls(store, table, state, consumer=consumer, writer=writer, cluster_id=cluster_id)
+                return cls(store, table, state, columns, consumer=consumer, writer=writer, cluster_id=cluster_id)
         raise FencedError(f"table {event_type!r}: claimed by others {_CLAIM_ATTEMPTS} times in a row; stop all writers of {uri} but one")
 
     @property
@@ -178,14 +186,14 @@ def _writer_key(consumer: str) -> str:
     return f"{consumer}/writer"
 
 
-def _open(uri: str, event_type: str, cluster_id: str) -> DeltaTable:
+def _open(uri: str, columns: pa.Schema, cluster_id: str) -> DeltaTable:
     try:
         table = DeltaTable(uri, storage_options=delta_options())
     except TableNotFoundError:
         try:
             table = DeltaTable.create(
                 uri,
-                table_schema(event_type),
+                columns,
                 configuration={**_SETTINGS, _CLUSTER: cluster_id},
                 raise_if_key_not_exists=False,  # a property of ours
                 storage_options=delta_options(),
@@ -199,24 +207,3 @@ def _open(uri: str, event_type: str, cluster_id: str) -> DeltaTable:
             "give each cluster a storageURI of its own"
         )
     return table
-
-
-def _widen(table: DeltaTable, event_type: str) -> None:
-    """Add columns that the event has gained; refuse to drop or change one."""
-    ours = table_schema(event_type)
-    theirs = pa.schema(table.schema().to_arrow())
-    for column in theirs:
-        at = ours.get_field_index(column.name)
-        if at < 0:
-            raise RefusedError(f"{event_type}.{column.name}: the table has this column and the schema has not; put the field back")
-        if ours.field(at).type != column.type:
-            raise RefusedError(f"{event_type}.{column.name}: {column.type} in the table, {ours.field(at).type} in the schema; name it anew")
-        if column.nullable != ours.field(at).nullable and not column.nullable:
-            raise RefusedError(f"{event_type}.{column.name}: required in the table, optional in the schema; keep it required")
-    added = [column for column in ours if theirs.get_field_index(column.name) < 0]
-    for column in added:
-        if not column.nullable:
-            raise RefusedError(f"{event_type}.{column.name}: a required field that older rows do not have; make it optional")
-    if added:
-        table.alter.add_columns([Field.from_arrow(column) for column in added])
-        table.update_incremental()

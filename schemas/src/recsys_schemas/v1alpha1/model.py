@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from recsys_schemas.v1alpha1.conditions import Condition
+from recsys_schemas.v1alpha1.events import Events
 from recsys_schemas.v1alpha1.resource import Resource, cel, list_map
 from recsys_schemas.v1alpha1.security import Security
 
@@ -401,6 +402,8 @@ class ModelSpec(Resource):
     """The Ray cluster that ingests, trains and serves."""
     kafka: Kafka
     """Where events come from."""
+    events: Events = Field(default_factory=Events)
+    """What the events hold beyond the built-in fields, and when one repeats another."""
     data: Data = Field(default_factory=Data)
     """Events and snapshots."""
     model: Model = Field(default_factory=Model)
