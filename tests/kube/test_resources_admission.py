@@ -184,6 +184,17 @@ CREATED = {
     "a storage that is a path": rm(
         "spec.data.snapshot.storageURI", "/var/x", "spec.data.snapshot.storageURI", '"/var/x"', "file:///", breaks="pattern"
     ),
+    "a catalogue that is no table": rm(
+        "spec.data.catalogue", {"uri": "file:///a.txt"}, "spec.data.catalogue.uri", '"file:///a.txt"', "csv|parquet"
+    ),
+    "a catalogue without a place": rm("spec.data.catalogue.uri", "items.csv", "spec.data.catalogue.uri", '"items.csv"', breaks="pattern"),
+    "unknown items to be thrown away": rm(
+        "spec.data.catalogue",
+        {"uri": "file:///a.csv", "onUnknownItem": "Drop"},
+        "spec.data.catalogue.onUnknownItem",
+        '"Drop"',
+        '"DeadLetter"',
+    ),
     "an unknown algorithm": rm("spec.model.algorithm", "BPR", "spec.model.algorithm", '"BPR"', '"ALS", "ItemItem", "Popularity"'),
     "a baseline twice": rm("spec.model.baselines", ["ALS", "ALS"], "spec.model.baselines[1]", "Duplicate value"),
     "a number as text": rm("spec.model.hyperparameters", {"factors": "64"}, "spec.model.hyperparameters.factors", "type integer"),

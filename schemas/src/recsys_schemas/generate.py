@@ -9,6 +9,7 @@ from pathlib import Path
 import yaml
 from pydantic import BaseModel
 
+from recsys_schemas.catalogue import CatalogueItem, CatalogueReport
 from recsys_schemas.events import DeadLetter, RateEvent, RequestEvent, ResponseEvent, WatchEvent
 from recsys_schemas.kinds import KINDS, Kind, crd
 from recsys_schemas.reference import events_page, kind_page, metrics_page, serving_page
@@ -35,6 +36,8 @@ ARTIFACTS: Mapping[str, type[BaseModel]] = {
     "version_card": VersionCard,
     "preflight_report": PreflightReport,
     "ingest_job": IngestJob,
+    "catalogue_item": CatalogueItem,
+    "catalogue_report": CatalogueReport,
     "train_job": TrainJob,
     "preflight_job": PreflightJob,
     "upkeep_job": UpkeepJob,

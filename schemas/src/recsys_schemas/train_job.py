@@ -5,8 +5,9 @@ from typing import Annotated
 from pydantic import Field
 
 from recsys_schemas.artifact import Artifact
-from recsys_schemas.kafka_access import KafkaSecurity
+from recsys_schemas.catalogue import CatalogueToRead
 from recsys_schemas.event_fields import AddedField
+from recsys_schemas.kafka_access import KafkaSecurity
 
 
 class ModelIdentity(Artifact):
@@ -50,6 +51,8 @@ class IngestJob(Artifact):
     """Processes that read; one of them publishes what all have read."""
     kafka_security: KafkaSecurity | None = None
     """How the brokers are reached, by names of Secrets; none: in plain text."""
+    catalogue: CatalogueToRead | None = None
+    """Which items there are."""
     added_fields: dict[str, list[AddedField]] = {}
     """By event type: optional fields beyond the built-in ones."""
     duplicate_window: Annotated[int, Field(ge=0, le=1_000_000)] = 100_000

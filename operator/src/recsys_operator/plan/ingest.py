@@ -10,6 +10,7 @@ from recsys_operator.plan.topics import USABLE, Topics
 from recsys_operator.state.actions import Action, ForgetJob, PublishEvent, StopJob, SubmitJob
 from recsys_operator.state.observed import JobState, JobWord, ModelState, Observed, RayState, Unavailable
 from recsys_operator.state.plan import Fact, Part
+from recsys_schemas.catalogue import CatalogueToRead
 from recsys_schemas.event_fields import AddedField
 from recsys_schemas.snapshot import SnapshotManifest
 from recsys_schemas.train_job import IngestJob, TopicToRead
@@ -60,6 +61,7 @@ def job_of(model: ModelState, count: int) -> IngestJob:
         roll_max_seconds=roll.max_seconds,
         consumers=count,
         kafka_security=model.spec.kafka.security.by_name(model.key.namespace),
+        catalogue=CatalogueToRead.model_validate(asked.model_dump()) if (asked := model.spec.data.catalogue) else None,
         added_fields=_added_fields(model.spec.events),
         duplicate_window=model.spec.events.duplicate_window_records,
     )

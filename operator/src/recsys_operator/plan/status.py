@@ -14,6 +14,7 @@ from recsys_operator.state.observed import Observed, Unavailable
 from recsys_operator.state.plan import Fact
 from recsys_schemas.v1alpha1.conditions import Condition, ConditionType
 from recsys_schemas.v1alpha1.model import (
+    CatalogueStatus,
     HistoryEntry,
     Ingestion,
     ModelStatus,
@@ -39,6 +40,7 @@ def compose(observed: Observed, facts: Sequence[Fact]) -> ModelStatus:
         challenger=_challenger(observed),
         replication=_replication(observed),
         ingestion=_ingestion(observed),
+        catalogue=_catalogue(observed),
         quality=_quality(observed),
         serving=_serving(observed),
         history=_history(observed),
@@ -161,6 +163,27 @@ def _ingestion(observed: Observed) -> Ingestion | None:
         lag_seconds=lag_seconds(observed),
         consumers=wanted_ingest(observed).consumers,
     )
+
+
+def _catalogue(observed: Observed) -> CatalogueStatus | None:
+    asked, report = observed.model.spec.data.catalogue, observed.catalogue
+    if asked is None:
+        return None
+    if report is None or report.uri != asked.uri:
+        return observed.model.status.catalogue
+    first = f"line {report.refused_first[0].line}: {report.refused_first[0].reason}" if report.refused_first else ""
+    return CatalogueStatus(
+        items=report.items,
+        refused=report.refused,
+        with_title=_part(report.with_title, report.items),
+        with_genres=_part(report.with_genres, report.items),
+        with_text=_part(report.with_text, report.items),
+        message=(report.problem or first)[:1000],
+    )
+
+
+def _part(count: int, total: int) -> str:
+    return f"{count / total if total else 0.0:.4f}"
 
 
 def _quality(observed: Observed) -> Quality | None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from recsys_schemas.catalogue import CatalogueReport
 from recsys_schemas.serving_api import EvidenceResponse, Role, ServingArguments, ServingRecord
 from recsys_schemas.snapshot import SnapshotManifest
 from recsys_schemas.upkeep import UpkeepReport
@@ -171,6 +172,8 @@ class Observed:
     ray: RayState | Unavailable
     manifest: SnapshotManifest | Unavailable | None
     evidence: EvidenceResponse | Unavailable | None
+    catalogue: CatalogueReport | None = None
+    """What ingest said of the catalogue last; None without one."""
     versions: tuple[VersionState, ...] = ()
     """Of this model (by uid), oldest first."""
     rollouts: tuple[RolloutState, ...] = ()

@@ -20,6 +20,7 @@ from pydantic import ValidationError
 
 from recsys_operator.world.errors import RefusedError, UnavailableError
 from recsys_schemas.artifact import Artifact
+from recsys_schemas.catalogue import CATALOGUE_REPORT, CatalogueReport
 from recsys_schemas.snapshot import LATEST_MANIFEST, SnapshotManifest
 from recsys_schemas.upkeep import UPKEEP_REPORT, UpkeepReport
 from recsys_schemas.version_card import CARD_FILE, PREFLIGHT_FILE, PreflightReport, VersionCard, version_folder
@@ -57,6 +58,10 @@ class Registry:
     async def upkeep(self, uri: str) -> UpkeepReport | None:
         """What the last run of upkeep has left; None before the first. Errors as `manifest`."""
         return await _read(uri, UPKEEP_REPORT, UpkeepReport)
+
+    async def catalogue(self, uri: str) -> CatalogueReport | None:
+        """What ingest said of the catalogue last; errors as `manifest`."""
+        return await _read(uri, CATALOGUE_REPORT, CatalogueReport)
 
     async def versions(self, uri: str) -> tuple[str, ...]:
         """Names of all versions that have a folder, sorted; errors as `manifest`."""

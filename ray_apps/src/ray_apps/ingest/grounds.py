@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from pydantic import BaseModel
 
+from ray_apps.ingest.catalogue import CatalogueFile
 from ray_apps.ingest.columns import EVENTS, events_of
 from ray_apps.ingest.duplicates import Duplicates, recall
 from ray_apps.stores.objects import Store
@@ -22,10 +23,22 @@ class Grounds:
 
     duplicates: Duplicates = field(default_factory=lambda: Duplicates(0))
     """The rows before."""
+    catalogue: CatalogueFile | None = None
+    """Which items there are."""
     events: Mapping[str, type[BaseModel]] = field(default_factory=EVENTS.copy)
     """What the records of each event type must fit."""
     aside: Aside = field(default_factory=dict["tuple[str, int, int]", DeadLetter])
     """Records that are dead letters already: they stay so."""
+
+    @property
+    def items(self) -> frozenset[str] | None:
+        """Items that events may speak of; None: any."""
+        return self.catalogue.items if self.catalogue else None
+
+    def renew(self, now: float) -> None:
+        """Look whether the catalogue has changed, when it is time to; `now` in clock seconds."""
+        if self.catalogue:
+            self.catalogue.follow(now)
 
 
 def grounds_at(store: Store, job: IngestJob, positions: Mapping[TopicPartition, int], aside: Aside) -> Grounds:
@@ -42,4 +55,5 @@ def grounds_at(store: Store, job: IngestJob, positions: Mapping[TopicPartition, 
         topics = {each.topic for each in job.topics if each.event_type == event_type}
         mine = {place: offset for place, offset in positions.items() if place[0] in topics}
         duplicates.remember(recall(store, event_type, mine, duplicates.length))
-    return Grounds(events=events_of(job), duplicates=duplicates, aside=aside)
+    catalogue = CatalogueFile(job.catalogue, store) if job.catalogue else None
+    return Grounds(catalogue=catalogue, events=events_of(job), duplicates=duplicates, aside=aside)

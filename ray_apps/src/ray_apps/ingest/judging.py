@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from ray_apps.ingest.columns import event_columns
 from ray_apps.ingest.grounds import Grounds
-from ray_apps.ingest.quality import Fault, Judge, dead_letter, repeated
+from ray_apps.ingest.quality import Fault, Judge, dead_letter, repeated, unknown_item
 from ray_apps.stores.snapshots import RECORD_COLUMNS, TopicPartition
 from recsys_schemas.events import DeadLetter
 
@@ -155,6 +155,10 @@ class _Table:
         events = self._judge.read_all(run.keys, run.values, run.timestamps) if run.offsets else []
         faults = {index: each for index, each in enumerate(events) if isinstance(each, Fault)} if Fault in set(map(type, events)) else {}
         events, run = _sifted(where, run, events, faults, letters)
+        if grounds.items is not None:
+            strange = set(map(attrgetter("item_id"), events)) - grounds.items
+            unknown = {index: unknown_item(each.item_id) for index, each in enumerate(events) if each.item_id in strange} if strange else {}
+            events, run = _sifted(where, run, events, unknown, letters)
         again = grounds.duplicates.repeats(where, list(map(attrgetter("event_id"), events)), run.offsets)
         repeats = {index: repeated(events[index].event_id, first) for index, first in again.items()}
         events, run = _sifted(where, run, events, repeats, letters)

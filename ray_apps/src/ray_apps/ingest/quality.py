@@ -200,6 +200,12 @@ def _wrong_key(key: bytes | None, user_id: str) -> Fault:
     return Fault(reason=DeadLetterReason.KEY_MISMATCH, detail=f"key: seen {key[:128]!a}; {mend}"[:_DETAIL_CHARACTERS])
 
 
+def unknown_item(item_id: str) -> Fault:
+    """Say which item the catalogue does not have."""
+    detail = f"item_id: {item_id!a} is not in the catalogue; add it there, then send the event again"
+    return Fault(reason=DeadLetterReason.UNKNOWN_ITEM, detail=detail[:_DETAIL_CHARACTERS])
+
+
 def repeated(event_id: str, first: int) -> Fault:
     """Say which row an event repeats."""
     detail = f"event_id: seen {event_id!a} before, at offset {first} of this partition; give each event an id of its own"

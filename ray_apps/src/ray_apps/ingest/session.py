@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from ray_apps.ingest.access import Access
 from ray_apps.ingest.batches import Batch, Filling, Roll
+from ray_apps.ingest.grounds import Grounds
 from ray_apps.ingest.judging import Judging
 from ray_apps.ingest.metrics import Metrics
 from ray_apps.ingest.publishing import Committed, event_types
@@ -100,7 +101,7 @@ class Session:
             writer = threading.Thread(target=self._write, args=(target,), name="ingest-writer", daemon=True)
             writer.start()
             try:
-                self._read(reader, Judging(self._types, target.grounds), Filling(self._roll(), target.positions))
+                self._read(reader, target.grounds, Filling(self._roll(), target.positions))
             finally:
                 self._hand_over(None)
                 writer.join(_LAST_COMMIT_S)
@@ -111,13 +112,15 @@ class Session:
     def _roll(self) -> Roll:
         return Roll(max_records=self._job.roll_max_records, max_seconds=self._job.roll_max_seconds)
 
-    def _read(self, reader: Reader, judging: Judging, filling: Filling) -> None:
+    def _read(self, reader: Reader, grounds: Grounds, filling: Filling) -> None:
+        judging = Judging(self._types, grounds)
         began = time.monotonic()
         while not (self._stopping.is_set() or self._access.rotated()):
             self._progress.beat = time.monotonic()
             if self._progress.trouble and self._progress.beat - began > _WELL_AFTER_S:
                 self._progress.works()
             self._check_writer()
+            grounds.renew(self._progress.beat)
             filling.follow(reader.follow(filling.positions))
             due_at = filling.due_at()
             wait_s = _LOOK_S if due_at is None else min(_LOOK_S, max(due_at - time.monotonic(), 0.0))

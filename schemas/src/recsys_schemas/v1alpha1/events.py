@@ -85,8 +85,9 @@ Fields = Annotated[
                 "oldSelf.all(o, self.exists(n, n.name == o.name))",
                 "a field cannot be removed or renamed: old files have it; leave it there, producers may stop sending it",
                 (
-                    "'field ' + oldSelf.filter(o, !self.exists(n, n.name == o.name))[0].name"
-                    " + ': cannot be removed or renamed, old files have it: leave it there, producers may stop sending it'"
+                    # Each text is made where its name is bounded: after `filter` the API server would reckon with names of any length.
+                    "oldSelf.map(o, !self.exists(n, n.name == o.name), 'field ' + o.name"
+                    " + ': cannot be removed or renamed, old files have it: leave it there, producers may stop sending it')[0]"
                 ),
             ),
         ),

@@ -14,6 +14,7 @@ from recsys_schemas.v1alpha1.security import Security
 URL = r"^https?://[!-.0-~]+(/[!-~]*)?$"
 HOST_AND_PORT = r"^[A-Za-z0-9._-]+:[1-9][0-9]{0,4}$"
 MOST_CONSUMERS = 16
+CATALOGUE = r"^(file:///[!-~]+|s3://[!-.0-~]+/[!-~]+)\.(csv|parquet)$"
 STORAGE = r"^(file:///[!-~]+|s3://[!-.0-~]+(/[!-~]*)?)$"
 
 
@@ -183,11 +184,23 @@ class Snapshot(Resource):
     is held until it falls again. Events that were sent twice do not count."""
 
 
+class Catalogue(Resource):
+    """Which items there are, with their titles, genres and texts."""
+
+    uri: Annotated[str, Field(max_length=1024, pattern=CATALOGUE)]
+    """file:// or s3:// of a .csv with a header, or of a .parquet file; columns item_id, title, genres (in a CSV separated by |), text.
+    Read again when it changes."""
+    on_unknown_item: Literal["Keep", "DeadLetter"] = "Keep"
+    """What becomes of events of items that it does not have. DeadLetter: ingest waits until the catalogue can be read."""
+
+
 class Data(Resource):
     """Events and snapshots."""
 
     snapshot: Snapshot = Field(default_factory=Snapshot)
     """How events become snapshots."""
+    catalogue: Catalogue | None = None
+    """Which items there are. Default: those of the events."""
 
 
 class Hyperparameters(Resource):
@@ -487,6 +500,23 @@ class Ingestion(Resource):
     """Processes that read."""
 
 
+class CatalogueStatus(Resource):
+    """How complete the catalogue is, as ingest read it last."""
+
+    items: int
+    """Rows that are items."""
+    refused: int
+    """Rows that are none; the report in the store, catalogue/report.json, names the first 20 with their lines."""
+    with_title: str
+    """Part of the items that has a title, a decimal string."""
+    with_genres: str
+    """Part that has genres."""
+    with_text: str
+    """Part that has text."""
+    message: str
+    """Why it cannot be read, or the first refused row; empty when all is well."""
+
+
 class Quality(Resource):
     """The champion's held-out metrics (decimal strings)."""
 
@@ -539,6 +569,8 @@ class ModelStatus(Resource):
     """Topics."""
     ingestion: Ingestion | None = None
     """Events to snapshots."""
+    catalogue: CatalogueStatus | None = None
+    """Which items there are."""
     quality: Quality | None = None
     """The champion's held-out metrics."""
     serving: ServingStatus | None = None
