@@ -114,6 +114,8 @@ class DeadLetterReason(StrEnum):
     """The value is larger than 1 MiB."""
     UNPARSEABLE = "Unparseable"
     """The value is not one JSON object in UTF-8."""
+    UNKNOWN_SCHEMA = "UnknownSchema"
+    """The value's schema id is not in the schema registry."""
     NOT_A_NUMBER = "NotANumber"
     """NaN or an infinity stands where a number must."""
     SCHEMA_MISMATCH = "SchemaMismatch"

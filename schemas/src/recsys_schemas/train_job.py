@@ -51,6 +51,8 @@ class IngestJob(Artifact):
     """Processes that read; one of them publishes what all have read."""
     kafka_security: KafkaSecurity | None = None
     """How the brokers are reached, by names of Secrets; none: in plain text."""
+    schema_registry_url: str | None = None
+    """Records are in the Confluent wire format, and their schemas there."""
     catalogue: CatalogueToRead | None = None
     """Which items there are."""
     added_fields: dict[str, list[AddedField]] = {}

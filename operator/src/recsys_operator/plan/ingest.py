@@ -61,6 +61,7 @@ def job_of(model: ModelState, count: int) -> IngestJob:
         roll_max_seconds=roll.max_seconds,
         consumers=count,
         kafka_security=model.spec.kafka.security.by_name(model.key.namespace),
+        schema_registry_url=model.spec.kafka.schema_registry_url,
         catalogue=CatalogueToRead.model_validate(asked.model_dump()) if (asked := model.spec.data.catalogue) else None,
         added_fields=_added_fields(model.spec.events),
         duplicate_window=model.spec.events.duplicate_window_records,

@@ -8,6 +8,8 @@ from pydantic import BaseModel
 from ray_apps.ingest.catalogue import CatalogueFile
 from ray_apps.ingest.columns import EVENTS, events_of
 from ray_apps.ingest.duplicates import Duplicates, recall
+from ray_apps.ingest.framing import Framing
+from ray_apps.ingest.registry import SchemaRegistry
 from ray_apps.stores.objects import Store
 from ray_apps.stores.snapshots import TopicPartition
 from recsys_schemas.events import DeadLetter
@@ -23,6 +25,8 @@ class Grounds:
 
     duplicates: Duplicates = field(default_factory=lambda: Duplicates(0))
     """The rows before."""
+    framing: Framing | None = None
+    """How values are taken out of their frames; None: they are JSON as they are."""
     catalogue: CatalogueFile | None = None
     """Which items there are."""
     events: Mapping[str, type[BaseModel]] = field(default_factory=EVENTS.copy)
@@ -56,4 +60,5 @@ def grounds_at(store: Store, job: IngestJob, positions: Mapping[TopicPartition, 
         mine = {place: offset for place, offset in positions.items() if place[0] in topics}
         duplicates.remember(recall(store, event_type, mine, duplicates.length))
     catalogue = CatalogueFile(job.catalogue, store) if job.catalogue else None
-    return Grounds(catalogue=catalogue, events=events_of(job), duplicates=duplicates, aside=aside)
+    framing = Framing(SchemaRegistry(job.schema_registry_url)) if job.schema_registry_url else None
+    return Grounds(framing=framing, catalogue=catalogue, events=events_of(job), duplicates=duplicates, aside=aside)

@@ -152,7 +152,11 @@ class _Table:
         written = {index: aside[*where, at] for index, at in enumerate(run.offsets) if (*where, at) in aside} if aside else {}
         letters = list(written.values())
         run = run.without(written) if written else run
-        events = self._judge.read_all(run.keys, run.values, run.timestamps) if run.offsets else []
+        values = run.values
+        if grounds.framing:
+            values, unframed = grounds.framing.values(run.values)
+            values, run = _sifted(where, run, values, unframed, letters)
+        events = self._judge.read_all(run.keys, values, run.timestamps) if run.offsets else []
         faults = {index: each for index, each in enumerate(events) if isinstance(each, Fault)} if Fault in set(map(type, events)) else {}
         events, run = _sifted(where, run, events, faults, letters)
         if grounds.items is not None:

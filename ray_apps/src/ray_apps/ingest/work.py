@@ -12,6 +12,7 @@ from ray_apps.ingest.files import write_batch
 from ray_apps.ingest.grounds import Grounds, grounds_at
 from ray_apps.ingest.publishing import Committed, Publisher, claim_all, event_types
 from ray_apps.ingest.reading import Reader
+from ray_apps.ingest.registry import settle_all
 from ray_apps.stores.objects import Store, open_store
 from ray_apps.stores.snapshots import TopicPartition
 from recsys_schemas.train_job import IngestJob
@@ -104,6 +105,8 @@ def open_publisher(  # noqa: PLR0913 (what every writer of tables needs)
         FencedError: another writer has taken over.
         RefusedError: a table cannot be written as it is.
     """
+    if job.schema_registry_url:
+        settle_all(job)
     # The tables first: who has lost them must not shut out the dead letters of the one who took over.
     tables = claim_all(store, job, consumer_name(job), cluster_id, held)
     letters = DeadLetters(job, consumer)

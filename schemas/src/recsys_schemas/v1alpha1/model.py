@@ -118,6 +118,9 @@ class Kafka(Resource):
     """Brokers as host:port."""
     security: Security = Field(default_factory=Security)
     """How they are reached. Default: in plain text, without credentials."""
+    schema_registry_url: Annotated[str | None, Field(max_length=512, pattern=URL)] = None
+    """A Confluent-compatible schema registry. With it, events may be in the Confluent wire format (a zero byte, a schema id, then Avro or
+    JSON); without it, and without the zero byte, they are JSON."""
     topics: Annotated[
         list[Topic],
         Field(
