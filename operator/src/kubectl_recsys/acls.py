@@ -47,7 +47,7 @@ def acls(model: ModelState) -> list[Acl]:
     events = [each.name for each in model.spec.kafka.topics if each.role in ("Watch", "Rate")]
     for name in events:
         found += topic("ingest", name, "Read")
-    found += topic("ingest", dead, "Write")
+    found += topic("ingest", dead, "Read", "Write")
     found.append(Acl(part="ingest", resource="Group", name=prefix, pattern="PREFIXED", operation="Read"))
     found.append(Acl(part="ingest", resource="TransactionalId", name=prefix, pattern="PREFIXED", operation="Write"))
     for each in model.spec.kafka.topics:

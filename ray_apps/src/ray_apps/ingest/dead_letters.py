@@ -112,7 +112,7 @@ class DeadLetters:
                 set[int]().union(*began).intersection(*began)
             )  # a dead-letter partition that one does not name is read from its beginning
             since = {partition: min(each[partition] for each in began) for partition in common}
-            found = read_letters(self._servers, self._admin, self._topic, since, self._headers[0])
+            found = read_letters({**self._servers, "group.id": self._group}, self._admin, self._topic, since, self._headers[0])
             self._known = {
                 (each.topic, each.partition, each.offset): each
                 for each in found

@@ -36,7 +36,7 @@ def read_letters(
     """Read the committed dead letters that carry a header.
 
     Args:
-        servers: how the brokers are reached, as settings of the client.
+        servers: how the brokers are reached, and a `group.id` that we may read: the client asks for one, is no member, commits nothing.
         admin: a client of the same brokers.
         topic: the dead-letter topic.
         since: where to begin; a partition that is not named is read from its beginning.
@@ -51,7 +51,6 @@ def read_letters(
     consumer = Consumer(
         {
             **servers,
-            "group.id": "recsys.dead-letters.read",  # asked for by the client; nothing is committed to it
             "enable.auto.commit": False,
             "isolation.level": "read_committed",
             "auto.offset.reset": "earliest",

@@ -22,6 +22,7 @@ def rights(part: str, found: ModelState) -> set[tuple[str, str, str]]:
 def test_ingest_reads_events_and_writes_dead_letters_and_no_more() -> None:
     assert rights("ingest", model()) == {
         ("Topic", "watch", "Read"),
+        ("Topic", "shop.movies.dead-letters", "Read"),
         ("Topic", "shop.movies.dead-letters", "Write"),
         ("Group", "recsys.shop.movies.", "Read"),
         ("TransactionalId", "recsys.shop.movies.", "Write"),
