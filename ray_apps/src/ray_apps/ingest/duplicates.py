@@ -13,6 +13,7 @@ letter that was written already stays one (see `DeadLetters.put_aside`).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import cast
 
 import pyarrow.compute as pc
@@ -25,10 +26,30 @@ from ray_apps.stores.objects import Store, delta_options
 from ray_apps.stores.snapshots import OFFSET, PARTITION, TOPIC, TopicPartition, table_uri
 
 RECALL_ROWS, RECALL_FILES = 1_500_000, 512
-MOST_IDS = 1_200_000
-"""Ids remembered over all partitions: about 250 MB. With more partitions each has a shorter memory."""
+MOST_IDS = 600_000
+"""Offsets looked back over, summed over all partitions; at most twice as many ids are kept, about 250 MB. With more partitions each has
+a shorter memory."""
 Remembered = Iterable[tuple[TopicPartition, str, int]]
 """Partition, event_id and offset of rows."""
+
+
+@dataclass(slots=True)
+class _Memory:
+    """Ids of one partition in two spans, so that forgetting is dropping a span: nothing is ever searched for what is too old."""
+
+    begins: int
+    """Offset at which the newer span begins."""
+    newer: dict[str, int] = field(default_factory=dict[str, int])
+    older: dict[str, int] = field(default_factory=dict[str, int])
+
+    def has_any(self, ids: Mapping[str, int]) -> bool:
+        """Whether one of the ids is remembered."""
+        return not (self.newer.keys().isdisjoint(ids) and self.older.keys().isdisjoint(ids))
+
+    def last(self, event_id: str) -> int | None:
+        """Offset of the newest row of an id."""
+        found = self.newer.get(event_id)
+        return self.older.get(event_id) if found is None else found
 
 
 class Duplicates:
@@ -37,7 +58,7 @@ class Duplicates:
     def __init__(self, length: int) -> None:
         """`length`: how many offsets back; 0 remembers nothing."""
         self._asked = length
-        self._seen: dict[TopicPartition, dict[str, int]] = {}
+        self._seen: dict[TopicPartition, _Memory] = {}
 
     @property
     def length(self) -> int:
@@ -47,9 +68,7 @@ class Duplicates:
     def remember(self, rows: Remembered) -> None:
         """Take rows that are in the tables, in any order."""
         for partition, event_id, offset in sorted(rows, key=lambda row: row[2]):
-            seen = self._seen.setdefault(partition, {})
-            seen.pop(event_id, None)
-            seen[event_id] = offset
+            self._seen.setdefault(partition, _Memory(offset)).newer[event_id] = offset
 
     def repeats(self, partition: TopicPartition, event_ids: Sequence[str], offsets: Sequence[int]) -> dict[int, int]:
         """Return which of some events repeat a row, by their place in the sequence, with that row's offset; the others are rows now.
@@ -59,34 +78,29 @@ class Duplicates:
             event_ids: their ids, in the order of their offsets.
             offsets: as many offsets.
         """
-        if not self._asked:
+        if not self._asked or not event_ids:
             return {}
-        seen = self._seen.setdefault(partition, {})
-        if len(set(event_ids)) == len(event_ids) and seen.keys().isdisjoint(event_ids):
-            seen.update(zip(event_ids, offsets, strict=True))
+        memory = self._seen.setdefault(partition, _Memory(offsets[0]))
+        fresh = dict(zip(event_ids, offsets, strict=True))
+        if len(fresh) == len(event_ids) and not memory.has_any(fresh):
+            memory.newer.update(fresh)
             return {}
         found: dict[int, int] = {}
         for index, (event_id, offset) in enumerate(zip(event_ids, offsets, strict=True)):
-            before = seen.get(event_id)
-            if before is not None:
-                if offset - before <= self.length:
-                    found[index] = before
-                    continue
-                del seen[event_id]  # so that the order of the ids stays the order of their offsets
-            seen[event_id] = offset
+            before = memory.last(event_id)
+            if before is not None and offset - before <= self.length:
+                found[index] = before
+            else:
+                memory.newer[event_id] = offset
         return found
 
     def forget(self, positions: Mapping[TopicPartition, int]) -> None:
         """Drop what stands too far before the positions to matter."""
         for partition, position in positions.items():
-            seen, oldest = self._seen.get(partition, {}), position - self.length
-            gone = 0
-            for offset in seen.values():
-                if offset >= oldest:
-                    break
-                gone += 1
-            for event_id in [event_id for event_id, _ in zip(seen, range(gone), strict=False)]:
-                del seen[event_id]
+            memory = self._seen.get(partition)
+            if memory is not None and position - memory.begins > self.length:
+                # What is dropped stands before the newer span, and that one was longer than anybody looks back.
+                memory.older, memory.newer, memory.begins = memory.newer, {}, position
 
 
 def recall(store: Store, event_type: str, positions: Mapping[TopicPartition, int], length: int) -> Remembered:

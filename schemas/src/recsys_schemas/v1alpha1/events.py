@@ -111,4 +111,4 @@ class Events(Resource):
     """Events of the role Rate."""
     duplicate_window_records: Annotated[int, Field(ge=0, le=1_000_000)] = 100_000
     """An event is put aside as a repeat when a row of the same event_id stands at most so many records before it in its partition.
-    0 lets repeats in. Over 12 partitions share 1,200,000 ids, so each has a shorter memory."""
+    0 lets repeats in. A consumer looks back over 600,000 records in all, so with over 6 partitions each has a shorter memory."""
