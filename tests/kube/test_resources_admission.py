@@ -195,6 +195,9 @@ CREATED = {
         '"Drop"',
         '"DeadLetter"',
     ),
+    "a schema registry without a scheme": rm(
+        "spec.kafka.schemaRegistryURL", "registry:8081", "spec.kafka.schemaRegistryURL", '"registry:8081"', "^https?://", breaks="pattern"
+    ),
     "an unknown algorithm": rm("spec.model.algorithm", "BPR", "spec.model.algorithm", '"BPR"', '"ALS", "ItemItem", "Popularity"'),
     "a baseline twice": rm("spec.model.baselines", ["ALS", "ALS"], "spec.model.baselines[1]", "Duplicate value"),
     "a number as text": rm("spec.model.hyperparameters", {"factors": "64"}, "spec.model.hyperparameters.factors", "type integer"),
