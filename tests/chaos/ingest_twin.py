@@ -27,6 +27,9 @@ class CommitBeforePublish(Publisher):
         self._store.write(OFFSETS, json.dumps(offsets).encode())
         super().publish(written, event_types, on_commit)
 
+    def _check_starts(self, written: Written) -> None:
+        """Its positions are those of this very batch by now: it has nothing left to compare with."""
+
 
 if __name__ == "__main__":
     work.Publisher = CommitBeforePublish
