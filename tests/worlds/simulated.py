@@ -135,6 +135,8 @@ class World:
     words: dict[str, object] = field(default_factory=dict[str, object])
     impressions_at_share: int = 0
     bad_requests: dict[str, int] = field(default_factory=dict[str, int])
+    bad_when_promoted: dict[str, int] = field(default_factory=dict[str, int])
+    """Bad requests of a candidate when its promotion was decided: what goes wrong after that, no decision could know."""
     share_history: list[tuple[str, int]] = field(default_factory=list[tuple[str, int]])
 
     # --- what the plan sees -------------------------------------------------------------------------------------
@@ -322,6 +324,8 @@ class World:
                 assert old_rollout.status.phase not in shares.ENDED or old_rollout.status == action.status, "an ended rollout was changed"
                 if action.status.verified and not old_rollout.status.verified:
                     self._check_verified()
+                if action.status.decisions and action.status.decisions[-1].verdict == "Promoted":
+                    self.bad_when_promoted.setdefault(action.name, self.bad_requests.get(action.name, 0))
                 self.rollouts[action.name] = RolloutState(name=action.name, spec=old_rollout.spec, status=action.status)
             case DeployApp():
                 self._deploy(action)
@@ -388,7 +392,7 @@ class World:
         for arm in after.arms:
             if arm.variant == "stable" and was.get(arm.version, 100) < 100:
                 returned = any(walk.spec.stable and walk.spec.stable.name == arm.version for walk in self.rollouts.values())
-                assert returned or self.bad_requests.get(arm.version, 0) < 100, "a candidate that was shown to fail was promoted"
+                assert returned or self.bad_when_promoted.get(arm.version, 0) < 100, "a candidate that was shown to fail was promoted"
             if arm.share > was.get(arm.version, 0) and arm.variant == "candidate":
                 assert arm.share in weights, "I4: a share that is no step"
                 old = was.get(arm.version, 0)
@@ -525,7 +529,9 @@ class World:
                     impressions=old.impressions + count - errors,
                     rewards=old.rewards + rewards,
                 )
-                if self.error_rate.get(arm.version, 0.0) > 0.2:
+                # One that errs beside an arm that errs as much is not shown to be worse.
+                others = [self.error_rate.get(other.version, 0.0) for other in arms if other.version != arm.version]
+                if self.error_rate.get(arm.version, 0.0) > 0.2 + max(others, default=0.0):
                     self.bad_requests[arm.version] = self.bad_requests.get(arm.version, 0) + count
                 if arm.variant == "candidate" and self.app and replica.record == self.app.record:
                     self.impressions_at_share += count
