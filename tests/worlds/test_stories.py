@@ -344,7 +344,7 @@ def test_upkeep_runs_after_many_commits_one_at_a_time_and_what_it_did_is_told(on
 
 def test_without_commits_upkeep_runs_once_a_day(once: World):
     once.run_until(serves("movies-000001"))
-    once.rows_per_second = 0
+    once.rows_per_second = once.requests_per_second = 0
     go_on(once, 3 * 86_400 + 7200, step=600)
     assert len(upkeep_runs(once)) == 3
 
@@ -352,6 +352,7 @@ def test_without_commits_upkeep_runs_once_a_day(once: World):
 def test_a_suspended_model_is_left_alone(once: World):
     once.run_until(serves("movies-000001"))
     once.spec = once.spec.model_copy(update={"suspend": True})
+    once.requests_per_second = 0
     go_on(once, 3 * 86_400, step=600)
     assert upkeep_runs(once) == []
 
