@@ -6,6 +6,7 @@ import re
 import signal
 import sys
 import time
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -43,9 +44,10 @@ def job(brokers: Brokers, admin: AdminClient, topic_names: Callable[[str], str],
 
 
 def write(job: IngestJob, count: int) -> None:
+    """Write records, each tenth a bad one; ids are new in each call, for repeats would be put aside."""
     producer = Producer({"bootstrap.servers": ",".join(job.bootstrap_servers)})
     for number in range(count):
-        good = {"event_id": f"e{number}", "user_id": f"u{number % 9}", "item_id": "i", "timestamp": int(time.time() * 1000)}
+        good = {"event_id": uuid.uuid4().hex, "user_id": f"u{number % 9}", "item_id": "i", "timestamp": int(time.time() * 1000)}
         producer.produce(job.topics[0].topic, json.dumps(good) if number % 10 else b"bad", f"u{number % 9}")
     producer.flush(60)
 

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from ray_apps.ingest.columns import event_of, table_schema
 from ray_apps.ingest.commits import DataFile, added, commit, keep_log
-from ray_apps.ingest.widening import RefusedError, widen
+from ray_apps.ingest.widening import EVENT_SCHEMA, RefusedError, schema_words, widen
 from ray_apps.stores.objects import Store, delta_options
 from ray_apps.stores.snapshots import (
     Recent,
@@ -98,7 +98,7 @@ class EventTable:
         uri, event = table_uri(store, event_type), event or event_of(event_type)
         columns = table_schema(event)
         for _ in range(_CLAIM_ATTEMPTS):
-            table = _open(uri, columns, cluster_id)
+            table = _open(uri, event, cluster_id)
             newest = table.transaction_version(_writer_key(consumer)) or 0
             if held not in (None, newest):
                 raise FencedError(_taken(event_type, newest, held))
@@ -186,15 +186,15 @@ def _writer_key(consumer: str) -> str:
     return f"{consumer}/writer"
 
 
-def _open(uri: str, columns: pa.Schema, cluster_id: str) -> DeltaTable:
+def _open(uri: str, event: type[BaseModel], cluster_id: str) -> DeltaTable:
     try:
         table = DeltaTable(uri, storage_options=delta_options())
     except TableNotFoundError:
         try:
             table = DeltaTable.create(
                 uri,
-                columns,
-                configuration={**_SETTINGS, _CLUSTER: cluster_id},
+                table_schema(event),
+                configuration={**_SETTINGS, _CLUSTER: cluster_id, EVENT_SCHEMA: schema_words(event)},
                 raise_if_key_not_exists=False,  # a property of ours
                 storage_options=delta_options(),
             )

@@ -27,10 +27,15 @@ def widen(table: DeltaTable, event_type: str, event: type[BaseModel]) -> None:
     now, before = event.model_json_schema(), table.metadata().configuration.get(EVENT_SCHEMA)
     if before is not None and (broken := compatible(json.loads(before), now)):
         raise RefusedError("; ".join(f"{event_type}{each}" for each in broken))
-    told = json.dumps(now, separators=(",", ":"))
+    told = schema_words(event)
     if told != before:
         table.alter.set_table_properties({EVENT_SCHEMA: told}, raise_if_not_exists=False)
         table.update_incremental()
+
+
+def schema_words(event: type[BaseModel]) -> str:
+    """What the property `EVENT_SCHEMA` of a table of such events holds."""
+    return json.dumps(event.model_json_schema(), separators=(",", ":"))
 
 
 def _widen_columns(table: DeltaTable, event_type: str, ours: pa.Schema) -> None:
