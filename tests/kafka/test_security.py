@@ -242,7 +242,7 @@ def write(guarded: Guarded, job: IngestJob, numbers: Sequence[int]) -> None:
     producer = Producer({"bootstrap.servers": guarded.brokers.bootstrap_servers})
     for number in numbers:
         event = {"event_id": f"e{number}", "user_id": f"u{number % 7}", "item_id": "i", "timestamp": int(time.time() * 1000)}
-        producer.produce(job.topics[0].topic, json.dumps(event).encode())
+        producer.produce(job.topics[0].topic, json.dumps(event).encode(), str(event["user_id"]))
     producer.produce(job.topics[0].topic, b"no event")
     assert producer.flush(LIMIT_S) == 0
 

@@ -29,6 +29,7 @@ Record = tuple[str, int, int]
 _MOST_METADATA = 4000  # a broker's offset.metadata.max.bytes is 4096
 _CALL_S = 15.0
 _DEADLINE_S = 120.0
+_THROWN_AWAY = (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT)  # noqa: SLF001 (the client's own names)
 _PASSING = (KafkaError._TIMED_OUT, KafkaError._WAIT_COORD, KafkaError.UNSTABLE_OFFSET_COMMIT)  # noqa: SLF001 (the client's own names)
 
 
@@ -176,7 +177,9 @@ class DeadLetters:
         return self._written
 
     def _delivered(self, error: KafkaError | None, message: Message) -> None:
-        self._undelivered = self._undelivered or error
+        # What a failed transaction throws away says nothing of why it failed.
+        if error is not None and error.code() not in _THROWN_AWAY:
+            self._undelivered = self._undelivered or error
         partition, offset = message.partition(), message.offset()
         if error is None and self._ends is not None and partition is not None and offset is not None:
             self._ends[partition] = max(offset + 1, self._ends.get(partition, 0))
