@@ -13,6 +13,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,6 +34,7 @@ FIND_S = 400.0
 REST_S = 600.0
 STUCK_S = 60.0
 MOST_RUNS_LOST = 2
+COME_TO_END = "every version came to its end"
 WALK = [5, 25, 50, 100]
 UNDERWAY = frozenset({VersionPhase.PENDING, VersionPhase.TRAINING, VersionPhase.PREFLIGHT, VersionPhase.CANDIDATE})
 
@@ -144,7 +146,7 @@ def judge_runs(scene: Scene, seen: Seen, claims: Claims) -> None:
             wrong.append(f"{version.name}: {mine}, attempt {version.status.attempt}")
     claims.check("one training run for each version, under derived ids", not wrong, f"{len(jobs)} runs; {'; '.join(wrong) or 'all right'}")
     stuck = [f"{v.name} {v.status.phase}: {v.status.message}" for v in seen.versions if v.status.phase in UNDERWAY | {VersionPhase.FAILED}]
-    claims.check("every version came to its end", not stuck, "; ".join(stuck) or f"{len(seen.versions)} versions")
+    claims.check(COME_TO_END, not stuck, "; ".join(stuck) or f"{len(seen.versions)} versions")
 
 
 def judge_shares(scene: Scene, seen: Seen, claims: Claims) -> None:
@@ -196,16 +198,19 @@ def run_twin(name: str, folder: Path) -> bool:
         kill(child.pid)  # at once: the version is there, its run may not be
         wait_for(lambda: not child.is_alive(), "the operator's end", 30)
         scene.line.start_operator((str(HERE / "line_twin.py"), name))
-        try:
+        with suppress(TimeoutError):
             wait_for(lambda: (seen := scene.look()) is not None and seen.holds("Ready"), "a version that serves", STUCK_S)
-        except TimeoutError:
-            say(f"   caught: {name}: no version serves after {STUCK_S:.0f} s")
-            return True
         claims, seen = Claims(), scene.look()
         assert seen is not None
         judge_runs(scene, seen, claims)
-        say("".join(f"   caught: {name}: {claim.name}: {claim.seen}\n" for claim in claims.broken))
-        return bool(claims.broken)
+        submitted = [job for job in scene.jobs() if str(job["submission_id"]).startswith("train-")]
+        claims.check(
+            "a version that is due is trained", bool(submitted), f"{len(submitted)} runs {STUCK_S:.0f} s after the operator began again"
+        )
+        # That a run has not ended says only how busy the machine is.
+        wrong = [claim for claim in claims.broken if claim.name != COME_TO_END]
+        say("".join(f"   caught: {name}: {claim.name}: {claim.seen}\n" for claim in wrong))
+        return bool(wrong)
     finally:
         scene.eyes.close()
         scene.line.stop()
