@@ -164,7 +164,7 @@ def start(
             return _start(run_dir, programs, picked, audit=audit)
         except Unmet as unmet:
             # Between picking and listening another program may take the port; then other ports are as good.
-            if attempt == ATTEMPTS or "address already in use" not in str(unmet):
+            if attempt == ATTEMPTS or "already in use" not in str(unmet):
                 raise
     raise AssertionError
 
