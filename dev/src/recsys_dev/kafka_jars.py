@@ -67,11 +67,21 @@ def ensure_jars(progress: Progress) -> Path:
     return folder
 
 
-def _fetch(folder: Path) -> None:
-    """Copy the jars beside their place and rename them there, so that a broken fetch leaves nothing."""
+def find_maven(fetches: str) -> str:
+    """Return Maven's program.
+
+    Raises:
+        Unmet: it is not on PATH; names what it would fetch.
+    """
     maven = shutil.which("mvn")
     if maven is None:
-        raise Unmet("the program `mvn` (Apache Maven 3.6 or later), which fetches Kafka", "not found on PATH", "Install Maven.")
+        raise Unmet(f"the program `mvn` (Apache Maven 3.6 or later), which fetches {fetches}", "not found on PATH", "Install Maven.")
+    return maven
+
+
+def _fetch(folder: Path) -> None:
+    """Copy the jars beside their place and rename them there, so that a broken fetch leaves nothing."""
+    maven = find_maven("Kafka")
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".kafka-") as scratch:
         fresh = Path(scratch) / "jars"
         argv = [maven, "-q", "-B", "-f", str(POM), "dependency:copy-dependencies", f"-DoutputDirectory={fresh}"]

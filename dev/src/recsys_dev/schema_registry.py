@@ -1,6 +1,5 @@
 """A real schema registry (Apicurio, from a Maven repository) on loopback: it speaks Confluent's API. It keeps schemas in memory."""
 
-import shutil
 import subprocess
 import tarfile
 import tempfile
@@ -12,7 +11,7 @@ from pathlib import Path
 from recsys_dev import processes
 from recsys_dev.cache import Progress, cache_dir
 from recsys_dev.errors import Unmet
-from recsys_dev.kafka_jars import find_java
+from recsys_dev.kafka_jars import find_java, find_maven
 from recsys_dev.locks import locked
 from recsys_dev.ports import LOOPBACK, free_ports
 from recsys_dev.processes import Child, Command
@@ -72,11 +71,7 @@ def ensure(progress: Progress) -> Path:
 
 
 def _fetch(folder: Path) -> None:
-    maven = shutil.which("mvn")
-    if maven is None:
-        raise Unmet(
-            "the program `mvn` (Apache Maven 3.6 or later), which fetches the schema registry", "not found on PATH", "Install Maven."
-        )
+    maven = find_maven("the schema registry")
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".apicurio-") as scratch:
         argv = [maven, "-q", "-B", _COPY, f"-Dartifact={ARTIFACT}", f"-DoutputDirectory={scratch}"]
         done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=FETCH_DEADLINE_S, cwd=scratch)

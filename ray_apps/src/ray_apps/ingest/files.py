@@ -1,7 +1,5 @@
 """Rows become a Parquet file that is never visible half-written."""
 
-import os
-import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -57,16 +55,7 @@ def _write_local(store: Store, name: str, data: pa.Buffer) -> None:
     if not final.parent.exists():
         final.parent.mkdir(parents=True, exist_ok=True)
         flush_folder(final.parent.parent)
-    partial = final.with_name(f".{uuid.uuid4().hex}.partial")
-    try:
-        with partial.open("xb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        final.hardlink_to(partial)  # refuses a name that is taken, which a rename would not
-    finally:
-        partial.unlink(missing_ok=True)
-    flush_folder(final.parent)
+    store.create(name, data)
 
 
 def _write_remote(store: Store, name: str, data: pa.Buffer) -> None:

@@ -6,6 +6,7 @@ Credentials, region and endpoint of `s3://` come from the usual `AWS_*` variable
 import contextlib
 import os
 import uuid
+from collections.abc import Generator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 from urllib.parse import urlparse
 
 import obstore
+import pyarrow as pa
 from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import S3Store
 from pyarrow import fs
@@ -61,17 +63,10 @@ class Store:
             return
         final = Path(target)
         final.parent.mkdir(parents=True, exist_ok=True)
-        partial = final.with_name(f".{final.name}.{uuid.uuid4().hex}.partial")
-        try:
-            with partial.open("wb") as stream:
-                stream.write(data)
-                stream.flush()
-                os.fsync(stream.fileno())
+        with _beside(final, data) as partial:
             partial.replace(final)
-        finally:
-            partial.unlink(missing_ok=True)
 
-    def create(self, name: str, data: bytes) -> None:
+    def create(self, name: str, data: bytes | pa.Buffer) -> None:
         """Put a file in place, whole and durable; of several writers of one name exactly one does.
 
         Raises:
@@ -79,22 +74,15 @@ class Store:
         """
         if not self.local:
             try:
-                obstore.put(_conditional(self.uri), name, data, mode="create")
+                obstore.put(_conditional(self.uri), name, bytes(data), mode="create")
             except AlreadyExistsError as error:
                 raise FileExistsError(name) from error
             except BaseError as error:
                 raise OSError(f"{self.uri}/{name}: {error}") from error
             return
         final = Path(self.path(name))
-        partial = final.with_name(f".{uuid.uuid4().hex}.partial")
-        try:
-            with partial.open("xb") as stream:
-                stream.write(data)
-                stream.flush()
-                os.fsync(stream.fileno())
-            final.hardlink_to(partial)
-        finally:
-            partial.unlink(missing_ok=True)
+        with _beside(final, data) as partial:
+            final.hardlink_to(partial)  # refuses a name that is taken, which a rename would not
         flush_folder(final.parent)
 
     def prove_writable(self) -> None:
@@ -126,6 +114,20 @@ class Store:
         found = self.files.get_file_info(selector)
         prefix = self.root + "/"
         return sorted(info.path.removeprefix(prefix) for info in found if info.type == fs.FileType.File)
+
+
+@contextlib.contextmanager
+def _beside(final: Path, data: bytes | pa.Buffer) -> Generator[Path]:
+    """A durable file beside the place that it is meant for, to be put there whole; nothing of it is left otherwise."""
+    partial = final.with_name(f".{uuid.uuid4().hex}.partial")
+    try:
+        with partial.open("xb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        yield partial
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def flush_folder(folder: Path) -> None:
