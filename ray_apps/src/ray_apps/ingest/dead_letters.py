@@ -152,12 +152,22 @@ class DeadLetters:
         except KafkaException as error:
             if not error.args[0].txn_requires_abort():
                 raise
+            why = self._why(error)
             _retried(self._producer.abort_transaction, "abort_transaction", _always)
             # The transaction's own error says only that some were not delivered; theirs says why.
-            why = self._undelivered or error
+            why = self._undelivered or why
             raise DeadLettersError(f"deadLetterTopic: {self._topic!r} did not take {len(new)} records: {why}") from error
         self._written = written | ends
         return len(new)
+
+    def _why(self, error: KafkaException) -> KafkaException:
+        """Tell what broke a transaction: a call that was on its way then fails with `_STATE` only, the next one with the cause."""
+        if error.args[0].code() == KafkaError._STATE:  # noqa: SLF001 (the client's own name)
+            try:
+                self._producer.commit_transaction(_CALL_S)
+            except KafkaException as cause:
+                return cause
+        return error
 
     def _look_up(self) -> dict[snapshots.TopicPartition, int]:
         """Ask how far dead letters are written, and where they begin; after `fence` nobody else adds to them."""
