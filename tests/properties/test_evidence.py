@@ -6,7 +6,7 @@ from math import comb, exp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsys_operator.plan.evidence import Count, Verdict, _log_martingale, interval, less_often, more_often
+from recsys_operator.plan.evidence import Count, Grouped, Verdict, _log_martingale, interval, less_often, more_often
 
 counts = st.integers(0, 2000).flatmap(lambda n: st.integers(0, n).map(lambda s: Count(hits=s, trials=n)))
 
@@ -37,9 +37,9 @@ def test_the_martingale_has_mean_one_whatever_the_sample_size():
 
     for rate in (0.01, 0.3, 0.5, 0.9):
         for trials in (1, 7, 40):
-            counts = [Count(hits=hits, trials=trials) for hits in range(trials + 1)]
-            chances = [comb(trials, c.hits) * rate**c.hits * (1 - rate) ** (trials - c.hits) for c in counts]
-            mean = sum(chance * exp(_log_martingale(c, rate)) for chance, c in zip(chances, counts, strict=True))
+            chances = [comb(trials, hits) * rate**hits * (1 - rate) ** (trials - hits) for hits in range(trials + 1)]
+            wealth = [exp(_log_martingale(Count(hits=hits, trials=trials), rate)) for hits in range(trials + 1)]
+            mean = sum(chance * each for chance, each in zip(chances, wealth, strict=True))
             assert abs(mean - 1) < 1e-9
 
 
@@ -92,3 +92,46 @@ def test_an_arm_without_trials_proves_nothing(seed: int):
     count = Count(hits=trials // 3, trials=trials)
     nothing = Count(hits=0, trials=0)
     assert more_often(count, nothing, margin=0, alpha=0.05).verdict is Verdict.INSUFFICIENT_DATA
+
+
+def _alarm_of_alike_users(chance: random.Random, *, by_user: bool) -> bool:
+    """Two equal arms of 30 and 270 users who come again and again, each with a rate of their own; looked at after each round."""
+    rates = [[chance.betavariate(0.8, 1.2) for _ in range(users)] for users in (270, 30)]
+    hits, trials = [[0] * 64, [0] * 64], [[0] * 64, [0] * 64]
+    for _ in range(25):
+        for arm, users in enumerate(rates):
+            for user, rate in enumerate(users):
+                trials[arm][user % 64] += 10
+                hits[arm][user % 64] += sum(chance.random() < rate for _ in range(10))
+        arms = [Grouped(hits=h, trials=t) for h, t in zip(hits, trials, strict=True)]
+        stable, candidate = (arm.effective if by_user else arm.count for arm in arms)
+        if less_often(stable, candidate, margin=0.0, alpha=0.05).verdict is Verdict.WORSE:
+            return True
+    return False
+
+
+def test_users_who_come_again_prove_no_more_than_they_are():
+    chance = random.Random(3)
+    assert sum(_alarm_of_alike_users(chance, by_user=True) for _ in range(60)) <= 60 * 0.05
+
+
+def test_answers_taken_as_independent_cry_wolf():
+    """The broken twin: users are assigned, not answers."""
+    chance = random.Random(3)
+    assert sum(_alarm_of_alike_users(chance, by_user=False) for _ in range(60)) > 60 * 0.2
+
+
+@given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 50)), min_size=1, max_size=64))
+def test_no_clustering_makes_answers_prove_more_than_they_are(pairs: list[tuple[int, int]]):
+    grouped = Grouped(hits=[min(pair) for pair in pairs], trials=[max(pair) for pair in pairs])
+    assert grouped.effective.trials <= grouped.count.trials
+    if grouped.count.trials:
+        rate, seen = grouped.effective.hits / grouped.effective.trials, grouped.count.hits / grouped.count.trials
+        assert abs(rate - seen) < 1e-9
+
+
+def test_harm_to_many_users_is_still_seen():
+    chance = random.Random(9)
+    stable = Grouped(hits=[sum(chance.random() < 0.4 for _ in range(40)) for _ in range(64)], trials=[40] * 64)
+    candidate = Grouped(hits=[sum(chance.random() < 0.2 for _ in range(10)) for _ in range(64)], trials=[10] * 64)
+    assert less_often(stable.effective, candidate.effective, margin=0.02, alpha=0.01).verdict is Verdict.WORSE

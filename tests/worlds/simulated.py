@@ -47,7 +47,16 @@ from recsys_operator.state.observed import (
     VersionState,
 )
 from recsys_operator.state.plan import Plan
-from recsys_schemas.serving_api import ArmCounters, EvidenceResponse, ReplicaReport, Role, ServingRecord
+from recsys_schemas.serving_api import (
+    GROUPS,
+    ArmCounters,
+    EvidenceResponse,
+    ReplicaReport,
+    Role,
+    ServingRecord,
+    StratumCounters,
+    stratum_of,
+)
 from recsys_schemas.snapshot import SnapshotManifest
 from recsys_schemas.train_job import IngestJob, PreflightJob, TrainJob, UpkeepJob
 from recsys_schemas.upkeep import TableUpkeep, UpkeepReport
@@ -522,19 +531,29 @@ class World:
                 count = int(self.requests_per_second * seconds * arm.share / 100 / len(self.replicas))
                 errors = sum(self.chance.random() < self.error_rate.get(arm.version, 0.0) for _ in range(count))
                 rewards = sum(self.chance.random() < self.reward_rate.get(arm.version, 0.3) for _ in range(count - errors))
-                old = replica.counters.get(arm.version, ArmCounters())
-                replica.counters[arm.version] = ArmCounters(
-                    requests=old.requests + count,
-                    errors=old.errors + errors,
-                    impressions=old.impressions + count - errors,
-                    rewards=old.rewards + rewards,
-                )
+                self._count(replica, arm.version, (count, errors, count - errors, rewards))
                 # One that errs beside an arm that errs as much is not shown to be worse.
                 others = [self.error_rate.get(other.version, 0.0) for other in arms if other.version != arm.version]
                 if self.error_rate.get(arm.version, 0.0) > 0.2 + max(others, default=0.0):
                     self.bad_requests[arm.version] = self.bad_requests.get(arm.version, 0) + count
-                if arm.variant == "candidate" and self.app and replica.record == self.app.record:
+                if arm.variant == "candidate" and self.app and arms == self.app.record.arms:
                     self.impressions_at_share += count
+
+    def _count(self, replica: Replica, version: str, counts: tuple[int, int, int, int]) -> None:
+        """Add requests, errors, impressions and rewards of users drawn at random."""
+        assert replica.record is not None
+        stratum = stratum_of({arm.version: arm.share for arm in replica.record.arms})
+        old = replica.counters.get(version, ArmCounters())
+        there = old.strata.get(stratum) or StratumCounters(requests=[], errors=[], impressions=[], rewards=[])
+        before = (there.requests, there.errors, there.impressions, there.rewards)
+        groups = [list(numbers) or [0] * GROUPS for numbers in before]
+        first = self.chance.randrange(GROUPS)
+        for numbers, count in zip(groups, counts, strict=True):
+            for user in range(count):
+                numbers[(first + user) % GROUPS] += 1
+        requests, errors, impressions, rewards = groups
+        grown = StratumCounters(requests=requests, errors=errors, impressions=impressions, rewards=rewards)
+        replica.counters[version] = ArmCounters(strata={**old.strata, stratum: grown})
 
     # --- faults -------------------------------------------------------------------------------------------------
 

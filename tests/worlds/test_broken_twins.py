@@ -7,11 +7,12 @@ from datetime import timedelta
 import pytest
 
 from recsys_operator.plan import due, gates, moves, names, plan, reports, rollout, runs, serving, shares, topics, training, upkeep, weighing
+from recsys_operator.plan.evidence import Grouped
 from recsys_operator.state.actions import Action, SubmitJob
 from recsys_operator.state.observed import Observed, RolloutState, VersionState
-from recsys_schemas.serving_api import Arm, ServingRecord
+from recsys_schemas.serving_api import GROUPS, Arm, ServingRecord
 from recsys_schemas.train_job import UpkeepJob
-from recsys_schemas.v1alpha1.rollout import ArmTotals, RolloutStatus
+from recsys_schemas.v1alpha1.rollout import RolloutStatus
 from worlds.simulated import World, spec
 
 
@@ -73,7 +74,8 @@ def only_on_creation(observed: Observed, version: VersionState) -> tuple[Action,
 
 ORIGINAL_RECORD, ORIGINAL_ARMS, ORIGINAL_ENTER = serving.record, shares.arms, moves.enter
 
-FINE = ArmTotals(requests=1000, impressions=1000, rewards=300)
+EACH = [20] * GROUPS
+FINE = reports.Counted(errors=Grouped(hits=[0] * GROUPS, trials=EACH), rewards=Grouped(hits=[6] * GROUPS, trials=EACH))
 
 TWINS: dict[str, tuple[object, str, object]] = {
     "steps are earned by a timer": (rollout, "_earned", timer_only),
@@ -90,7 +92,7 @@ TWINS: dict[str, tuple[object, str, object]] = {
     "an edge-triggered handler": (training, "_STEPS", training._STEPS | {training.Training.SUBMITTING: only_on_creation}),
     "counters that go missing count as success": (
         reports.Reports,
-        "totals",
+        "counted",
         always(FINE),
     ),
 }

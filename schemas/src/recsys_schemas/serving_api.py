@@ -1,5 +1,7 @@
 """The serving API and the record that steers it."""
 
+import hashlib
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Literal
 
@@ -150,6 +152,33 @@ class ServingArguments(Artifact):
     """How the brokers are reached, by names of Secrets; none: in plain text."""
 
 
+GROUPS = 64
+"""Groups that users are hashed to, apart from the split. A user's answers are alike; groups of users differ only by chance and by arm."""
+
+
+def stratum_of(shares: Mapping[str, int]) -> str:
+    """Name of the shares (version → percent) in force: 8 hex digits, the same wherever the same versions have the same shares.
+
+    What was counted under different shares must not be added up before it is compared: rewards change with the hour, and the arm
+    that had more users then would take the hour's rate (Simpson's paradox in a ramp-up: Crook, Frasca, Kohavi & Longbotham 2009).
+    """
+    told = ",".join(sorted(f"{version}={share}" for version, share in shares.items() if share))
+    return hashlib.blake2b(told.encode(), digest_size=4, person=b"stratum").hexdigest()
+
+
+class StratumCounters(Artifact):
+    """What one arm did in one replica while the shares were the same: each list has one number for each group of users."""
+
+    requests: list[int]
+    """Requests assigned to the arm."""
+    errors: list[int]
+    """Of those, answered by another because this one failed."""
+    impressions: list[int]
+    """Answers that it gave itself under these shares, and that are older than the attribution time."""
+    rewards: list[int]
+    """Of those, named by a later event."""
+
+
 class ArmCounters(Artifact):
     """What one arm did in one replica since the replica started; only ever grows."""
 
@@ -167,6 +196,8 @@ class ArmCounters(Artifact):
     """Sum of scoring times, milliseconds."""
     latency_buckets: dict[str, int] = {}
     """Upper bound in ms (as text, `+Inf` last) → number of requests not slower: cumulative, as in Prometheus."""
+    strata: dict[str, StratumCounters] = {}
+    """Name of the shares (see `stratum_of`) → what was counted under them; the newest few."""
 
 
 class ReplicaReport(Artifact):

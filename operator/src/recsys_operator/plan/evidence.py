@@ -7,14 +7,20 @@ For a stream of yes/no outcomes with unknown rate p, the beta-binomial mixture
 is a martingale under p with mean 1 (Robbins 1970; Howard, Ramdas, McAuliffe & Sekhon 2021, section 3.2), so by Ville's inequality
 the set of all p with M_n(p) < 1/alpha contains the true rate at *every* n at once with probability 1 - alpha. Two arms differ
 for certain (at level alpha) when their sequences, each at alpha/2, no longer overlap.
+
+Users are assigned to arms, not answers, and a user's answers are alike: a thousand answers to thirty users prove little. So counts are
+taken by groups of users, and divided by the design effect that the groups show (Rao & Scott 1992) before they are compared.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from math import inf, lgamma, log
 
 _PRIOR = 0.5
 _HALVINGS = 50
+_FEWEST_GROUPS = 8
+"""Below so many groups their spread says nothing: then no more is believed than one answer for each group."""
 
 
 class Verdict(StrEnum):
@@ -28,17 +34,60 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Count:
-    """How often something happened among how many."""
+    """How often something happened among how many; not whole numbers once divided by a design effect."""
 
-    hits: int
-    trials: int
+    hits: float
+    trials: float
 
     def __post_init__(self) -> None:
         if not 0 <= self.hits <= self.trials:
             raise ValueError(f"hits must lie between 0 and trials, got {self.hits} of {self.trials}")
 
     def __str__(self) -> str:
-        return f"{self.hits}/{self.trials}" + (f" = {100 * self.hits / self.trials:.1f} %" if self.trials else "")
+        return f"{self.hits:.0f}/{self.trials:.0f}" + (f" = {100 * self.hits / self.trials:.1f} %" if self.trials else "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grouped:
+    """The same by groups of users: one number for each group."""
+
+    hits: Sequence[int]
+    trials: Sequence[int]
+
+    @property
+    def count(self) -> Count:
+        """All groups together."""
+        return Count(hits=sum(self.hits), trials=sum(self.trials))
+
+    @property
+    def design_effect(self) -> float:
+        """Variance of the rate between groups, over what it would be if answers were independent; at least 1.
+
+        The variance of a ratio from clusters (Cochran 1977, section 11.2); groups that saw nothing do not count.
+
+        >>> Grouped(hits=[1] * 10 + [0] * 10, trials=[2] * 10 + [1] * 10).design_effect
+        1.0
+        >>> round(Grouped(hits=[50, 0] * 10, trials=[50] * 20).design_effect)
+        53
+        """
+        trials, hits = sum(self.trials), sum(self.hits)
+        groups = sum(count > 0 for count in self.trials)
+        if not trials:
+            return 1.0
+        if groups < _FEWEST_GROUPS:
+            return trials / groups
+        rate = hits / trials
+        independent = trials * rate * (1 - rate)
+        if not independent:
+            return 1.0
+        between = sum((hit - rate * count) ** 2 for hit, count in zip(self.hits, self.trials, strict=True)) * groups / (groups - 1)
+        return max(1.0, between / independent)
+
+    @property
+    def effective(self) -> Count:
+        """The count that as many independent answers would have to give to prove as much."""
+        effect = self.design_effect
+        return Count(hits=sum(self.hits) / effect, trials=sum(self.trials) / effect)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

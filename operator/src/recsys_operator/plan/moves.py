@@ -85,10 +85,7 @@ def to(now: Walk, phase: RolloutPhase, verdict: str, words: str) -> tuple[Action
 
 def enter(now: Walk, step: int, words: str) -> tuple[Action, ...]:
     """Ask for a step's share; the step begins when every replica reports it."""
-    before, stable = now.rollout.status, now.rollout.spec.stable
-    weight = weight_at(now.rollout, step)
-    first = before.phase is RolloutPhase.LOADING
-    start = Evidence(stable=now.seen.totals(stable.name)) if first and stable and now.seen else before.baseline
+    before, weight = now.rollout.status, weight_at(now.rollout, step)
     words = f"{words}: {weight} % of the users"
     status = before.model_copy(
         update={
@@ -97,8 +94,7 @@ def enter(now: Walk, step: int, words: str) -> tuple[Action, ...]:
             "step_since": None,
             "weight": weight,
             "verified": False,
-            "baseline": start,
-            "evidence": now.weighing.evidence if now.weighing and not first else Evidence(),
+            "evidence": Evidence() if weight != before.weight else before.evidence,
             "decisions": _decided(now, "Advanced", words),
             "message": words[:1000],
         }
@@ -107,15 +103,12 @@ def enter(now: Walk, step: int, words: str) -> tuple[Action, ...]:
 
 
 def arrive(now: Walk) -> tuple[Action, ...]:
-    """The share is served by every replica: the step's clock and count begin now."""
+    """The share is served by every replica: the step's clock begins now."""
     before = now.rollout.status
-    assert now.weighing is not None
     status = before.model_copy(
         update={
             "step_since": now.observed.now,
             "verified": True,
-            "baseline": before.baseline.model_copy(update={"candidate": now.weighing.evidence.candidate}),
-            "evidence": now.weighing.evidence.model_copy(update={"candidate_at_step": 0}),
             "message": f"{before.weight} % of the users, verified in every replica",
         }
     )
@@ -127,7 +120,7 @@ def note(now: Walk, waits: str | None, *, held: bool) -> tuple[Action, ...]:
     before, analysis = now.rollout.status, now.rollout.spec.analysis
     if before.phase not in (RolloutPhase.PROGRESSING, RolloutPhase.PAUSED):
         return ()
-    count = now.weighing.evidence.candidate_at_step if now.weighing else 0
+    count = now.weighing.answers if now.weighing else 0
     doubt = "; harm is likely though not shown: no share grows" if now.weighing and now.weighing.doubtful else ""
     earning = f"{count} of {analysis.minimum_requests} answers at {before.weight} %, at least {analysis.minimum_seconds} s"
     status = before.model_copy(

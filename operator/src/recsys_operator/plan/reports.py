@@ -1,13 +1,24 @@
 """What the replicas report, added up: who serves which record, which versions are mapped, what was counted."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from recsys_operator.plan.evidence import Grouped
 from recsys_operator.plan.names import app_name
 from recsys_operator.state.observed import AppState, Observed, Unavailable
-from recsys_schemas.serving_api import EvidenceResponse
-from recsys_schemas.v1alpha1.rollout import ArmTotals
+from recsys_schemas.serving_api import GROUPS, EvidenceResponse
 
 _STALE_SECONDS = 15.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counted:
+    """What one arm did under one set of shares, over all replicas."""
+
+    errors: Grouped
+    """Failed requests among those assigned to it."""
+    rewards: Grouped
+    """Rewarded answers among those that it gave."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,14 +46,14 @@ class Reports:
         """Why a running replica could not map this version."""
         return next((r.refused[version] for r in self.response.replicas if r.replica_id in self.running and version in r.refused), None)
 
-    def totals(self, version: str) -> ArmTotals:
-        """Counters of a version over all replicas, those that are gone included."""
-        found = [r.counters[version] for r in self.response.replicas if version in r.counters]
-        return ArmTotals(
-            requests=sum(c.requests for c in found),
-            errors=sum(c.errors for c in found),
-            impressions=sum(c.impressions for c in found),
-            rewards=sum(min(c.rewards, c.impressions) for c in found),
+    def counted(self, version: str, stratum: str) -> Counted:
+        """What a version did under these shares, over all replicas, those that are gone included."""
+        found = [r.counters[version].strata.get(stratum) for r in self.response.replicas if version in r.counters]
+        there = [each for each in found if each is not None]
+        requests, impressions = _added(each.requests for each in there), _added(each.impressions for each in there)
+        return Counted(
+            errors=Grouped(hits=_at_most(_added(each.errors for each in there), requests), trials=requests),
+            rewards=Grouped(hits=_at_most(_added(each.rewards for each in there), impressions), trials=impressions),
         )
 
 
@@ -59,14 +70,14 @@ def own_app(observed: Observed) -> AppState | None:
     return None if isinstance(observed.ray, Unavailable) else observed.ray.apps.get(app_name(observed.model))
 
 
-def since(total: ArmTotals, start: ArmTotals) -> ArmTotals:
-    """What was counted since a start; counters that fell began anew (the cluster was replaced), so all of them are new."""
-    fell = total.requests < start.requests or total.impressions < start.impressions
-    begin = ArmTotals() if fell else start
-    impressions = max(0, total.impressions - begin.impressions)
-    return ArmTotals(
-        requests=max(0, total.requests - begin.requests),
-        errors=max(0, total.errors - begin.errors),
-        impressions=impressions,
-        rewards=min(impressions, max(0, total.rewards - begin.rewards)),
-    )
+def _added(lists: Iterable[Sequence[int]]) -> list[int]:
+    """Add lists up, group by group."""
+    total = [0] * GROUPS
+    for counts in lists:
+        total = [a + b for a, b in zip(total, counts, strict=True)]
+    return total
+
+
+def _at_most(hits: Sequence[int], trials: Sequence[int]) -> list[int]:
+    """A reward may be reported before its answer is, by another replica."""
+    return [min(pair) for pair in zip(hits, trials, strict=True)]

@@ -161,7 +161,7 @@ def _earned(observed: Observed, rollout: RolloutState, weighing: Weighing) -> bo
         return observed.now >= arrived + timedelta(seconds=step.pause.seconds)
     analysis = rollout.spec.analysis
     long_enough = observed.now >= arrived + timedelta(seconds=analysis.minimum_seconds)
-    enough = weighing.evidence.candidate_at_step >= analysis.minimum_requests
+    enough = weighing.answers >= analysis.minimum_requests
     return long_enough and enough and not weighing.doubtful
 
 

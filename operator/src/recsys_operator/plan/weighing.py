@@ -1,12 +1,19 @@
-"""Weighing: what both arms did since a rollout began, and what it shows."""
+"""Weighing: what both arms did at the present shares, and what it shows.
+
+Only what was counted under the same shares is compared: see `recsys_schemas.serving_api.stratum_of`.
+"""
 
 from dataclasses import dataclass
 
-from recsys_operator.plan.evidence import Comparison, Count, Verdict, less_often, likely_excess, more_often
-from recsys_operator.plan.reports import Reports, since
+from recsys_operator.plan.evidence import Comparison, Grouped, Verdict, less_often, likely_excess, more_often
+from recsys_operator.plan.reports import Counted, Reports
 from recsys_operator.state.observed import RolloutState
+from recsys_schemas.serving_api import stratum_of
 from recsys_schemas.v1alpha1.model import Analysis
 from recsys_schemas.v1alpha1.rollout import ArmTotals, Evidence
+
+_TOLD_EFFECT = 1.05
+"""A smaller design effect is not worth a word."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,7 +21,8 @@ class Weighing:
     """The evidence of one pass with its verdicts."""
 
     analysis: Analysis
-    evidence: Evidence
+    stable: Counted
+    candidate: Counted
     errors: Comparison
     reward: Comparison
 
@@ -26,38 +34,63 @@ class Weighing:
     @property
     def doubtful(self) -> bool:
         """Whether harm is likely, though not shown: nothing is rolled back for it, but no further users are given either."""
-        stable, candidate = self.evidence.stable, self.evidence.candidate
-        more_errors = likely_excess(_errors(stable), _errors(candidate)) > self.analysis.max_error_rate_increase
-        return more_errors or likely_excess(_reward(candidate), _reward(stable)) > self.analysis.max_reward_decrease
+        stable, candidate = self.stable, self.candidate
+        if likely_excess(stable.errors.effective, candidate.errors.effective) > self.analysis.max_error_rate_increase:
+            return True
+        return likely_excess(candidate.rewards.effective, stable.rewards.effective) > self.analysis.max_reward_decrease
+
+    @property
+    def answers(self) -> int:
+        """Answers of the candidate at the present shares that are old enough to have been rewarded, and its errors."""
+        return sum(self.candidate.rewards.trials) + sum(self.candidate.errors.hits)
+
+    @property
+    def evidence(self) -> Evidence:
+        """The numbers, as the status keeps them."""
+        return Evidence(stable=_totals(self.stable), candidate=_totals(self.candidate))
 
     @property
     def words(self) -> str:
         """The numbers that anyone can recompute the verdicts from."""
-        stable, candidate = self.evidence.stable, self.evidence.candidate
+        stable, candidate = self.stable, self.candidate
         return (
-            f"errors {_errors(candidate)} against {_errors(stable)} ({self.errors.verdict}), "
-            f"reward {_reward(candidate)} against {_reward(stable)} ({self.reward.verdict})"
+            f"errors {_told(candidate.errors)} against {_told(stable.errors)} ({self.errors.verdict}), "
+            f"reward {_told(candidate.rewards)} against {_told(stable.rewards)} ({self.reward.verdict})"
         )
 
 
-def _errors(arm: ArmTotals) -> Count:
-    return Count(hits=min(arm.errors, arm.requests), trials=arm.requests)
+def _told(grouped: Grouped) -> str:
+    effect = grouped.design_effect
+    return f"{grouped.count}" + (f" (worth {grouped.count.trials / effect:.0f})" if effect > _TOLD_EFFECT else "")
 
 
-def _reward(arm: ArmTotals) -> Count:
-    return Count(hits=arm.rewards, trials=arm.impressions)
+def _totals(counted: Counted) -> ArmTotals:
+    return ArmTotals(
+        requests=sum(counted.errors.trials),
+        errors=sum(counted.errors.hits),
+        impressions=sum(counted.rewards.trials),
+        rewards=sum(counted.rewards.hits),
+        error_design_effect=round(counted.errors.design_effect, 3),
+        reward_design_effect=round(counted.rewards.design_effect, 3),
+    )
 
 
-def weigh(rollout: RolloutState, seen: Reports) -> Weighing:
-    """Count what both arms did since the rollout began, and compare."""
-    analysis, status = rollout.spec.analysis, rollout.status
-    candidate = seen.totals(rollout.spec.candidate.name)
-    stable = since(seen.totals(rollout.spec.stable.name), status.baseline.stable) if rollout.spec.stable else ArmTotals()
-    at_step = since(candidate, status.baseline.candidate)
-    found = Evidence(stable=stable, candidate=candidate, candidate_at_step=at_step.impressions + at_step.errors)
+def weigh(rollout: RolloutState, seen: Reports) -> Weighing | None:
+    """Compare what both arms did at the present shares; None without a stable arm: there is nothing to compare with.
+
+    The rollout's budget `alpha` is split evenly over errors and rewards, and over the steps, for each is judged by itself.
+    """
+    spec, weight = rollout.spec, rollout.status.weight
+    if spec.stable is None:
+        return None
+    stratum = stratum_of({spec.stable.name: 100 - weight, spec.candidate.name: weight})
+    stable, candidate = seen.counted(spec.stable.name, stratum), seen.counted(spec.candidate.name, stratum)
+    steps = len({step.set_weight for step in spec.steps if step.set_weight is not None}) or 1
+    analysis, alpha = spec.analysis, spec.analysis.alpha / 2 / steps
     return Weighing(
         analysis=analysis,
-        evidence=found,
-        errors=more_often(_errors(stable), _errors(candidate), margin=analysis.max_error_rate_increase, alpha=analysis.alpha / 2),
-        reward=less_often(_reward(stable), _reward(candidate), margin=analysis.max_reward_decrease, alpha=analysis.alpha / 2),
+        stable=stable,
+        candidate=candidate,
+        errors=more_often(stable.errors.effective, candidate.errors.effective, margin=analysis.max_error_rate_increase, alpha=alpha),
+        reward=less_often(stable.rewards.effective, candidate.rewards.effective, margin=analysis.max_reward_decrease, alpha=alpha),
     )

@@ -8,7 +8,7 @@ import numpy as np
 
 from ray_apps.serving.arms import LoadedArm, Serving
 from ray_apps.serving.assignment import assigned
-from ray_apps.serving.counters import Tallies
+from ray_apps.serving.counters import Tallies, group_of
 from ray_apps.serving.pace import ArmLate
 from ray_apps.serving.ranking import ArmFailure, first_allowed, top_k
 from recsys_schemas.serving_api import Reason, RecommendationRequest, Variant
@@ -31,6 +31,7 @@ class Answer:
     variant: Variant
     reason: Reason
     epoch: int
+    stratum: str
 
 
 async def answer(serving: Serving, request: RecommendationRequest, tallies: Tallies, timeout_ms: float) -> Answer | None:
@@ -43,7 +44,9 @@ async def answer(serving: Serving, request: RecommendationRequest, tallies: Tall
         return None
     first = serving.arms.get(assigned(serving.split, request.user_id), stable)
     tally = tallies.of(first.name)
+    under, group = tally.under(serving.stratum), group_of(request.user_id)
     tally.requests += 1
+    under.requests[group] += 1
     started = time.perf_counter()
     ranked: Ranked | None = None
     by = first
@@ -51,6 +54,7 @@ async def answer(serving: Serving, request: RecommendationRequest, tallies: Tall
         ranked = await attempt(first, request, timeout_ms)
     except ArmFailure as failure:
         tally.errors += 1
+        under.errors[group] += 1
         tally.late += isinstance(failure, ArmLate)
     elapsed = (time.perf_counter() - started) * 1000
     tally.observe(elapsed)
@@ -64,9 +68,16 @@ async def answer(serving: Serving, request: RecommendationRequest, tallies: Tall
             variant=Variant.FALLBACK,
             reason=Reason.FALLBACK,
             epoch=serving.record.epoch,
+            stratum=serving.stratum,
         )
-    variant = Variant.STABLE if by is stable else Variant.CANDIDATE
-    return Answer(items=ranked.items, version=by.name, variant=variant, reason=ranked.reason, epoch=serving.record.epoch)
+    return Answer(
+        items=ranked.items,
+        version=by.name,
+        variant=Variant.STABLE if by is stable else Variant.CANDIDATE,
+        reason=ranked.reason,
+        epoch=serving.record.epoch,
+        stratum=serving.stratum,
+    )
 
 
 async def _rescue(stable: LoadedArm, request: RecommendationRequest, budget_ms: float) -> Ranked | None:

@@ -13,6 +13,7 @@ from ray_apps.serving import access, asgi
 from ray_apps.serving.answer_log import Logged
 from ray_apps.serving.answering import Answer, answer
 from ray_apps.serving.asgi import Receive, Scope, Send
+from ray_apps.serving.counters import group_of
 from ray_apps.serving.docs_page import page
 from ray_apps.serving.event_route import accept_events
 from ray_apps.serving.feedback import NO_VERSION
@@ -21,6 +22,7 @@ from ray_apps.serving.openapi import openapi
 from ray_apps.serving.problems import ProblemError, unavailable, unfit
 from ray_apps.serving.replica import Evidence, Replica
 from ray_apps.serving.request_ids import new_id
+from ray_apps.serving.ripening import Shown
 from recsys_schemas.serving_api import EvidenceResponse, RecommendationRequest, Role, ServingRecord, Variant
 
 RETRY_SECONDS = 2
@@ -106,8 +108,9 @@ class Api:
         if answered is None:
             raise unavailable(self._waiting(serving.record if serving else None), RETRY_SECONDS)
         credited = NO_VERSION if answered.variant is Variant.FALLBACK else answered.version
-        shown_at = int(time.time()) if credited == NO_VERSION else replica.ripening.shown(credited)
-        request_id = new_id(replica.id_key, credited, request.user_id, shown_at)
+        shown = Shown(credited, answered.stratum, group_of(request.user_id))
+        shown_at = int(time.time()) if credited == NO_VERSION else replica.ripening.shown(shown)
+        request_id = new_id(replica.id_key, credited, request.user_id, shown_at, answered.stratum)
         items = asgi.encode([{"item_id": item, "score": score, "propensity": 1.0} for item, score in answered.items])
         await asgi.send_bytes(send, 200, _body(request_id, request.user_id, answered, items))
         milliseconds = (time.perf_counter() - started) * 1000

@@ -15,7 +15,7 @@ from ray_apps.serving.pace import Pace
 from ray_apps.serving.ranking import Indices
 from ray_apps.serving.record import RecordRefused, check_succession, parse
 from ray_apps.stores.registry import LoadedVersion
-from recsys_schemas.serving_api import Arm, ServingRecord, Variant
+from recsys_schemas.serving_api import Arm, ServingRecord, Variant, stratum_of
 
 NO_EPOCH = -1
 """What a replica reports before it serves any record."""
@@ -54,6 +54,8 @@ class Serving:
     stable: LoadedArm | None
     complete: bool
     """False only after a start, while an arm with a share is missing: the stable arm answers for it."""
+    stratum: str
+    """Name of the shares that are in force."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -140,7 +142,14 @@ class Arms:
         nothing_better = old is None or old.stable is None or not old.complete
         if complete or (nothing_better and stable is not None):
             split = split_of(wanted.salt, wanted.arms) if wanted.arms else None
-            self.serving = Serving(record=wanted, split=split, arms=MappingProxyType(arms), stable=stable, complete=complete)
+            self.serving = Serving(
+                record=wanted,
+                split=split,
+                arms=MappingProxyType(arms),
+                stable=stable,
+                complete=complete,
+                stratum=stratum_of({arm.version: arm.share for arm in wanted.arms} if complete else {}),
+            )
         self._drop()
 
     def _drop(self) -> None:

@@ -3,15 +3,43 @@
 The event loop counts requests, the reporting thread what has ripened; any thread may read.
 """
 
+import zlib
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
-from recsys_schemas.serving_api import ArmCounters
+from recsys_schemas.serving_api import GROUPS, ArmCounters, StratumCounters
 
 BOUNDS_MS = (0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 1000.0)
 """Upper bounds of the latency buckets, milliseconds; one more is open."""
 MAX_VERSIONS = 64
 """Versions remembered, newest last; a replica that outlives more has been up for dozens of rollouts."""
+MAX_STRATA = 24
+"""Sets of shares remembered for each version, newest last: more than the steps of any rollout."""
+
+
+def group_of(user_id: str) -> int:
+    """The user's group, in [0, GROUPS). Nothing secret and nothing fair hangs on it, so a checksum is enough."""
+    return zlib.crc32(user_id.encode()) % GROUPS
+
+
+def _zeros() -> list[int]:
+    return [0] * GROUPS
+
+
+@dataclass(slots=True)
+class Stratum:
+    """The running counts of one version under one set of shares, by group of users."""
+
+    requests: list[int] = field(default_factory=_zeros)
+    errors: list[int] = field(default_factory=_zeros)
+    impressions: list[int] = field(default_factory=_zeros)
+    rewards: list[int] = field(default_factory=_zeros)
+
+    def counters(self) -> StratumCounters:
+        """The counts as they are reported; a copy."""
+        return StratumCounters(
+            requests=list(self.requests), errors=list(self.errors), impressions=list(self.impressions), rewards=list(self.rewards)
+        )
 
 
 @dataclass(slots=True, kw_only=True)
@@ -25,6 +53,16 @@ class Tally:
     rewards: int = 0
     latency_ms_sum: float = 0.0
     buckets: list[int] = field(default_factory=lambda: [0] * (len(BOUNDS_MS) + 1))
+    strata: OrderedDict[str, Stratum] = field(default_factory=OrderedDict[str, Stratum])
+
+    def under(self, stratum: str) -> Stratum:
+        """The counts under these shares, begun when they are first asked for."""
+        found = self.strata.get(stratum)
+        if found is None:
+            found = self.strata.setdefault(stratum, Stratum())
+            if len(self.strata) > MAX_STRATA:
+                self.strata.popitem(last=False)
+        return found
 
     def observe(self, milliseconds: float) -> None:
         """Count one scoring time."""
@@ -51,6 +89,7 @@ class Tally:
             rewards=self.rewards,
             latency_ms_sum=self.latency_ms_sum,
             latency_buckets=cumulative,
+            strata={name: stratum.counters() for name, stratum in list(self.strata.items())},
         )
 
 

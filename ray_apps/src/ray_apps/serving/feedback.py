@@ -2,8 +2,9 @@
 
 from collections import OrderedDict
 
+from ray_apps.serving.counters import group_of
 from ray_apps.serving.request_ids import origin_of
-from ray_apps.serving.ripening import Ripening
+from ray_apps.serving.ripening import Ripening, Shown
 
 NO_VERSION = "fallback"
 """Stands in a request id where no arm answered: its reward credits no version."""
@@ -24,11 +25,11 @@ class Credits:
         origin = origin_of(self._key, request_id, user_id)
         if origin is None or origin[0] == NO_VERSION or request_id in self._credited:
             return False
-        version, shown_at = origin
+        version, shown_at, stratum = origin
         if not self._ripening.in_time(shown_at, attribution_seconds):
             return False
         self._credited[request_id] = None
         if len(self._credited) > REMEMBERED:
             self._credited.popitem(last=False)
-        self._ripening.rewarded(version, shown_at)
+        self._ripening.rewarded(Shown(version, stratum, group_of(user_id)), shown_at)
         return True

@@ -1,7 +1,8 @@
 """Request ids that any replica can check without shared state.
 
-`{8 hex}{16 hex}.{version}.{16 hex}`: the second of the answer, chance, the version that answered, and a keyed digest that binds them to
-the user. The second tells any replica until when the answer may be rewarded, and when it counts as evidence.
+`{8 hex}{8 hex}{8 hex}.{version}.{16 hex}`: the second of the answer, the shares it was given under, chance, the version that answered,
+and a keyed digest that binds them to the user. The second tells any replica until when the answer may be rewarded, and when it counts as
+evidence; the shares tell what it is compared with.
 """
 
 import hashlib
@@ -14,19 +15,19 @@ def key_of(model_uid: str) -> bytes:
     return hashlib.blake2b(model_uid.encode(), digest_size=32, person=b"request-ids").digest()
 
 
-def new_id(key: bytes, version: str, user_id: str, second: int) -> str:
-    """A fresh id for one answer of that second (Unix time); 42 characters longer than the version's name."""
-    chance = f"{second:08x}{secrets.token_hex(8)}"
+def new_id(key: bytes, version: str, user_id: str, second: int, stratum: str) -> str:
+    """A fresh id for one answer of that second (Unix time) and stratum (8 hex); 42 characters longer than the version's name."""
+    chance = f"{second:08x}{stratum}{secrets.token_hex(4)}"
     return f"{chance}.{version}.{_tag(key, chance, version, user_id)}"
 
 
-def origin_of(key: bytes, request_id: str, user_id: str) -> tuple[str, int] | None:
-    """The version that gave this answer to this user, and when (second); None when the id is not one of ours, or another user's."""
+def origin_of(key: bytes, request_id: str, user_id: str) -> tuple[str, int, str] | None:
+    """The version that gave this answer to this user, when (second), and under which shares; None when the id is none of ours."""
     chance, _, rest = request_id.partition(".")
     version, _, tag = rest.rpartition(".")
     if not version or not hmac.compare_digest(tag.encode(), _tag(key, chance, version, user_id).encode()):
         return None
-    return version, int(chance[:8], 16)
+    return version, int(chance[:8], 16), chance[8:16]
 
 
 def _tag(key: bytes, chance: str, version: str, user_id: str) -> str:

@@ -88,17 +88,19 @@ class ArmTotals(Resource):
     """Answers that it gave."""
     rewards: int = 0
     """Of those, followed by an event that named them."""
+    error_design_effect: float = 1.0
+    """By how much errors cluster in users: that many requests prove as much as one independent one."""
+    reward_design_effect: float = 1.0
+    """By how much rewards cluster in users: that many answers prove as much as one independent one."""
 
 
 class Evidence(Resource):
-    """What has been counted in this rollout and at the present step."""
+    """What has been counted at the present share. Counts under different shares are never added up."""
 
     stable: ArmTotals = Field(default_factory=ArmTotals)
-    """Since the rollout began."""
+    """The stable arm's answers at this share, once their attribution time is over."""
     candidate: ArmTotals = Field(default_factory=ArmTotals)
-    """Since the rollout began."""
-    candidate_at_step: int = 0
-    """Answers of the candidate at the present share whose attribution time is over, and its errors."""
+    """The candidate's."""
 
 
 class Decision(Resource):
@@ -131,10 +133,8 @@ class RolloutStatus(Resource):
     """When it began."""
     ended_at: datetime | None = None
     """When it ended."""
-    baseline: Evidence = Field(default_factory=Evidence)
-    """Counters when it began (or the step did): subtracted from what replicas report."""
     evidence: Evidence = Field(default_factory=Evidence)
-    """Counted since."""
+    """What both arms did at the present share."""
     decisions: Annotated[list[Decision], Field(max_length=50)] = []
     """The last 50 verdicts, oldest first."""
     message: str = ""
