@@ -17,7 +17,7 @@ run() {
     local status=$?
     # 5: no test was selected, as with -k.
     if [ "$status" -ne 0 ] && [ "$status" -ne 5 ]; then touch "$logs/$name.failed"; fi
-    printf '%-28s %5d s  %s\n' "$name" $((SECONDS - began)) "$(tail -n 1 "$logs/$name.log" | tr -d '=')" >"$logs/$name.summary"
+    printf '%-28s %5d s  %s\n' "$name" $((SECONDS - began)) "$(grep -E '^=+ .*(passed|failed|error|no tests).* in ' "$logs/$name.log" | tail -n 1 | tr -d '=')" >"$logs/$name.summary"
     # One writer at a time, or two sessions' reports would be torn into each other.
     flock "$logs" sh -c 'printf "\n== %s\n" "$1"; cat "$2"' - "$name" "$logs/$name.log"
 }

@@ -143,7 +143,7 @@ def interval(count: Count, alpha: float) -> tuple[float, float]:
 
 
 def likely_excess(low: Count, high: Count) -> float:
-    """How much larger `high`'s rate is than `low`'s, less one and a half standard errors: a hint, not a proof.
+    """How much larger `high`'s rate is than `low`'s, less two standard errors: a hint, not a proof.
 
     It only ever delays a share, so it needs no error budget. Rates are smoothed (Agresti & Caffo 2000), so small samples say little.
 
@@ -156,7 +156,7 @@ def likely_excess(low: Count, high: Count) -> float:
         return 0.0
     rates = [(count.hits + 1) / (count.trials + 2) for count in (low, high)]
     variance = sum(rate * (1 - rate) / (count.trials + 2) for rate, count in zip(rates, (low, high), strict=True))
-    return rates[1] - rates[0] - 1.5 * variance**0.5
+    return rates[1] - rates[0] - 2 * variance**0.5
 
 
 def more_often(stable: Count, candidate: Count, *, margin: float, alpha: float) -> Comparison:
