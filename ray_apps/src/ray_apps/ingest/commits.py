@@ -10,8 +10,11 @@ import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Transaction
 from deltalake.transaction import AddAction
 
+from ray_apps.stores.objects import flush_folder
 from ray_apps.stores.snapshots import TopicPartition
 from recsys_schemas.events import DeadLetter
+
+_NEWEST_CHECKPOINT = "_last_checkpoint"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,13 +73,42 @@ def added(file: DataFile) -> AddAction:
 
 
 def keep_log(table: DeltaTable, before: int) -> None:
-    """Flush the new entries of a local log: a manifest must not outlive the commit that it names."""
-    if not table.table_uri.startswith("file://") and "://" in table.table_uri:
+    """Flush the entries of a local log from `before` on, checkpoints among them: a manifest must not outlive what it names."""
+    log = _local_log(table)
+    if log is None:
         return
-    log = Path(table.table_uri.removeprefix("file://")) / "_delta_log"
-    for path in [*(log / f"{version:020d}.json" for version in range(before + 1, table.version() + 1)), log]:
+    names = [f"{version:020d}" for version in range(before + 1, table.version() + 1)]
+    checkpoints = [log / f"{name}.checkpoint.parquet" for name in names if (log / f"{name}.checkpoint.parquet").exists()]
+    _flush([*(log / f"{name}.json" for name in names), *checkpoints, *([log / _NEWEST_CHECKPOINT] if checkpoints else [])], log)
+
+
+def keep_what_is_read(table: DeltaTable) -> None:
+    """Flush all of a local log that opening the table reads, and the table's folder itself.
+
+    Whoever wrote it may have been killed before flushing it, and what follows from now on names it.
+    """
+    log = _local_log(table)
+    if log is None:
+        return
+    entries = sorted(path for path in log.iterdir() if path.name[:20].isdigit() and path.suffix in {".json", ".parquet"})
+    newest = max((path.name[:20] for path in entries if path.suffix == ".parquet"), default="")
+    checkpoint = log / _NEWEST_CHECKPOINT
+    _flush([*(path for path in entries if path.name[:20] >= newest), *([checkpoint] if checkpoint.exists() else [])], log)
+    for folder in (log.parent, log.parent.parent, log.parent.parent.parent):
+        flush_folder(folder)
+
+
+def _local_log(table: DeltaTable) -> Path | None:
+    if not table.table_uri.startswith("file://") and "://" in table.table_uri:
+        return None
+    return Path(table.table_uri.removeprefix("file://")) / "_delta_log"
+
+
+def _flush(files: Sequence[Path], folder: Path) -> None:
+    for path in files:
         handle = os.open(path, os.O_RDONLY)
         try:
             os.fsync(handle)
         finally:
             os.close(handle)
+    flush_folder(folder)

@@ -14,7 +14,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 from pydantic import BaseModel
 
 from ray_apps.ingest.columns import event_of, table_schema
-from ray_apps.ingest.commits import DataFile, added, commit, keep_log
+from ray_apps.ingest.commits import DataFile, added, commit, keep_log, keep_what_is_read
 from ray_apps.ingest.widening import EVENT_SCHEMA, RefusedError, schema_words, widen
 from ray_apps.stores.objects import Store, delta_options
 from ray_apps.stores.snapshots import (
@@ -110,6 +110,7 @@ class EventTable:
                 continue
             table.update_incremental()
             if table.transaction_version(_writer_key(consumer)) == writer:
+                keep_what_is_read(table)
                 state = read_state(table, event_type, consumer=consumer, topics=topics)
                 return cls(store, table, state, columns, consumer=consumer, writer=writer, cluster_id=cluster_id)
         raise FencedError(f"table {event_type!r}: claimed by others {_CLAIM_ATTEMPTS} times in a row; stop all writers of {uri} but one")

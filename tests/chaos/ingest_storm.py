@@ -1,0 +1,353 @@
+"""A storm over ingest: kills at every system call of a commit and at random, stops, a failing store, failing brokers, clocks that step.
+
+    python tests/chaos/ingest_storm.py [--kills 200] [--seed 1] [--twin NAME]
+
+After each blow snapshot ∪ dead letters must be the topics' committed records as a multiset by (topic, partition, offset, hash of
+the payload). Starts three brokers of its own. Prints a table; ends with 0 when everything was exact (with --twin: when
+the broken twin was caught).
+"""
+
+import argparse
+import os
+import random
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import ingest_syscalls
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewPartitions
+from ingest_stage import NotExactError, Stage, stage
+from ingest_syscalls import Point
+from ingest_twins import TWINS
+
+from recsys_dev import kafka, runs
+from recsys_dev.figures import tell
+
+RUNS = Path(__file__).resolve().parents[2] / "build" / "run" / "tests"  # what stands there, `make down` spares while its owner lives
+PER_STAGE = 25
+"""Kills on one stage: the comparison after each reads its topics from the beginning."""
+KILL_S = 4.0
+FENCE_S = 60.0
+OUTAGE_S = 1.5
+
+
+@dataclass(slots=True)
+class Storm:
+    """What was done and found."""
+
+    servers: str
+    folder: Path
+    seed: int
+    twin: str
+    chance: random.Random
+    brokers: kafka.Brokers | None = None
+    stages: int = 0
+    executed: Counter[str] = field(default_factory=Counter[str])
+    effective: Counter[str] = field(default_factory=Counter[str])
+    known: dict[str, Point] = field(default_factory=dict[str, Point])
+    """Every kind of point that was seen, with where it was seen last."""
+    hit: Counter[str] = field(default_factory=Counter[str])
+    tried: Counter[str] = field(default_factory=Counter[str])
+    verified: int = 0
+    records: int = 0
+    restart_s: list[float] = field(default_factory=list[float])
+
+    def aims(self) -> list[str]:
+        """Kinds of points that strace can aim at.
+
+        It counts calls by thread and name only. Threads wake each other by `write`, and `openat` reads too: a kill that counts
+        those falls on one of theirs. Entering such a call is also what follows the point before it, so nothing is left out but
+        the temporary file that is there and still empty.
+        """
+        return sorted(kind for kind, point in self.known.items() if point.call not in ("openat", "write", "pwrite64"))
+
+    def on_stage(self, act: Callable[[Stage], None], *, twin: str | None = None) -> None:
+        """Do something on a fresh stage, and compare everything at its end."""
+        self.stages += 1
+        broken = self.twin if twin is None else twin
+        with stage(self.servers, self.folder / f"stage-{self.stages}", self.stages, self.seed, twin=broken) as there:
+            act(there)
+            found = there.finish(act.__name__)
+            self.verified += there.verified
+            self.records += found.records
+
+
+# --- kills -------------------------------------------------------------------------------------------------------
+
+
+def watch_a_cycle(storm: Storm, there: Stage) -> None:
+    """Trace undisturbed commits: which points there are, and whether anything is named before it is durable."""
+    for _ in range(2):
+        child, before = there.start(gated=True), there.sequence()
+        tracer = ingest_syscalls.attach(child.pid, there.folder / "cycle.trace")
+        os.kill(child.pid, signal.SIGCONT)
+        there.commit_after(before + 3, "while watched")
+        child.kill()
+        child.join()
+        tracer.wait()
+        seen = learn(storm, there, "cycle.trace")
+        if loose := ingest_syscalls.unsynced(seen):
+            raise NotExactError(f"a power failure could lose what is published: {loose[0]} (and {len(loose) - 1} more)")
+
+
+def learn(storm: Storm, there: Stage, trace: str) -> list[Point]:
+    found = list(ingest_syscalls.points(there.folder / trace, there.job.storage_uri.removeprefix("file://")))
+    storm.known |= {point.kind: point for point in found}
+    return found
+
+
+def kill_at_a_call(storm: Storm, there: Stage) -> None:
+    """Kill a consumer as it enters a call; the kinds that were hit least often come first."""
+    aims = storm.aims()
+    fewest = min(storm.hit[kind] + storm.tried[kind] / 4 for kind in aims)  # one that never comes must not take all the tries
+    kind = storm.chance.choice([kind for kind in aims if storm.hit[kind] + storm.tried[kind] / 4 == fewest])
+    point = storm.known[kind]
+    storm.tried[kind] += 1
+    when = max(1, point.ordinal + storm.chance.choice([-1, 0, 0, 0, 1]))
+    child = there.start(gated=True)
+    tracer = ingest_syscalls.attach(child.pid, there.folder / "kill.trace", f"{point.call}:signal=KILL:when={when}")
+    os.kill(child.pid, signal.SIGCONT)
+    child.join(KILL_S)
+    storm.executed["kill -9 at a system call"] += 1
+    took = child.exitcode == -signal.SIGKILL
+    child.kill()
+    child.join()
+    tracer.wait()
+    ended = [seen.kind for seen in learn(storm, there, "kill.trace") if seen.killed]
+    storm.effective["kill -9 at a system call"] += took
+    storm.hit.update(ended if took and ended else [])
+
+
+def kill_at_random(storm: Storm, there: Stage) -> None:
+    before, began = there.sequence(), time.monotonic()
+    child = there.start()
+    wait_s = storm.chance.choice([storm.chance.uniform(0.0, 0.6), storm.chance.uniform(0.2, 0.5), storm.chance.uniform(0.3, 1.0)])
+    while time.monotonic() - began < wait_s:
+        if there.sequence() > before and len(storm.restart_s) < storm.executed["kill -9 at random"] + 1:
+            storm.restart_s.append(round(time.monotonic() - began, 2))
+        time.sleep(0.005)
+    child.kill()
+    child.join()
+    storm.executed["kill -9 at random"] += 1
+    storm.effective["kill -9 at random"] += child.exitcode == -signal.SIGKILL
+
+
+def kills(storm: Storm, there: Stage, count: int, blow: Callable[[Storm, Stage], None]) -> None:
+    for _ in range(count):
+        blow(storm, there)
+        there.check(blow.__name__)
+
+
+# --- stops -------------------------------------------------------------------------------------------------------
+
+
+def stop_past_a_takeover(storm: Storm, there: Stage) -> None:
+    """Stop a writer at a call of its commit, let another take over, wake it: it must end as fenced and change nothing."""
+    data = [point for point in storm.known.values() if point.call in ("openat", "link", "write") and "events.parquet" in point.kind]
+    log = [point for point in storm.known.values() if point.call in ("linkat", "write") and "_delta_log" in point.kind]
+    partial = [point for point in storm.known.values() if point.call == "openat" and "{type}/{day}" in point.kind]
+    first, before = there.start(), there.sequence()
+    there.commit_after(before, "of the first writer")
+    call = storm.chance.choice((data + partial) or log).call if storm.chance.randrange(3) else "linkat"
+    tracer = ingest_syscalls.attach(first.pid, there.folder / "stop.trace", f"{call}:signal=STOP:when=1")
+    storm.executed["SIGSTOP past a takeover"] += 1
+    deadline = time.monotonic() + KILL_S
+    while "T" not in _states(first.pid) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.kill(first.pid, signal.SIGSTOP)
+    tracer.detach()
+    at_stop = there.sequence()
+    second = there.start()
+    there.commit_after(at_stop + 1, "of the second writer")
+    os.kill(first.pid, signal.SIGCONT)
+    first.join(FENCE_S)
+    fenced = first.exitcode == 3
+    storm.effective["SIGSTOP past a takeover"] += fenced
+    second.kill()
+    second.join()
+    there.check("stop_past_a_takeover")
+    if not fenced:
+        raise NotExactError(f"a woken writer was not fenced: it ended with {first.exitcode}")
+
+
+def stops(storm: Storm, there: Stage, count: int) -> None:
+    for _ in range(count):
+        stop_past_a_takeover(storm, there)
+
+
+def _states(pid: int) -> str:
+    states = ""
+    for task in Path(f"/proc/{pid}/task").glob("*/stat"):
+        try:
+            states += task.read_text().rpartition(")")[2].split()[0].upper()
+        except OSError:
+            continue
+    return states
+
+
+# --- a store that fails -----------------------------------------------------------------------------------------
+
+
+OUTAGES = {
+    "disk full": ("fsync:error=ENOSPC", "link:error=ENOSPC", "linkat:error=ENOSPC", "rename:error=ENOSPC", "mkdir:error=ENOSPC"),
+    "store returns errors": ("fsync:error=EIO:when=1+2", "linkat:error=EIO:when=1+2", "rename:error=EIO:when=1+3"),
+    "store slow": ("fsync:delay_exit=150000", "linkat:delay_exit=150000", "rename:delay_exit=150000"),
+    "store read-only": ("openat:error=EROFS:when=1+2", "mkdir:error=EROFS", "unlink:error=EROFS", "rename:error=EROFS"),
+}
+
+
+def fail_the_store(storm: Storm, there: Stage) -> None:
+    """Let calls fail for a while in a consumer that runs, and then no more: it must go on by itself."""
+    for what, inject in OUTAGES.items():
+        child, before = there.start(), there.sequence()
+        there.commit_after(before, "before the outage")
+        failed = there.said("session failed")
+        tracer = ingest_syscalls.attach(child.pid, there.folder / "outage.trace", *inject)
+        time.sleep(OUTAGE_S)
+        storm.executed[what] += 1
+        tracer.detach()
+        traced = (there.folder / "outage.trace").read_text(errors="replace")
+        storm.effective[what] += "(INJECTED)" in traced or "(DELAYED)" in traced
+        if child.exitcode is not None:
+            raise NotExactError(f"{what}: the consumer ended with {child.exitcode} instead of waiting")
+        there.commit_after(there.sequence(), f"after: {what} ({there.said('session failed') - failed} sessions failed)")
+        child.kill()
+        child.join()
+        there.check(what)
+
+
+# --- clocks, partitions, brokers ----------------------------------------------------------------------------------
+
+
+def step_clocks(storm: Storm, there: Stage) -> None:
+    for clock in ("ahead", "behind", "stepping", "behind", "stepping", "ahead"):
+        before = there.sequence()
+        child = there.start(clock=clock)
+        storm.executed["clock steps"] += 1
+        there.commit_after(before + 3, f"with a clock {clock}")
+        storm.effective["clock steps"] += 1
+        child.kill()
+        child.join()
+        there.check(f"clock {clock}")
+
+
+def grow_topics(storm: Storm, there: Stage) -> None:
+    """More partitions while a consumer runs: the traffic's client finds them within its metadata's age, the consumer by itself."""
+    child, before = there.start(), there.sequence()
+    there.commit_after(before, "before the topics grow")
+    admin = AdminClient({"bootstrap.servers": storm.servers})
+    for made in admin.create_partitions([NewPartitions(each.topic, 5) for each in there.job.topics]).values():
+        made.result(timeout=60)
+    storm.executed["partitions added"] += 1
+    there.commit_after(there.sequence() + 3, "after the topics grew")
+    storm.effective["partitions added"] += 1
+    child.kill()
+    child.join()
+    there.check("grow_topics")
+
+
+def kill_brokers(storm: Storm, there: Stage) -> None:
+    """Each broker in turn, then two of three at once: what is acknowledged waits, and nothing is lost."""
+    assert storm.brokers is not None
+    ids = storm.brokers.ids
+    child, before = there.start(), there.sequence()
+    there.commit_after(before, "before the brokers fail")
+    for broker in ids:
+        storm.brokers.kill(broker)
+        storm.executed["broker killed"] += 1
+        there.commit_after(there.sequence() + 1, f"without broker {broker}")
+        storm.brokers.restart(broker)
+        storm.effective["broker killed"] += 1
+    for broker in ids[1:]:
+        storm.brokers.kill(broker)
+    storm.executed["two of three brokers down"] += 1
+    time.sleep(3 * OUTAGE_S)
+    for broker in ids[1:]:
+        storm.brokers.restart(broker)
+    there.commit_after(there.sequence() + 1, "after two of three brokers came back")
+    storm.effective["two of three brokers down"] += 1
+    if child.exitcode is not None:
+        raise NotExactError(f"brokers: the consumer ended with {child.exitcode} instead of waiting")
+    there.check("kill_brokers")
+    child.kill()
+    child.join()
+
+
+# --- the whole ----------------------------------------------------------------------------------------------------
+
+
+def run(storm: Storm, count: int) -> None:
+    """The whole storm: `count` kills, three in five of them at system calls."""
+    storm.on_stage(lambda there: watch_a_cycle(storm, there))
+    for blow, share in ((kill_at_a_call, 0.6), (kill_at_random, 0.4)):
+        left = round(count * share)
+        while left > 0:
+            now = min(left, PER_STAGE)
+            storm.on_stage(lambda there, now=now, blow=blow: kills(storm, there, now, blow))
+            left -= now
+            sys.stdout.write(f"{blow.__name__}: {left} to go\n")
+    storm.on_stage(lambda there: stops(storm, there, max(3, count // 25)))
+    for act in (fail_the_store, step_clocks, grow_topics):
+        storm.on_stage(lambda there, act=act: act(storm, there))
+    if storm.brokers is not None:
+        storm.on_stage(lambda there: kill_brokers(storm, there))
+
+
+def provoke(storm: Storm) -> None:
+    """What catches a broken twin: a watched cycle, kills, and writers that are stopped and woken."""
+    storm.on_stage(lambda there: watch_a_cycle(storm, there), twin="" if storm.twin != "published before it is synced" else None)
+    for _ in range(3):
+        storm.on_stage(lambda there: kills(storm, there, 12, kill_at_a_call))
+        storm.on_stage(lambda there: stops(storm, there, 6))
+
+
+def figures(storm: Storm) -> dict[str, dict[str, object]]:
+    told: dict[str, dict[str, object]] = {
+        what: {"executed": count, "took effect": storm.effective[what]} for what, count in sorted(storm.executed.items())
+    }
+    hit = sum(storm.hit[kind] >= 1 for kind in storm.aims())
+    told["kinds of points of a commit: there, aimed at"] = {"executed": len(storm.known), "took effect": len(storm.aims())}
+    told["kinds of points aimed at: hit"] = {"executed": len(storm.aims()), "took effect": hit}
+    told["comparisons, and records in the last of them"] = {"executed": storm.verified, "took effect": storm.records}
+    return told
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--twin", choices=sorted(TWINS), default="", help="run a broken twin instead; it must be caught")
+    asked = parser.parse_args()
+    ingest_syscalls.require_strace()
+    began, folder = time.monotonic(), runs.claim(RUNS / f"ingest-storm-{os.getpid()}")
+    existing = kafka.existing()
+    brokers = existing or kafka.start(folder / "kafka", progress=print)
+    servers, chance = brokers.bootstrap_servers, random.Random(asked.seed)
+    storm = Storm(servers, folder, asked.seed, asked.twin, chance, brokers=None if existing else brokers)
+    wrong = ""
+    try:
+        (provoke if asked.twin else lambda storm: run(storm, asked.kills))(storm)
+    except (NotExactError, TimeoutError) as error:
+        wrong = f"{error}"
+    finally:
+        if existing is None:
+            brokers.stop()
+    missed = [kind for kind in storm.aims() if storm.hit[kind] < 1]
+    tell("chaos-ingest", asked.twin or "ingest", figures(storm))
+    sys.stdout.write("".join(f"not hit: {kind}\n" for kind in missed) if not asked.twin else "")
+    sys.stdout.write(f"{time.monotonic() - began:.0f} s; {wrong or 'exact'}\n")
+    good = bool(wrong) if asked.twin else not wrong
+    if good:
+        runs.discard(folder)
+    else:
+        sys.stdout.write(f"left to look at: {folder}\n")
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
