@@ -53,6 +53,7 @@ class Consuming:
             sessions=progress.sessions,
             trouble=progress.trouble,
             trouble_age_s=now - (progress.troubled_since or now),
+            failures=progress.failures,
             ending=self._ending,
             words=self._words,
         )

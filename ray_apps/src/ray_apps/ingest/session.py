@@ -44,10 +44,12 @@ class Progress:
     """Why the last session failed; empty once one works again."""
     troubled_since: float | None = None
     """Clock seconds of the first failure since a session last worked."""
+    failures: int = 0
+    """Sessions that failed since one last worked."""
 
     def failed(self, words: str) -> None:
         """Note a session that failed."""
-        self.trouble = words
+        self.trouble, self.failures = words, self.failures + 1
         self.troubled_since = self.troubled_since or time.monotonic()
 
     def committed(self, commit: Committed) -> None:
@@ -60,7 +62,7 @@ class Progress:
 
     def works(self) -> None:
         """Note that the session does what it is for."""
-        self.trouble, self.troubled_since = "", None
+        self.trouble, self.troubled_since, self.failures = "", None, 0
 
 
 class Session:

@@ -42,6 +42,8 @@ class Health:
     trouble: str = ""
     """Why its sessions fail; empty while they work."""
     trouble_age_s: float = 0.0
+    failures: int = 0
+    """Sessions that failed one after another."""
     ending: Ending | None = None
     words: str = ""
     """Why it ended."""
@@ -59,6 +61,8 @@ class Patience:
     """For one batch: longer than the deadlines of its own steps."""
     trouble_s: float = 6.0
     """Of sessions that fail one after another: what passes sooner, nobody needs to hear of."""
+    doubt_s: float = 30.0
+    """After a single one, for which the next may still make up: a killed lane is one, and starting others takes its time."""
     restarts: int = 5
     within_s: float = 900.0
 
@@ -77,7 +81,7 @@ def judge(health: Health | None, *, now: float, answered_at: float, restarts: Se
         if health.ending is not Ending.FAILED:
             return Word.ENDED
         stuck = True
-    elif health is not None and health.trouble and health.trouble_age_s > patience.trouble_s:
+    elif health is not None and health.trouble_age_s > (patience.trouble_s if health.failures > 1 else patience.doubt_s):
         return Word.TROUBLED
     elif health is None:
         stuck = now - answered_at > patience.silent_s

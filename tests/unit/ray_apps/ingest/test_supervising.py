@@ -7,7 +7,9 @@ from ray_apps.ingest.supervising import Ending, Health, Patience, Word, judge
 PATIENCE = Patience(silent_s=60, beat_s=90, writing_s=300, restarts=2, within_s=900)
 
 
-def health(*, beat: float = 0.1, writing: float = 0.0, troubled: float | None = None, ending: Ending | None = None) -> Health:
+def health(
+    *, beat: float = 0.1, writing: float = 0.0, troubled: float | None = None, failures: int = 2, ending: Ending | None = None
+) -> Health:
     return Health(
         pid=1,
         beat_age_s=beat,
@@ -19,6 +21,7 @@ def health(*, beat: float = 0.1, writing: float = 0.0, troubled: float | None = 
         sessions=1,
         trouble="" if troubled is None else "disk full",
         trouble_age_s=troubled or 0.0,
+        failures=0 if troubled is None else failures,
         ending=ending,
     )
 
@@ -37,6 +40,8 @@ def health(*, beat: float = 0.1, writing: float = 0.0, troubled: float | None = 
         (None, 61, [10.0, 20.0], Word.RESTART),
         (health(troubled=5.9), 0, [], Word.WELL),
         (health(troubled=6.1), 0, [], Word.TROUBLED),
+        (health(troubled=29.9, failures=1), 0, [], Word.WELL),
+        (health(troubled=30.1, failures=1), 0, [], Word.TROUBLED),
         (health(troubled=6.1, ending=Ending.FENCED), 0, [], Word.ENDED),
         (health(ending=Ending.FAILED), 0, [], Word.RESTART),
         (health(ending=Ending.FAILED), 0, [900.0, 950.0], Word.GIVE_UP),
