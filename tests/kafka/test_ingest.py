@@ -18,7 +18,7 @@ from prometheus_client import CollectorRegistry
 
 from ray_apps.ingest.consumer import consume
 from ray_apps.ingest.dead_letters import DeadLetters
-from ray_apps.ingest.metrics import Metrics
+from ray_apps.ingest.metrics import Metrics, RegistryMeters
 from ray_apps.ingest.quality import Fault, dead_letter
 from ray_apps.ingest.reading import Reader, open_consumer
 from ray_apps.ingest.session import Progress
@@ -56,7 +56,7 @@ class Running:
             self.thread.join(LIMIT_S)
 
     def _run(self) -> None:
-        metrics = Metrics(self.job.model, CollectorRegistry())
+        metrics = Metrics(self.job.model, RegistryMeters(CollectorRegistry()))
         try:
             consume(self.job, log=self._log, metrics=metrics, progress=self.progress, stopping=self.stopping)
         except Exception as error:  # noqa: BLE001 (tests look at it)

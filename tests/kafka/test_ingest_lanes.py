@@ -13,7 +13,7 @@ from ray_apps.ingest.commits import Written
 from ray_apps.ingest.consumer import Runs, consume
 from ray_apps.ingest.grounds import Aside
 from ray_apps.ingest.lanes import Conductor, Desk, Lane, LaneEndedError, StaleOfferError
-from ray_apps.ingest.metrics import Metrics
+from ray_apps.ingest.metrics import Metrics, RegistryMeters
 from ray_apps.ingest.publishing import OverlapError
 from ray_apps.ingest.reading import Share
 from ray_apps.ingest.session import Progress, Session
@@ -64,7 +64,7 @@ class Threads:
             self.kept.append((generation, written))
             self.desk.offer(generation, written)
 
-        metrics, progress = Metrics(self.job.model, CollectorRegistry()), Progress()
+        metrics, progress = Metrics(self.job.model, RegistryMeters(CollectorRegistry())), Progress()
         lane = Lane(self.job, share, begins, offer, lambda *_, **__: None)
         try:
             Session(self.job, lane, log=lambda *_, **__: None, metrics=metrics, progress=progress, stopping=self._stopping).run()
@@ -107,7 +107,7 @@ class Conducted:
             self.thread.join(LIMIT_S)
 
     def _run(self) -> None:
-        metrics, progress = Metrics(self.job.model, CollectorRegistry()), Progress()
+        metrics, progress = Metrics(self.job.model, RegistryMeters(CollectorRegistry())), Progress()
 
         def conducting(held: dict[str, int]) -> Runs:
             return Conductor(

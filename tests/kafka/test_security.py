@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry
 from kafka.guarded import PASSWORD, USER, Guarded, start
 from kubectl_recsys.acls import Acl, acls
 from ray_apps.ingest.consumer import consume
-from ray_apps.ingest.metrics import Metrics
+from ray_apps.ingest.metrics import Metrics, RegistryMeters
 from ray_apps.ingest.session import Progress
 from ray_apps.ingest.verify import verify
 from ray_apps.serving.event_writer import EventWriter, NotAcknowledged
@@ -200,7 +200,7 @@ class Running:
         self.thread.join(LIMIT_S)
 
     def _run(self) -> None:
-        metrics = Metrics(self.job.model, CollectorRegistry())
+        metrics = Metrics(self.job.model, RegistryMeters(CollectorRegistry()))
         consume(self.job, log=self._log, metrics=metrics, progress=self.progress, stopping=self.stopping)
 
     def _log(self, event: str, **facts: object) -> None:

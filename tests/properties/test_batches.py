@@ -104,10 +104,46 @@ def test_a_batch_is_due_when_its_time_is_up_and_not_before() -> None:
     assert filling.due_at() is None
 
 
+QUIET = Roll(max_records=1, max_seconds=0.1, quiet_seconds=5.0)
+
+
 def test_nothing_is_cut_while_nothing_came() -> None:
-    filling = Filling(Roll(max_records=1, max_seconds=0.1), {})
+    filling = Filling(QUIET, {("w", 0): 7})
+    filling.follow({("w", 1): 0})
     filling.pass_over(("w", 0), 7)
-    assert filling.cut(1e9, anyway=True) is None
+    assert [filling.cut(now, anyway=anyway) for now in (0.0, 1e9) for anyway in (False, True)] == [None] * 4
+
+
+def test_what_is_passed_over_on_a_quiet_topic_is_covered_by_a_batch_without_records() -> None:
+    filling = Filling(QUIET, {("w", 0): 4})
+    filling.pass_over(("w", 0), 7)
+    assert filling.cut(10.0) is None  # from now on it is quiet
+    assert filling.cut(14.9) is None
+    batch = filling.cut(15.0)
+    assert batch is not None
+    assert (batch.records, batch.rows, batch.letters) == (0, {}, [])
+    assert (batch.starts, batch.offsets) == ({("w", 0): 4}, {("w", 0): 7})
+    assert filling.cut(1e9) is None
+
+
+def test_a_beginning_that_retention_removed_is_covered_too() -> None:
+    filling = Filling(QUIET, {})
+    filling.follow({("w", 0): 1000, ("w", 1): 0})
+    assert filling.cut(0.0) is None
+    batch = filling.cut(5.0)
+    assert batch is not None
+    assert batch.offsets == {("w", 0): 1000, ("w", 1): 0}
+
+
+def test_a_record_that_comes_meanwhile_covers_what_was_passed_over() -> None:
+    filling, judging = Filling(QUIET, {("w", 0): 4}), Judging(TYPES)
+    filling.pass_over(("w", 0), 7)
+    assert filling.cut(0.0) is None
+    filling.add(judging.chunk([Stored(("w", 0, 7), event("w", 0))], filling.positions), 4.0)
+    batch = filling.cut(4.0)
+    assert batch is not None
+    assert (batch.records, batch.offsets) == (1, {("w", 0): 8})
+    assert filling.cut(6.0) is None
 
 
 def test_what_was_passed_over_is_covered_by_the_next_batch() -> None:

@@ -80,13 +80,24 @@ def serving_page() -> str:
 
 def metrics_page() -> str:
     """The page of the Prometheus metrics."""
-    lines = ["# Metrics", "", "Dashboards and alerts use these names only.", ""]
-    lines += ["| name | kind | labels | meaning |", "|---|---|---|---|"]
-    lines += [
-        f"| `{metric.name}` | {metric.kind} | {', '.join(f'`{label}`' for label in metric.labels)} | {metric.help} |"
-        for metric in metric_names.ALL
-    ]
-    return "\n".join(lines) + "\n"
+    lines = ["# Metrics", "", "Dashboards and alerts use these names only. How they reach Prometheus: `docs/guides/alerts.md`.", ""]
+    for source, where in _EXPORTED_BY.items():
+        lines += [f"## {source.capitalize()}", "", where, ""]
+        lines += ["| name | kind | unit | labels | meaning |", "|---|---|---|---|---|"]
+        lines += [
+            f"| `{metric.name}` | {metric.kind} | {metric.unit} | {', '.join(f'`{label}`' for label in metric.labels)} | {metric.help} |"
+            for metric in metric_names.ALL
+            if metric.source == source
+        ]
+        lines.append("")
+    return "\n".join(lines)
+
+
+_EXPORTED_BY: dict[metric_names.Source, str] = {
+    "operator": "At `/metrics` of the operator's leader. They are there also while ingest is dead, and go when the model is deleted.",
+    "ingest": "By the Ray agent of each node, as `ray_recsys_...` with Ray's own labels; counted from 0 by each process.",
+    "serving": "At `/metrics` below the model's route prefix.",
+}
 
 
 Row = tuple[str, Schema, bool]

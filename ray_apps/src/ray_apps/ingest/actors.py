@@ -14,6 +14,7 @@ from ray_apps.ingest.consumer import Runs, consume, json_log
 from ray_apps.ingest.grounds import Aside
 from ray_apps.ingest.lanes import Conductor, Desk, Lane, LaneEndedError
 from ray_apps.ingest.metrics import Metrics
+from ray_apps.ingest.ray_meters import RayMeters
 from ray_apps.ingest.reading import Share
 from ray_apps.ingest.session import Progress, Session
 from ray_apps.ingest.supervising import Ending, Health
@@ -69,7 +70,7 @@ class Consuming:
     def _consume(self) -> None:
         log = json_log(self._job)
         try:
-            metrics = Metrics(self._job.model)
+            metrics = Metrics(self._job.model, RayMeters())
             me = ray.get_runtime_context().current_actor if self._job.consumers > 1 else None
 
             def conducting(held: dict[str, int]) -> Runs:
@@ -125,7 +126,7 @@ class Reading:
             ray.get(conductor.offer.remote(generation, written))
 
         try:
-            metrics, progress = Metrics(self._job.model), Progress()
+            metrics, progress = Metrics(self._job.model, RayMeters(), lane=share.index), Progress()
             lane = Lane(self._job, share, begins, offer, log)
             Session(self._job, lane, log=log, metrics=metrics, progress=progress, stopping=self._stopping).run()
             self._ended = ""

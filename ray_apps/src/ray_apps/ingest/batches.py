@@ -18,6 +18,8 @@ class Roll:
     max_seconds: float
     max_bytes: int = 64 << 20
     """Raw values of one batch: bounds memory when values are large."""
+    quiet_seconds: float = 5.0
+    """What was passed over and is followed by no record for so long is covered by a batch without any."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -43,8 +45,10 @@ class Filling:
     def __init__(self, roll: Roll, positions: Mapping[TopicPartition, int]) -> None:
         self.positions = dict(positions)
         self._starts = dict(positions)
+        self._covered = dict(positions)
         self._roll = roll
         self._batch: Batch | None = None
+        self._bare_at: float | None = None
 
     @property
     def room(self) -> int:
@@ -57,6 +61,7 @@ class Filling:
         if not chunk.records:
             return
         batch = self._batch = self._batch or Batch(opened_at=now)
+        self._bare_at = None
         for event_type, rows in chunk.rows.items():
             batch.rows.setdefault(event_type, []).append(rows)
         for event_type, newest in chunk.newest_ms.items():
@@ -79,14 +84,31 @@ class Filling:
         return None if self._batch is None else self._batch.opened_at + self._roll.max_seconds
 
     def cut(self, now: float, *, anyway: bool = False) -> Batch | None:
-        """Return the batch if it is due (or `anyway`) and begin another one; None while it is empty or not due."""
+        """Return the batch if it is due (or `anyway`) and begin another one; None while it is empty or not due.
+
+        On a quiet topic it may be a batch without records: markers, aborted records, or a beginning that retention removed would
+        else stay uncovered until the next record, be taken for lag, and be read again by whoever follows.
+        """
         batch = self._batch
         if batch is None:
-            return None
+            return None if anyway else self._bare(now)
         full = batch.records >= self._roll.max_records or batch.size >= self._roll.max_bytes
         if not (anyway or full or now >= batch.opened_at + self._roll.max_seconds):
             return None
         self._batch = None
+        return self._close(batch)
+
+    def _bare(self, now: float) -> Batch | None:
+        if all(offset <= self._covered.get(partition, 0) for partition, offset in self.positions.items()):
+            self._bare_at = None
+            return None
+        if self._bare_at is None:
+            self._bare_at = now + max(self._roll.quiet_seconds, self._roll.max_seconds)
+        return self._close(Batch(opened_at=now)) if now >= self._bare_at else None
+
+    def _close(self, batch: Batch) -> Batch:
+        self._bare_at = None
         batch.offsets = dict(self.positions)
         batch.starts, self._starts = self._starts, dict(self.positions)
+        self._covered = dict(self.positions)
         return batch

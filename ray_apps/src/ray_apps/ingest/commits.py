@@ -42,9 +42,16 @@ class Written:
     offsets: Mapping[TopicPartition, int]
     """The next offset of each of these partitions."""
 
-    def touched(self, event_types: Mapping[str, str]) -> list[str]:
-        """Event types with a record in it, good or bad, sorted; `event_types` is by topic."""
-        return sorted({*self.files, *(event_types[letter.topic] for letter in self.letters)})
+    def touched(self, event_types: Mapping[str, str], covered: Mapping[TopicPartition, int]) -> list[str]:
+        """Event types that this moves on, sorted: by a record, good or bad, or past offsets at which there is none to read.
+
+        Args:
+            event_types: by topic.
+            covered: the next offset of each partition that the tables cover now.
+        """
+        with_records = {*self.files, *(event_types[letter.topic] for letter in self.letters)}
+        moved = {event_types[place[0]] for place, offset in self.offsets.items() if offset > covered.get(place, 0)}
+        return sorted(with_records | moved)
 
 
 def commit(table: DeltaTable, files: Sequence[AddAction], marks: Mapping[str, int], schema: pa.Schema, note: dict[str, str]) -> None:

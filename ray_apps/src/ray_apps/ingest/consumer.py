@@ -23,7 +23,7 @@ from pydantic import ValidationError
 from pythonjsonlogger.json import JsonFormatter
 
 from ray_apps.ingest.columns import UnknownEventTypeError, events_of
-from ray_apps.ingest.metrics import Metrics
+from ray_apps.ingest.metrics import Metrics, RegistryMeters
 from ray_apps.ingest.session import Progress, Session
 from ray_apps.ingest.tables import FencedError, RefusedError
 from ray_apps.ingest.work import Alone, Log
@@ -86,6 +86,7 @@ def consume(  # noqa: PLR0913 (what every session gets)
             name = error.args[0].name() if isinstance(error, KafkaException) else type(error).__name__
             mend = f"; {GRANT}" if "AUTHORIZATION_FAILED" in f"{name}: {error}" else ""
             progress.failed(f"{name}: {error}{mend}")
+            metrics.failed()
             log("session failed", error=str(error), kind=name, where=_where(error), mend=f"the next one begins in {wait_s:g} s")
             _wait(wait_s, progress, stopping)
 
@@ -157,7 +158,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(job: IngestJob, log: Log, stopping: threading.Event) -> None:
     check(job)
-    consume(job, log=log, metrics=Metrics(job.model), progress=Progress(), stopping=stopping)
+    consume(job, log=log, metrics=Metrics(job.model, RegistryMeters()), progress=Progress(), stopping=stopping)
 
 
 def _status(work: Callable[[], None], log: Log) -> int:

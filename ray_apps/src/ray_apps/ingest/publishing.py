@@ -33,7 +33,7 @@ class Committed:
     """Size of the Parquet file; 0 without one."""
     dead_letters: dict[DeadLetterReason, int]
     lag_ms: int
-    """From the newest record's own time to its visibility."""
+    """From the newest record's own time to its visibility; 0 when no record is in it."""
     seconds: float
     """From cutting the batch to its visible commit."""
 
@@ -73,7 +73,7 @@ class Publisher:
         return {partition: offset for table in self._tables.values() for partition, offset in table.state.offsets.items()}
 
     def publish(self, written: Written, event_types: Mapping[str, str], on_commit: Callable[[Committed], None]) -> None:
-        """Publish a batch that was written: one commit for each event type in it.
+        """Publish a batch that was written: one commit for each event type that it moves on.
 
         Raises:
             OverlapError: a part of it is published already.
@@ -82,7 +82,7 @@ class Publisher:
         started = time.monotonic()
         self._check_starts(written)
         self._letters.write(written.letters, self.positions)
-        for event_type in written.touched(event_types):
+        for event_type in written.touched(event_types, self.positions):
             table = self._tables[event_type]
             file = written.files.get(event_type)
             reasons = [letter.reason for letter in written.letters if event_types[letter.topic] == event_type]
@@ -105,7 +105,7 @@ class Publisher:
                     rows=file.rows if file else 0,
                     bytes=file.size if file else 0,
                     dead_letters={reason: reasons.count(reason) for reason in set(reasons)},
-                    lag_ms=state.committed_ms - (written.newest_ms.get(event_type, -1)),
+                    lag_ms=state.committed_ms - written.newest_ms.get(event_type, state.committed_ms),
                     seconds=time.monotonic() - started,
                 )
             )

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
-from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from ray_apps.ingest.dead_letters import group_id
 from ray_apps.ingest.judging import Record
@@ -123,14 +123,6 @@ class Reader:
             end = cast("Record", message)
             ends[end.topic(), end.partition()] = end.offset()
         return [cast("Record", message) for message in messages if message.error() is None], ends
-
-    def lag(self, positions: Mapping[snapshots.TopicPartition, int]) -> int:
-        """Records between the positions and the ends that the client last heard of."""
-        behind = 0
-        for partition in self._assigned:
-            _, high = self._consumer.get_watermark_offsets(TopicPartition(*partition), cached=True)
-            behind += max(high - positions.get(partition, 0), 0) if high > OFFSET_INVALID else 0
-        return behind
 
     def _partitions(self) -> tuple[list[snapshots.TopicPartition], list[str]]:
         counts = {topic: self._count(topic) for topic in self._topics}

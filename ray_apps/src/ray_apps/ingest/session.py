@@ -105,6 +105,7 @@ class Session:
             try:
                 self._read(reader, target.grounds, Filling(self._roll(), target.positions))
             finally:
+                self._metrics.ended()
                 self._hand_over(None)
                 writer.join(_LAST_COMMIT_S)
             self._check_writer()
@@ -119,6 +120,7 @@ class Session:
         began = time.monotonic()
         while not (self._stopping.is_set() or self._access.rotated()):
             self._progress.beat = time.monotonic()
+            self._metrics.reading()
             if self._progress.trouble and self._progress.beat - began > _WELL_AFTER_S:
                 self._progress.works()
             self._check_writer()
@@ -130,7 +132,6 @@ class Session:
             filling.add(judging.chunk(records, filling.positions), time.monotonic())
             for partition, offset in ends.items():
                 filling.pass_over(partition, offset)
-            self._metrics.behind(reader.lag(filling.positions))
             if batch := filling.cut(time.monotonic()):
                 self._hand_over(batch)
         if batch := filling.cut(time.monotonic(), anyway=True):
@@ -138,13 +139,22 @@ class Session:
 
     def _hand_over(self, batch: Batch | None) -> None:
         """Give a batch to the writer; wait while it has one in hand and one in store. Meanwhile the client fetches no more."""
-        while self._failure is None:
-            self._progress.beat = time.monotonic()
-            try:
-                self._handed.put(batch, timeout=_LOOK_S)
-            except queue.Full:
-                continue
+        if self._failure is not None or self._takes(batch, 0.0):
             return
+        self._metrics.paused()
+        while self._failure is None:
+            began = self._progress.beat = time.monotonic()
+            taken = self._takes(batch, _LOOK_S)
+            self._metrics.waited(time.monotonic() - began)
+            if taken:
+                return
+
+    def _takes(self, batch: Batch | None, wait_s: float) -> bool:
+        try:
+            self._handed.put(batch, timeout=wait_s)
+        except queue.Full:
+            return False
+        return True
 
     def _write(self, target: Target) -> None:
         try:
