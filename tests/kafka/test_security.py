@@ -8,6 +8,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -82,7 +83,7 @@ def of(part: str, model: ModelState) -> list[Acl]:
 
 
 def look(at: Connection, *names: str) -> int:
-    return asyncio.run(Kafka().read(at, names, ends_of=names)).live_brokers
+    return asyncio.run(Kafka().read(at, names, ends_of=names, now=datetime.now(UTC))).live_brokers
 
 
 def test_every_door_opens_to_who_holds_its_secrets(guarded: Guarded) -> None:
@@ -139,7 +140,7 @@ def test_the_operator_takes_over_a_rotated_password_and_lets_the_old_client_go(g
     old, new = guarded.by_sasl(), guarded.by_sasl(password="new-of-ann")
 
     def read(at: Connection) -> int:
-        return asyncio.run(kafka.read(at, [], ends_of=[])).live_brokers
+        return asyncio.run(kafka.read(at, [], ends_of=[], now=datetime.now(UTC))).live_brokers
 
     assert read(old) == 1
     guarded.set_password("new-of-ann")
@@ -158,7 +159,7 @@ def make_topics(at: Connection, model: ModelState) -> None:
     async def all_of_them() -> None:
         names = [*(topic.name for topic in model.spec.kafka.topics), model.dead_letter_topic]
         deadline = time.monotonic() + LIMIT_S
-        while missing := set(names) - (await kafka.read(at, names, ends_of=names)).topics.keys():
+        while missing := set(names) - (await kafka.read(at, names, ends_of=names, now=datetime.now(UTC))).topics.keys():
             assert time.monotonic() < deadline
             for name in sorted(missing):
                 await kafka.create(at, name, 1, 1, CONFIG)
@@ -361,5 +362,5 @@ def test_serving_replaces_a_certificate_while_it_writes_and_loses_no_record(
         assert writer._producer._producer is not first
     finally:
         writer.close()
-    seen = asyncio.run(Kafka().read(guarded.by_the_plain_door(), [topic], ends_of=[topic])).topics[topic]
+    seen = asyncio.run(Kafka().read(guarded.by_the_plain_door(), [topic], ends_of=[topic], now=datetime.now(UTC))).topics[topic]
     assert sum(partition.end_offset for partition in seen.partitions) == written + 2

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import pytest
@@ -31,7 +32,7 @@ class Seen:
         return asyncio.run(call(self.kafka, self.at))
 
     def read(self, *names: str) -> TopicsState:
-        return self.run(lambda kafka, at: kafka.read(at, names, ends_of=names))
+        return self.run(lambda kafka, at: kafka.read(at, names, ends_of=names, now=datetime.now(UTC)))
 
     def create(self, name: str, *, partitions: int = 3, replicas: int = 3) -> None:
         self.run(lambda kafka, at: kafka.create(at, name, partitions, replicas, CONFIG))
@@ -110,7 +111,9 @@ def test_more_replicas_than_brokers_may_become_possible_later(seen: Seen, topic_
 
 def test_addresses_where_nobody_listens_are_told_apart(seen: Seen) -> None:
     with pytest.raises(UnavailableError) as silent:
-        asyncio.run(Kafka().read(Connection(bootstrap_servers=("127.0.0.1:1", "127.0.0.1:2")), ["watch"], ends_of=[]))
+        asyncio.run(
+            Kafka().read(Connection(bootstrap_servers=("127.0.0.1:1", "127.0.0.1:2")), ["watch"], ends_of=[], now=datetime.now(UTC))
+        )
     words = str(silent.value)
     assert words.startswith("spec.kafka.bootstrapServers: no broker answers at 127.0.0.1:1, 127.0.0.1:2 (")
     assert "127.0.0.1:1: Connection refused; 127.0.0.1:2: Connection refused" in words

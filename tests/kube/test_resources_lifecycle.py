@@ -1,6 +1,7 @@
 """A resource on the real API server: its defaults, its columns, its subresources, and that applying it twice changes nothing."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -151,12 +152,22 @@ def table(cluster: Cluster, *words: str) -> list[list[str]]:
 
 def test_columns_tell_what_matters(cluster: Cluster, namespace: str, model: dict[str, Any]):
     assert model["kind"] == "RecommenderModel"
-    write_status(cluster, namespace, STATUS)
+    place = {"topic": "watch", "partition": 2, "records": 7, "since": "2026-09-01T03:39:48Z"}
+    lag = {"lagRecords": 7, "lagSeconds": 12, "furthestBehind": place}
+    said = {"rows": 90, "deadLetters": 4, "deadLetterFraction": "0.0400", "sequence": 3, "lastSnapshotTime": "2026-09-01T03:39:40Z"}
+    write_status(cluster, namespace, STATUS | {"ingestion": said | lag})
     head, row = table(cluster, "rm", "-n", namespace, "-o", "wide")
-    assert head == ["NAME", "PHASE", "CHAMPION", "CHALLENGER", "WEIGHT", "NDCG", "RF", "READY", "REASON", "AGE"]
-    assert row[:-1] == ["movies", "Canary", "movies-000001", "movies-000002", "25", "0.183", "3", "True", "ChampionServing"]
+    names = "NAME PHASE CHAMPION CHALLENGER WEIGHT NDCG RF LAG READY BEHIND SNAPSHOT DEADLETTERS REASON AGE"
+    assert head == names.split()
+    cells = dict(zip(head, row, strict=True))
+    assert re.fullmatch(r"\d+d", cells.pop("SNAPSHOT")), "how long ago"
+    assert list(cells.values())[:-1] == ["movies", "Canary", "movies-000001", "movies-000002", "25", "0.183", "3", "7", "True", "12", "0.0400", "ChampionServing"]
     head, _ = table(cluster, "rm", "-n", namespace)
+    assert "LAG" in head
     assert "REASON" not in head
+    described = cluster.kubectl("describe", "rm", "movies", "-n", namespace)
+    for words in ("Lag Records:", "Lag Seconds:", "Furthest Behind:", "Last Snapshot Time:", "Dead Letter Fraction:"):
+        assert words in described
 
 
 def test_a_version_shows_its_own_metric_and_not_a_baselines(cluster: Cluster, namespace: str):

@@ -1,5 +1,7 @@
 """A model's topics as the brokers describe them, beside what the spec asks."""
 
+from datetime import UTC, datetime
+
 from kubectl_recsys.table import table
 from kubectl_recsys.views import find_model
 from recsys_operator.state.observed import TopicState
@@ -14,7 +16,7 @@ async def verify_topics(kube: Kube, namespace: str, name: str) -> int:
     model = await find_model(kube, namespace, name)
     wanted = model.spec.kafka.topics
     at = await read_connection(kube, model)
-    seen = await Kafka().read(at, [topic.name for topic in wanted], ends_of=[])
+    seen = await Kafka().read(at, [topic.name for topic in wanted], ends_of=[], now=datetime.now(UTC))
     rows = [_row(topic, seen.topics.get(topic.name)) for topic in wanted]
     print(f"cluster {seen.cluster_id}, {seen.live_brokers} brokers live")
     print(table(("TOPIC", "ROLE", "PARTITIONS", "RF", "ISR", "MIN.ISR", "VERDICT"), rows))

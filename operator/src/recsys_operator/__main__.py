@@ -100,6 +100,7 @@ async def _term(settings: Settings, world: World, lease: Lease, stop: asyncio.Ev
     # With the lease lost another may be at work already; else what is under way may end, with the lease renewed meanwhile.
     await scheduler.stop(within=0.0 if lost else 10.0)
     telemetry.LEADER.set(0)
+    telemetry.forget_all()
     listener_stop.set()
     await asyncio.wait({listener}, timeout=_LISTENER_STOP_S)
     for task in (listener, kept, guard, stopping):

@@ -8,8 +8,10 @@ from typing import TypeAlias
 
 from recsys_operator import telemetry
 from recsys_operator.failures import stalled_status, with_failure
+from recsys_operator.figures import figures, unread
+from recsys_operator.plan.ingest import RESTARTED
 from recsys_operator.plan.plan import plan
-from recsys_operator.state.actions import Action, RemoveFinalizer
+from recsys_operator.state.actions import Action, PublishEvent, RemoveFinalizer
 from recsys_operator.state.observed import Key, Observed
 from recsys_operator.state.plan import Plan
 from recsys_operator.world.apply import apply
@@ -45,9 +47,10 @@ async def reconcile(world: World, key: Key, clock: Clock) -> datetime | None:
     """
     observed = await observe(world, key, now=clock())
     if observed is None:
-        forget_metrics(key)
+        telemetry.forget(key)
         return None
     if isinstance(observed, Unreadable):
+        telemetry.MODELS.replace(key, unread(key))
         await _tell_unreadable(world, observed, clock())
         return clock() + timedelta(seconds=UNREADABLE_S)
     try:
@@ -55,12 +58,13 @@ async def reconcile(world: World, key: Key, clock: Clock) -> datetime | None:
     except Exception as error:
         LOG.exception("plan failed", extra={"model": str(key), "error": str(error)})
         message = f"the operator cannot decide ({type(error).__name__}: {error}): this is a bug in it; report it with the log"
+        telemetry.MODELS.replace(key, unread(key))
         await _stall(world, observed, reason="InternalError", message=message)
         raise PassFailedError(message) from error
     failed = await _perform(world, observed, decided)
+    _measure(observed, decided)
     if failed is None:
         await _write_status(world, observed, decided, decided.status)
-        _measure(observed, decided)
         return decided.wake_at
     action, error = failed
     status = with_failure(decided.status, observed, action=action, error=error)
@@ -86,6 +90,8 @@ async def _perform(world: World, observed: Observed, decided: Plan) -> tuple[str
 def _tell(observed: Observed, action: Action, outcome: str, began: float, **more: str) -> None:
     name = type(action).__name__
     telemetry.ACTIONS.labels(action=name, outcome=outcome).inc()
+    if isinstance(action, PublishEvent) and action.reason == RESTARTED and outcome == "done":
+        telemetry.INGEST_RESTARTS.labels(observed.model.key.namespace, observed.model.key.name).inc()
     words = {"model": str(observed.model.key), "action": name, "outcome": outcome, "seconds": round(time.monotonic() - began, 3)}
     what = getattr(action, "name", getattr(action, "id", getattr(action, "reason", getattr(action, "secret", ""))))
     level = logging.INFO if outcome == "done" else logging.WARNING
@@ -126,25 +132,9 @@ async def _tell_unreadable(world: World, seen: Unreadable, now: datetime) -> Non
 
 
 def _measure(observed: Observed, decided: Plan) -> None:
-    key, status = observed.model.key, decided.status
-    names = {"namespace": key.namespace, "model": key.name}
-    ready = any(condition.type == "Ready" and condition.status == "True" for condition in status.conditions)
-    telemetry.MODEL_READY.labels(**names).set(ready)
-    for variant, arm in (("stable", status.champion), ("candidate", status.challenger)):
-        telemetry.ARM_SHARE.labels(**names, variant=variant).set(arm.weight if arm else 0)
-    if status.ingestion is not None:
-        telemetry.INGEST_LAG.labels(**names).set(status.ingestion.lag_records)
-        if (kept := status.ingestion.last_upkeep) is not None:
-            telemetry.UPKEEP_TIME.labels(**names).set(kept.time.timestamp())
-            telemetry.TABLE_FILES.labels(**names).set(kept.files)
-
-
-def forget_metrics(key: Key) -> None:
-    """A model that is gone leaves no series behind."""
-    own = (telemetry.MODEL_READY, telemetry.INGEST_LAG, telemetry.UPKEEP_TIME, telemetry.TABLE_FILES)
-    for metric, more in (*((each, [()]) for each in own), (telemetry.ARM_SHARE, [("stable",), ("candidate",)])):
-        for labels in more:
-            try:
-                metric.remove(key.namespace, key.name, *labels)
-            except KeyError:
-                continue
+    """Tell Prometheus, also when an action failed: what cannot be mended must show most of all."""
+    key = observed.model.key
+    if any(isinstance(action, RemoveFinalizer) for action in decided.actions):
+        return telemetry.forget(key)
+    telemetry.INGEST_RESTARTS.labels(key.namespace, key.name)  # from 0 on, so that the first restart is a rise
+    return telemetry.MODELS.replace(key, figures(observed, decided.status))

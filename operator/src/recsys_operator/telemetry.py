@@ -5,6 +5,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,6 +13,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from pythonjsonlogger.json import JsonFormatter
 
+from recsys_operator.model_series import ModelSeries
+from recsys_operator.state.observed import Key
 from recsys_schemas import metric_names
 from recsys_schemas.metric_names import Metric
 
@@ -43,18 +46,28 @@ def _gauge(metric: Metric) -> Gauge:
 
 
 def _histogram(metric: Metric) -> Histogram:
-    return Histogram(metric.name, metric.help, metric.labels, registry=REGISTRY)
+    return Histogram(metric.name, metric.help, metric.labels, registry=REGISTRY, buckets=metric.buckets or Histogram.DEFAULT_BUCKETS)
 
 
 RECONCILES = _counter(metric_names.RECONCILES)
 RECONCILE_SECONDS = _histogram(metric_names.RECONCILE_SECONDS)
 ACTIONS = _counter(metric_names.ACTIONS)
 LEADER = _gauge(metric_names.LEADER)
-MODEL_READY = _gauge(metric_names.MODEL_READY)
-ARM_SHARE = _gauge(metric_names.ARM_SHARE)
-INGEST_LAG = _gauge(metric_names.INGEST_LAG)
-UPKEEP_TIME = _gauge(metric_names.UPKEEP_TIME)
-TABLE_FILES = _gauge(metric_names.TABLE_FILES)
+INGEST_RESTARTS = _counter(metric_names.INGEST_RESTARTS)
+MODELS = ModelSeries(REGISTRY)
+
+
+def forget(key: Key) -> None:
+    """A model that is gone leaves no series behind."""
+    MODELS.forget(key)
+    with suppress(KeyError):
+        INGEST_RESTARTS.remove(key.namespace, key.name)
+
+
+def forget_all() -> None:
+    """Who does not lead any more knows nothing of any model."""
+    MODELS.clear()
+    INGEST_RESTARTS.clear()
 
 
 @dataclass(slots=True, kw_only=True)

@@ -17,6 +17,8 @@ from recsys_schemas.train_job import IngestJob, TopicToRead
 from recsys_schemas.v1alpha1.conditions import ConditionType
 from recsys_schemas.v1alpha1.events import Events
 
+RESTARTED = "IngestRestarted"
+"""Reason of the Event when a job ended by itself and is submitted again."""
 _KEPT_JOBS = 3
 _LONGEST_WORDS = 500
 _LONGEST_BACK_OFF = 60
@@ -128,7 +130,7 @@ def act(word: Ingest, observed: Observed) -> Part:
             actions.append(SubmitJob(id=f"{prefix}{number}", job=wanted(observed)))
             if number:
                 words = f"ingest job ended ({attempts[-1][1].word}); started again as attempt {number}: {attempts[-1][1].message}"
-                actions.append(PublishEvent(reason="IngestRestarted", message=words[:900], severity="Warning"))
+                actions.append(PublishEvent(reason=RESTARTED, message=words[:900], severity="Warning"))
         ended = [job for job in (*_others(observed, ray, prefix), *(job for _, job in attempts[:-_KEPT_JOBS])) if job.word.ended]
         actions += [ForgetJob(id=job.id) for job in ended]
     return Part(actions=tuple(actions), facts=(_fact(word, observed),), busy=word in (Ingest.ABSENT, Ingest.REPLACING))

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from recsys_operator.plan import shares
 from recsys_operator.plan.ingest import wanted as wanted_ingest
-from recsys_operator.plan.lag import lag_records, lag_seconds
+from recsys_operator.plan.lag import furthest, lag_records, lag_seconds
 from recsys_operator.plan.names import route_prefix
 from recsys_operator.plan.quality import put_aside
 from recsys_operator.plan.reports import own_app, reports
@@ -161,6 +161,7 @@ def _ingestion(observed: Observed) -> Ingestion | None:
         storage_uri=observed.model.storage_uri,
         last_upkeep=last_upkeep(observed),
         lag_seconds=lag_seconds(observed),
+        furthest_behind=furthest(observed),
         consumers=wanted_ingest(observed).consumers,
     )
 

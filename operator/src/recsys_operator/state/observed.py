@@ -56,6 +56,14 @@ class ModelState:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """An offset, and since when something holds of it."""
+
+    at: datetime
+    offset: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PartitionState:
     """One partition, as the brokers describe it."""
 
@@ -63,8 +71,12 @@ class PartitionState:
     replicas: int
     in_sync: int
     end_offset: int
-    """The first offset that is not yet readable (high watermark)."""
+    """The first offset that cannot be read yet (last stable offset): below it everything is committed, aborted or a marker."""
     has_leader: bool = True
+    readable: tuple[Mark, ...] = ()
+    """Since when what lies below each of these offsets could be read, oldest first: as far back as this process has looked."""
+    held_since: datetime | None = None
+    """Since when records stand behind `end_offset` and an open transaction keeps them from being read; None while none do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,22 +12,23 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any, TypeVar, cast
+from datetime import datetime
+from typing import Any, TypeVar
 
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import (
     AlterConfigOpType,
-    ClusterMetadata,
     ConfigEntry,
     ConfigResource,
     ConfigSource,
-    OffsetSpec,
+    PartitionMetadata,
     ResourceType,
 )
 from confluent_kafka.cimpl import NewPartitions, NewTopic
 
 from recsys_operator.state.observed import PartitionState, TopicsState, TopicState
 from recsys_operator.world.connection import Connection
+from recsys_operator.world.ends import Ends, read_ends
 from recsys_operator.world.errors import RefusedError, UnavailableError
 from recsys_operator.world.kafka_client import CALL_S, CHANGE_S, DENIED, Brokers, open_client, raise_refusal, silence, words_of
 from recsys_operator.world.probe import probe_all
@@ -66,8 +67,8 @@ class Kafka:
 
     clients: _Clients = field(default_factory=_Clients)
 
-    async def read(self, at: Connection, names: Iterable[str], *, ends_of: Iterable[str]) -> TopicsState:
-        """The brokers and those of `names` that exist; end offsets (records, high watermark) for `ends_of`, 0 for others.
+    async def read(self, at: Connection, names: Iterable[str], *, ends_of: Iterable[str], now: datetime) -> TopicsState:
+        """The brokers and those of `names` that exist at `now`; how far they can be read for `ends_of`, 0 for others.
 
         Raises:
             UnavailableError: no broker answers in time; the message says what each address said.
@@ -82,7 +83,7 @@ class Kafka:
         if not brokers.known and not any(said.open for said in await probe_all(bootstrap)):
             raise await silence(at, "none is reachable")
         try:
-            found = await asyncio.to_thread(_read, brokers, wanted, with_ends)
+            found = await asyncio.to_thread(_read, brokers, wanted, with_ends, now)
         except (KafkaException, TimeoutError) as error:
             raise_refusal(at, brokers, error)
             raise await silence(at, f"within {CALL_S:g} s: {words_of(error)}") from error
@@ -144,7 +145,7 @@ class Kafka:
         return [self.clients.pop(key) for key in idle]
 
 
-def _read(brokers: Brokers, names: set[str], with_ends: set[str]) -> TopicsState:
+def _read(brokers: Brokers, names: set[str], with_ends: set[str], now: datetime) -> TopicsState:
     # All topics in one answer: asking for one by name could make it, and describe_topics waits for a dead broker.
     metadata = brokers.admin.list_topics(timeout=CALL_S)
     brokers.admin.poll(0)
@@ -153,21 +154,27 @@ def _read(brokers: Brokers, names: set[str], with_ends: set[str]) -> TopicsState
     for name in here:
         brokers.hidden.pop(name, None)
     configs = _configs(brokers, here)
-    ends = _ends(brokers, metadata, [name for name in here if name in with_ends])
+    ends = read_ends(brokers, metadata, [name for name in here if name in with_ends], now)
     topics: dict[str, TopicState] = {}
     for name in here:
         partitions = tuple(
-            PartitionState(
-                id=number,
-                replicas=len(seen.replicas),
-                in_sync=len(seen.isrs),
-                end_offset=ends.get((name, number), 0),
-                has_leader=seen.leader in metadata.brokers,
-            )
+            _partition(number, seen, ends.get((name, number), Ends()), has_leader=seen.leader in metadata.brokers)
             for number, seen in sorted(metadata.topics[name].partitions.items())
         )
         topics[name] = TopicState(name=name, partitions=partitions, config=configs[name])
     return TopicsState(cluster_id=metadata.cluster_id or "", live_brokers=len(metadata.brokers), topics=topics)
+
+
+def _partition(number: int, seen: PartitionMetadata, ends: Ends, *, has_leader: bool) -> PartitionState:
+    return PartitionState(
+        id=number,
+        replicas=len(seen.replicas),
+        in_sync=len(seen.isrs),
+        end_offset=ends.readable[-1].offset if ends.readable else 0,
+        has_leader=has_leader,
+        readable=ends.readable,
+        held_since=ends.held_since,
+    )
 
 
 def _configs(brokers: Brokers, names: list[str]) -> dict[str, Mapping[str, str]]:
@@ -191,26 +198,6 @@ def _configs(brokers: Brokers, names: list[str]) -> dict[str, Mapping[str, str]]
         if now - read_at > _FORGOTTEN_S:
             brokers.configs.pop(name, None)
     return found
-
-
-def _ends(brokers: Brokers, metadata: ClusterMetadata, names: list[str]) -> dict[tuple[str, int], int]:
-    """End offsets; of a partition that cannot say now, the last one known."""
-    latest = cast("OffsetSpec", OffsetSpec.latest())
-    asked = {
-        TopicPartition(name, number): latest
-        for name in names
-        for number, seen in metadata.topics[name].partitions.items()
-        if seen.leader in metadata.brokers
-    }
-    if asked:
-        for partition, answer in brokers.admin.list_offsets(asked, request_timeout=CALL_S).items():
-            try:
-                end = int(answer.result(timeout=CALL_S + 1).offset)
-            except (KafkaException, TimeoutError):
-                continue
-            if end >= 0:
-                brokers.ends[partition.topic, partition.partition] = end
-    return {key: end for key, end in list(brokers.ends.items()) if key[0] in names}
 
 
 async def _change(what: str, send: Callable[[], Future[Any]], *, done: int | None = None) -> bool:

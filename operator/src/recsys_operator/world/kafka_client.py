@@ -3,6 +3,7 @@
 # The admin module offers these names, but does not list them as its own.
 # pyright: reportPrivateImportUsage=false
 
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +13,7 @@ from confluent_kafka.admin import AdminClient
 
 from recsys_operator.world.connection import Connection
 from recsys_operator.world.errors import RefusedError, UnavailableError
+from recsys_operator.world.offsets_seen import OffsetsSeen
 from recsys_operator.world.probe import probe_all
 from recsys_schemas.kafka_access import FIELD as SECURITY
 from recsys_schemas.kafka_access import FIELDS, GRANT, SETTINGS, diagnose
@@ -31,7 +33,9 @@ class Brokers:
     known: bool = False
     """Whether it has answered before, so that the client knows more addresses than it was given."""
     configs: dict[str, tuple[float, Mapping[str, str]]] = field(default_factory=dict[str, tuple[float, Mapping[str, str]]])
-    ends: dict[tuple[str, int], int] = field(default_factory=dict[tuple[str, int], int])
+    ends: dict[tuple[str, int], OffsetsSeen] = field(default_factory=dict[tuple[str, int], OffsetsSeen])
+    looking: threading.Lock = field(default_factory=threading.Lock)
+    """Held while `ends` is read or changed."""
     told: dict[str, str] = field(default_factory=dict[str, str])
     """Errors of the connections since the last answer: name → words. Calls that fail say only that no broker could be used."""
     used_at: float = 0.0

@@ -80,7 +80,7 @@ async def observe(world: World, key: Key, now: datetime) -> Observed | Unreadabl
         )
     tokens, topics, (ray, evidence), stored = await asyncio.gather(
         _part(read_roles(world.kube, model)),
-        _part(_topics(world, model)),
+        _part(_topics(world, model, now)),
         _ray_and_evidence(world, model),
         _part(_stored(world, model, versions)),
     )
@@ -121,12 +121,12 @@ async def _children(world: World, model: ModelState) -> tuple[tuple[VersionState
     )
 
 
-async def _topics(world: World, model: ModelState) -> TopicsState:
+async def _topics(world: World, model: ModelState, now: datetime) -> TopicsState:
     kafka = model.spec.kafka
     names = [topic.name for topic in kafka.topics]
     events = [topic.name for topic in kafka.topics if topic.role in ("Watch", "Rate")]
     at = await read_connection(world.kube, model)
-    return await world.kafka.read(at, [*names, model.dead_letter_topic], ends_of=events)
+    return await world.kafka.read(at, [*names, model.dead_letter_topic], ends_of=events, now=now)
 
 
 async def _ray_and_evidence(world: World, model: ModelState) -> tuple[RayState | Unavailable, EvidenceResponse | Unavailable | None]:

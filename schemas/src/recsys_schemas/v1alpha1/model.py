@@ -478,13 +478,26 @@ class LastUpkeep(Resource):
     """What was done, with numbers."""
 
 
+class FurthestBehind(Resource):
+    """The partition whose oldest uncovered record has waited longest."""
+
+    topic: str
+    """Its topic."""
+    partition: int
+    """Its number."""
+    records: int
+    """Its part of lagRecords."""
+    since: datetime
+    """Since when the oldest of them could be read."""
+
+
 class Ingestion(Resource):
     """Events to snapshots."""
 
     rows: int
     """Rows in the newest snapshot."""
     lag_records: int
-    """Committed records on the event topics that it does not cover."""
+    """Offsets on the event topics that can be read and that it does not cover; 0 when all records are covered."""
     dead_letters: int
     """Records put aside since the beginning."""
     dead_letter_fraction: str | None = None
@@ -498,7 +511,9 @@ class Ingestion(Resource):
     last_upkeep: LastUpkeep | None = None
     """Compaction and retention."""
     lag_seconds: int = 0
-    """Age of the newest record that it covers, as long as there are others that it does not cover; else 0."""
+    """How long the oldest of them could have been read by now; 0 without any."""
+    furthest_behind: FurthestBehind | None = None
+    """Where that one is; absent without lag."""
     consumers: int = 1
     """Processes that read."""
 
