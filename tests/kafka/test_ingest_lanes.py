@@ -8,7 +8,7 @@ import pytest
 from confluent_kafka import Producer
 from prometheus_client import CollectorRegistry
 
-from kafka.test_ingest import LIMIT_S, covered, exact, job, producer, wait_covered, write
+from kafka.test_ingest import LIMIT_S, covered, event, exact, job, producer, user, wait_covered, write
 from ray_apps.ingest.commits import Written
 from ray_apps.ingest.consumer import Runs, consume
 from ray_apps.ingest.grounds import Aside
@@ -19,6 +19,7 @@ from ray_apps.ingest.reading import Share
 from ray_apps.ingest.session import Progress, Session
 from ray_apps.stores.objects import open_store
 from ray_apps.stores.snapshots import TopicPartition, latest_manifest
+from recsys_dev.kafka import Brokers
 from recsys_dev.processes import wait_until
 from recsys_schemas.train_job import IngestJob
 
@@ -177,6 +178,31 @@ def test_a_lane_of_an_earlier_generation_that_wakes_late_changes_nothing(
     running.stop()
     assert latest_manifest(open_store(job.storage_uri)) == before
     assert exact(job).rows == 300
+
+
+def test_what_lanes_pass_over_on_quiet_topics_is_covered_too(
+    job: IngestJob, conducted: Callable[..., Conducted], producer: Producer, brokers: Brokers
+) -> None:
+    write(producer, job, 90)
+    running = conducted()
+    wait_covered(job, 90)
+    aborting = Producer({"bootstrap.servers": brokers.bootstrap_servers, "transactional.id": f"test-{job.model.name}"})
+    aborting.init_transactions(30)
+    aborting.begin_transaction()
+    for number in range(60):
+        aborting.produce(job.topics[number % 2].topic, event(number), user(number))
+    aborting.flush(30)
+    aborting.abort_transaction(30)
+
+    def next_offsets() -> int:
+        newest = latest_manifest(open_store(job.storage_uri))
+        return sum(each.next_offset for each in newest.offsets) if newest else 0
+
+    # Each of the partitions written to has a marker behind the aborted records.
+    wait_until(lambda: next_offsets() > 90 + 60, what="what was passed over is covered", deadline_s=LIMIT_S)
+    running.stop()
+    assert running.failure is None
+    assert exact(job).rows == 90
 
 
 def test_what_lanes_have_read_when_asked_to_stop_is_published(job: IngestJob, producer: Producer) -> None:

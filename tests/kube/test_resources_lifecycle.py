@@ -161,7 +161,20 @@ def test_columns_tell_what_matters(cluster: Cluster, namespace: str, model: dict
     assert head == names.split()
     cells = dict(zip(head, row, strict=True))
     assert re.fullmatch(r"\d+d", cells.pop("SNAPSHOT")), "how long ago"
-    assert list(cells.values())[:-1] == ["movies", "Canary", "movies-000001", "movies-000002", "25", "0.183", "3", "7", "True", "12", "0.0400", "ChampionServing"]
+    assert list(cells.values())[:-1] == [
+        "movies",
+        "Canary",
+        "movies-000001",
+        "movies-000002",
+        "25",
+        "0.183",
+        "3",
+        "7",
+        "True",
+        "12",
+        "0.0400",
+        "ChampionServing",
+    ]
     head, _ = table(cluster, "rm", "-n", namespace)
     assert "LAG" in head
     assert "REASON" not in head
