@@ -1,6 +1,7 @@
 """The chart on a real API server of its own: what it installs, what an upgrade reaches, what stays, and who may do what."""
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from functools import partial
@@ -83,14 +84,52 @@ def test_values_that_do_not_exist_are_refused(own: Cluster):
         rendered(own, "replica=3")
 
 
-def test_what_needs_the_prometheus_operator_is_off_until_asked_for(own: Cluster):
-    assert not kinds_of(rendered(own)) & {"ServiceMonitor", "PrometheusRule"}
-    asked = rendered(own, "metrics.serviceMonitor.enabled=true", "metrics.prometheusRule.enabled=true")
-    assert kinds_of(asked) >= {"ServiceMonitor", "PrometheusRule"}
-    (group,) = one(asked, "PrometheusRule")["spec"]["groups"]
-    for rule in group["rules"]:
-        assert rule["expr"]
-        assert rule["annotations"].keys() == {"summary", "description"}
+WATCHED = ("prometheusRule", "serviceMonitor", "rayPodMonitor", "dashboards")
+
+
+def test_what_needs_other_operators_is_off_until_asked_for(own: Cluster):
+    assert not kinds_of(rendered(own)) & {"ServiceMonitor", "PodMonitor", "PrometheusRule", "ConfigMap"}
+    asked = rendered(own, *(f"metrics.{each}.enabled=true" for each in WATCHED))
+    assert kinds_of(asked) >= {"ServiceMonitor", "PodMonitor", "PrometheusRule", "ConfigMap"}
+
+
+def test_alerts_have_the_thresholds_that_were_asked_for_and_link_to_what_to_do(own: Cluster):
+    asked = rendered(
+        own, "metrics.prometheusRule.enabled=true", "metrics.prometheusRule.maxLagRecords=2000000", "metrics.prometheusRule.runbook=u"
+    )
+    rules = [rule for group in one(asked, "PrometheusRule")["spec"]["groups"] for rule in group["rules"]]
+    written = yaml.safe_load((CHART / "files" / "alerts.yaml").read_text())
+    assert [rule["alert"] for rule in rules] == [rule["alert"] for group in written for rule in group["rules"]]
+    for rule in rules:
+        assert rule["annotations"].keys() == {"summary", "description", "runbook_url"}
+        assert rule["annotations"]["runbook_url"] == f"u#{rule['alert'].lower()}"
+        assert "__" not in yaml.dump(rule)
+    (grows,) = [rule["expr"] for rule in rules if rule["alert"] == "RecsysIngestLagGrows"]
+    assert grows.startswith("sum by (namespace, model) (recsys_ingest_lag_records) > 2000000 and")
+
+
+def test_grafana_finds_the_dashboard_by_its_label(own: Cluster):
+    found = one(rendered(own, "metrics.dashboards.enabled=true", "metrics.dashboards.annotations.folder=Recsys"), "ConfigMap")
+    assert found["metadata"]["labels"]["grafana_dashboard"] == "1"
+    assert found["metadata"]["annotations"] == {"folder": "Recsys"}
+    assert {name: json.loads(text)["uid"] for name, text in found["data"].items()} == {"recsys-model.json": "recsys-model"}
+
+
+def test_a_models_namespace_is_told_and_not_the_exporters(own: Cluster):
+    asked = rendered(
+        own, "metrics.serviceMonitor.enabled=true", "metrics.rayPodMonitor.enabled=true", "metrics.rayPodMonitor.namespaces={films}"
+    )
+    (operator,) = one(asked, "ServiceMonitor")["spec"]["endpoints"]
+    monitor = one(asked, "PodMonitor")["spec"]
+    (ray,) = monitor["podMetricsEndpoints"]
+    assert (operator["honorLabels"], ray["honorLabels"]) == (True, True)
+    assert monitor["namespaceSelector"] == {"matchNames": ["films"]}
+    renamed = [
+        re.sub(f"^{rule['regex']}$", r"\1", "ray_recsys_ingest_rows_total")
+        for rule in ray["metricRelabelings"]
+        if rule["action"] == "replace"
+    ]
+    assert renamed == ["recsys_ingest_rows_total"]
 
 
 def test_one_replica_needs_no_disruption_budget(own: Cluster):
