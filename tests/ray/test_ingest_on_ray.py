@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 import uuid
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,16 @@ import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
+from prometheus_client.parser import text_string_to_metric_families
 
 from ray_apps.ingest.verify import verify
 from ray_apps.stores.objects import open_store
 from ray_apps.stores.snapshots import latest_manifest
 from recsys_dev.kafka import Brokers
 from recsys_dev.processes import wait_until
+from recsys_dev.ray import RayHead
+from recsys_schemas import metric_names
+from recsys_schemas.metric_names import Metric
 from recsys_schemas.train_job import IngestJob, ModelIdentity, TopicToRead
 
 LIMIT_S = 180.0
@@ -100,6 +105,42 @@ def test_a_killed_actor_and_a_killed_driver_lose_and_repeat_nothing(rest: httpx.
     found = verify(open_store(job.storage_uri), job)
     assert found.exact, found
     assert (found.rows, found.dead_letters, found.uncovered) == (1350, 150, 0)
+
+
+def exported(head: RayHead, metric: Metric, series: str = "") -> dict[tuple[str, ...], float]:
+    """What the head's Ray agent exports of a metric, summed over processes: values of the metric's own labels → value."""
+    assert head.ports is not None
+    text = httpx.get(f"http://127.0.0.1:{head.ports.metrics}/metrics", timeout=30).raise_for_status().text
+    found: defaultdict[tuple[str, ...], float] = defaultdict(float)
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            if sample.name == f"ray_{metric.name}{series}":
+                found[tuple(sample.labels[label] for label in metric.labels)] += sample.value
+    return dict(found)
+
+
+@pytest.mark.parametrize("consumers", [1, 2])
+def test_what_ingest_counts_is_exported_by_rays_agent(rest: httpx.Client, ray_head: RayHead, job: IngestJob, consumers: int) -> None:
+    job = job.model_copy(update={"consumers": consumers})
+    model = (job.model.namespace, job.model.name)
+    name = submit(rest, job, f"ingest-counted-{consumers}")
+    write(job, 500)
+    wait_covered(job, 500)
+    lanes = {(*model, str(lane)): 1.0 for lane in range(consumers)}
+
+    def mine(metric: Metric, series: str = "") -> dict[tuple[str, ...], float]:
+        return {labels: value for labels, value in exported(ray_head, metric, series).items() if labels[:2] == model}
+
+    # The agent is told every few seconds.
+    wait_until(lambda: mine(metric_names.INGEST_ROWS) == {(*model, "watch"): 450}, what="the rows", deadline_s=LIMIT_S)
+    wait_until(lambda: mine(metric_names.INGEST_DEAD) == {(*model, "Unparseable"): 50}, what="the dead letters", deadline_s=LIMIT_S)
+    wait_until(lambda: mine(metric_names.INGEST_READING) == lanes, what="who reads", deadline_s=LIMIT_S)
+    assert mine(metric_names.INGEST_BYTES)[*model, "watch"] > 0
+    commits = mine(metric_names.INGEST_COMMIT_SECONDS, "_count")
+    assert commits[model] >= 1
+    rest.post(f"/api/jobs/{name}/stop").raise_for_status()
+    wait_until(lambda: told(rest, name)["status"] in ("STOPPED", "SUCCEEDED"), what="the job's end", deadline_s=LIMIT_S)
+    wait_until(lambda: not sum(mine(metric_names.INGEST_READING).values()), what="nobody reads", deadline_s=LIMIT_S)
 
 
 def lane_pids(rest: httpx.Client) -> set[int]:

@@ -33,6 +33,11 @@ class RayPorts:
         return self.first + 2
 
     @property
+    def metrics(self) -> int:
+        """Where the head's Ray agent exports metrics, also those of actors."""
+        return self.first + 9
+
+    @property
     def replicas(self) -> tuple[int, int]:
         """First and last of the HTTP ports that Serve's replicas listen on behind HAProxy."""
         return self.first + 20, self.first + 83
@@ -70,7 +75,7 @@ def command(ports: RayPorts, temp_dir: Path, num_cpus: int) -> Sequence[str]:
         "runtime-env-agent-port": at + 6,
         "node-manager-port": at + 7,
         "object-manager-port": at + 8,
-        "metrics-export-port": at + 9,
+        "metrics-export-port": ports.metrics,
         "min-worker-port": at + 128,
         "max-worker-port": at + BLOCK - 1,
         "log-color": "false",
