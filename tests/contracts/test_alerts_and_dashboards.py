@@ -113,7 +113,7 @@ def test_the_first_row_is_ingest():
         ("histogram_quantile(0.99, sum by (model) (rate(recsys_ingest_commit_seconds_bucket[5m])))", r"label \['le'\]"),
         ("sum by (model) (recsys_ingest_reading) < recsys_ingest_consumers", "never match"),
         ("sum by (model) (recsys_ingest_reading) < on (namespace) recsys_ingest_consumers", r"label \['namespace'\]"),
-        ("sum by (model (recsys_ingest_reading)", "unexpected"),
+        ("sum by (model (recsys_ingest_reading)", "unclosed left parenthesis"),
     ],
 )
 def test_an_expression_that_could_not_work_is_caught(expr: str, words: str):

@@ -122,6 +122,26 @@ def test_a_model_whose_world_is_missing_says_what_to_do_and_is_let_go_when_asked
     assert not [line for line in operators.lines() if "exc_info" in line]
 
 
+def test_metrics_of_a_model_go_with_it_and_say_nothing_that_nobody_knows(operators: Operators) -> None:
+    operators.place.model()
+    operators.place.model("books")
+    _, base = operators.start()
+
+    def told() -> list[str]:
+        text = httpx.get(f"{base}/metrics", trust_env=False).text if answer(f"{base}/metrics") else ""
+        return [line for line in text.splitlines() if 'model="movies"' in line]
+
+    seen = until(told)
+    labels = f'{{model="movies",namespace="{operators.place.namespace}"}}'
+    assert f"recsys_model_ready{labels} 0.0" in seen
+    assert f"recsys_dead_letter_fraction_limit{labels} 0.05" in seen
+    assert not [line for line in seen if "lag" in line], "no broker has answered"
+    operators.place.kubectl("delete", "rm", "movies", "--wait=false")
+    operators.place.kubectl("patch", "rm", "movies", "--type=merge", "-p", '{"metadata":{"finalizers":null}}')
+    until(told, lambda lines: not lines)
+    assert 'model="books"' in httpx.get(f"{base}/metrics", trust_env=False).text
+
+
 def test_one_of_two_leads_and_the_other_takes_over_when_it_is_killed(operators: Operators) -> None:
     first, _ = operators.start()
     until(operators.holder)

@@ -54,9 +54,9 @@ async def status(kube: Kube, namespace: str, name: str) -> int:
         taken = seen.ingestion
         at = f"{taken.last_snapshot_time:%Y-%m-%dT%H:%M:%SZ}"
         print(f"ingestion: {taken.rows} rows in snapshot {taken.sequence} of {at}, {taken.dead_letters} put aside")
-        if (worst := taken.furthest_behind) is not None:
-            place = f"{worst.topic}-{worst.partition} most, since {worst.since:%Y-%m-%dT%H:%M:%SZ}"
-            print(f"lag: {taken.lag_records} records, {taken.lag_seconds} s ({place}); {taken.consumers} consumers")
+        worst = taken.furthest_behind
+        most = f" ({worst.topic}-{worst.partition} most, since {worst.since:%Y-%m-%dT%H:%M:%SZ})" if worst else ""
+        print(f"lag: {taken.lag_records} records, {taken.lag_seconds} s{most}; consumers: {taken.consumers}")
         if taken.last_upkeep is not None:
             print(f"upkeep: {taken.last_upkeep.time:%Y-%m-%dT%H:%M:%SZ}, {taken.last_upkeep.message}")
     if seen.serving is not None:

@@ -1,6 +1,6 @@
 """Kafka: what the brokers say of a model's topics, and the few changes that the plan asks for.
 
-Reading is cheap enough to repeat each second: one metadata request, one for end offsets; settings are read every few seconds.
+Reading is cheap enough to repeat each second: one metadata request, two for end offsets; settings are read every few seconds.
 """
 
 # The admin module offers these names, but does not list them as its own.
