@@ -51,7 +51,7 @@ class Point:
     """Whether it never returned."""
     failed: bool
     """Whether it returned an error."""
-    paths: tuple[str, ...]
+    paths: list[str]
     """Files of the store that it names, relative to it."""
 
 
@@ -65,7 +65,7 @@ def points(trace: Path, store: str) -> Iterator[Point]:
             continue
         thread, call, rest = int(found[1]), found[2], found[3]
         seen[thread, call] += 1
-        paths = tuple(re.findall(re.escape(store) + r'/?([^">]*)', rest))
+        paths: list[str] = re.findall(re.escape(store) + r'/?([^">]*)', rest)
         if kind := _kind(call, rest, paths):
             result = _result(rest, thread, call, lines[number + 1 :])
             yield Point(
