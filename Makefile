@@ -73,13 +73,16 @@ test-ray: $(VENV) ## Tests on a real Ray (5 min).
 test-e2e: tools ## The demo, shortened, as a test (6 min).
 	@$(PYTEST) tests/e2e $(ARGS)
 
-# Each tests/chaos/*_kill.py ends with 0 when the end state is exact; with --twin, when its broken twin was caught.
 .PHONY: chaos-line
 chaos-line: tools ## Kill each part at N=20 random moments of the line; the end must be the same, and broken twins be caught.
-	@for part in tests/chaos/*_kill.py; do \
-	    echo "== $$part: $(N) kills"; PYTHONPATH=tests $(PYTHON) $$part --kills $(N) $(ARGS); \
-	    echo "== $$part: its broken twin"; PYTHONPATH=tests $(PYTHON) $$part --kills $(N) --twin $(ARGS); \
-	done
+	@PYTHONPATH=tests $(PYTHON) tests/chaos/line_kill.py --kills $(N) $(ARGS)
+	@PYTHONPATH=tests $(PYTHON) tests/chaos/line_kill.py --kills $(N) --twin $(ARGS)
+	@$(PYTHON) tests/chaos/ingest_storm.py --twin "offsets outside the commit"
+
+.PHONY: chaos-ingest
+chaos-ingest: N = 200
+chaos-ingest: tools ## Blows to ingest: N=200 kills at system calls and at random, stops, failing stores and brokers; and broken twins (6 min).
+	@$(PYTHON) tests/chaos/ingest_storm.py --kills $(N) --twins $(ARGS)
 
 .PHONY: bench
 bench: tools ## Measure ingest, training and serving against the bare parts in the same run (6 min); DATA=folder for real events.

@@ -1,10 +1,10 @@
 """A storm over ingest: kills at every system call of a commit and at random, stops, a failing store, failing brokers, clocks that step.
 
-    python tests/chaos/ingest_storm.py [--kills 200] [--seed 1] [--twin NAME]
+    python tests/chaos/ingest_storm.py [--kills 200] [--seed 1] [--twins | --twin NAME]
 
 After each blow snapshot ∪ dead letters must be the topics' committed records as a multiset by (topic, partition, offset, hash of
-the payload). Starts three brokers of its own. Prints a table; ends with 0 when everything was exact (with --twin: when
-the broken twin was caught).
+the payload). Starts three brokers of its own. Prints a table; ends with 0 when everything was exact and every broken twin that
+was asked for was caught.
 """
 
 import argparse
@@ -299,10 +299,14 @@ def run(storm: Storm, count: int) -> None:
 
 
 def provoke(storm: Storm) -> None:
-    """What catches a broken twin: a watched cycle, kills, and writers that are stopped and woken."""
-    storm.on_stage(lambda there: watch_a_cycle(storm, there), twin="" if storm.twin != "published before it is synced" else None)
+    """What catches a broken twin: a watched cycle, kills at system calls, writers that are stopped and woken."""
+    if storm.twin == "published before it is synced":
+        storm.on_stage(lambda there: watch_a_cycle(storm, there))
+        return
+    storm.on_stage(lambda there: watch_a_cycle(storm, there), twin="")
     for _ in range(3):
-        storm.on_stage(lambda there: kills(storm, there, 12, kill_at_a_call))
+        if storm.twin == "offsets outside the commit":
+            storm.on_stage(lambda there: kills(storm, there, 12, kill_at_a_call))
         storm.on_stage(lambda there: stops(storm, there, 6))
 
 
@@ -317,31 +321,47 @@ def figures(storm: Storm) -> dict[str, dict[str, object]]:
     return told
 
 
+def weather(storm: Storm, act: Callable[[Storm], None]) -> str:
+    """Let a storm pass; returns what was wrong, or nothing."""
+    try:
+        act(storm)
+    except (NotExactError, TimeoutError) as error:
+        return f"{error}"
+    return ""
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--twin", choices=sorted(TWINS), default="", help="run a broken twin instead; it must be caught")
+    parser.add_argument("--twin", choices=sorted(TWINS), action="append", default=[], help="run a broken twin instead; may be repeated")
+    parser.add_argument("--twins", action="store_true", help="and then every broken twin")
     asked = parser.parse_args()
     ingest_syscalls.require_strace()
-    began, folder = time.monotonic(), runs.claim(RUNS / f"ingest-storm-{os.getpid()}")
+    folder = runs.claim(RUNS / f"ingest-storm-{os.getpid()}")
     existing = kafka.existing()
     brokers = existing or kafka.start(folder / "kafka", progress=print)
-    servers, chance = brokers.bootstrap_servers, random.Random(asked.seed)
-    storm = Storm(servers, folder, asked.seed, asked.twin, chance, brokers=None if existing else brokers)
-    wrong = ""
+    good = True
+
+    def blow(twin: str) -> None:
+        nonlocal good
+        began, ours = time.monotonic(), None if existing else brokers
+        storm = Storm(
+            brokers.bootstrap_servers, folder / (twin.replace(" ", "-") or "ingest"), asked.seed, twin, random.Random(asked.seed), ours
+        )
+        wrong = weather(storm, provoke if twin else lambda storm: run(storm, asked.kills))
+        tell("chaos-ingest", f"broken twin: {twin}" if twin else "ingest", figures(storm))
+        if not twin:
+            sys.stdout.write("".join(f"not hit: {kind}\n" for kind in storm.aims() if storm.hit[kind] < 1))
+        sys.stdout.write(f"{time.monotonic() - began:.0f} s; {('caught: ' if twin else '') + wrong if wrong else 'exact'}\n")
+        good &= bool(wrong) is bool(twin)
+
     try:
-        (provoke if asked.twin else lambda storm: run(storm, asked.kills))(storm)
-    except (NotExactError, TimeoutError) as error:
-        wrong = f"{error}"
+        for twin in asked.twin or ["", *(TWINS if asked.twins else ())]:
+            blow(twin)
     finally:
         if existing is None:
             brokers.stop()
-    missed = [kind for kind in storm.aims() if storm.hit[kind] < 1]
-    tell("chaos-ingest", asked.twin or "ingest", figures(storm))
-    sys.stdout.write("".join(f"not hit: {kind}\n" for kind in missed) if not asked.twin else "")
-    sys.stdout.write(f"{time.monotonic() - began:.0f} s; {wrong or 'exact'}\n")
-    good = bool(wrong) if asked.twin else not wrong
     if good:
         runs.discard(folder)
     else:
