@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Producer
 from prometheus_client import CollectorRegistry
+from tests.kafka.guarded import PASSWORD, USER, Guarded, start
 
-from kafka.guarded import PASSWORD, USER, Guarded, start
 from kubectl_recsys.acls import Acl, acls
 from ray_apps.ingest.consumer import consume
 from ray_apps.ingest.metrics import Metrics, RegistryMeters
