@@ -239,8 +239,8 @@ TWINS: dict[str, tuple[object, str, object]] = {
 
 
 def story() -> None:
-    world = made_with(1)
-    for number in range(300):
+    world = made_with(1, partitions=8)
+    for number in range(150):
         world.step(survive=1 if number % 3 == 0 else None)
         world.tick()
     assert is_raised(world), "LIVENESS: not raised"
