@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from recsys_operator.plan import raising, replicas, shares, throttle, topics
 from recsys_operator.state.actions import Action, CreateTopic
-from recsys_schemas.v1alpha1.replication import Raising
+from recsys_schemas.v1alpha1.replication import MovingPartition, Raising
 from worlds.simulated import World, spec
 
 NAMES = ("watch", "rate", "reco_requests", "reco_responses", "ns.movies.dead-letters")
@@ -227,12 +227,18 @@ def replaces(present: dict[int, tuple[int, ...]], count: int, racks: dict[int, s
     return {number: (*brokers[len(present[number]) :], *present[number]) for number, brokers in found.items()}
 
 
-ORIGINAL_RAISED = replicas.raised
+def turned(missing: list[MovingPartition]) -> list[Action]:
+    """The new replicas before the old ones."""
+    return ORIGINAL_ASK([each.model_copy(update={"replicas": each.replicas[::-1]}) for each in missing])
+
+
+ORIGINAL_RAISED, ORIGINAL_ASK = replicas.raised, raising._ask
 
 TWINS: dict[str, tuple[object, str, object]] = {
     "the throttle is never taken away": (throttle, "take_off", keeps_it),
     "no throttle is set": (throttle, "put_on", keeps_it),
     "replicas are replaced": (raising, "raised", replaces),
+    "the new ones come first": (raising, "_ask", turned),
     "all at once": (raising, "AT_ONCE", 1000),
     "min.insync.replicas comes first": (raising, "thin", lambda *_: False),
 }

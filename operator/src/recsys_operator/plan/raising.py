@@ -183,7 +183,7 @@ def _begin(observed: Observed, seen: TopicsState, moves: MovesState, before: Rai
     told = told.model_copy(update={"throttled_brokers": throttle.seen_unset(moves, told)})
     if before:
         return Step(raising=told, waits=waits)
-    event = PublishEvent(reason="RaisingReplication", message=f"replicas are being added: {words(told)}")
+    event = PublishEvent(reason="RaisingReplication", message=words(told))
     return Step(raising=told, actions=(event,), waits=waits)
 
 
@@ -240,5 +240,5 @@ def _progress(observed: Observed, seen: TopicsState, before: Raising | None = No
 
 def words(raising: Raising) -> str:
     """How far it is, in one line."""
-    each = ", ".join(f"{topic.name} {topic.partitions_done} of {topic.partitions} partitions" for topic in raising.topics)
-    return f"{each}; {len(raising.moving)} under way at {raising.bytes_per_second} bytes/s"
+    each = ", ".join(f"{topic.name} {topic.partitions_done} of {topic.partitions} partitions done" for topic in raising.topics)
+    return f"replicas are being added: {each}; no broker copies more than {raising.bytes_per_second} bytes/s"

@@ -46,9 +46,9 @@ def read_moves(at: Connection, admin: AdminClient, names: Iterable[str]) -> Move
     """Whether replicas may be added, to where, and which are being added to these topics now. Blocks."""
     try:
         cluster = admin.describe_cluster(include_authorized_operations=True, request_timeout=CALL_S).result(timeout=CALL_S + 1)
-        granted = cluster.authorized_operations
-        # Brokers before 2.3 do not say: then it is tried.
-        lacking = tuple(name for name, operation in _NEEDED.items() if granted is not None and operation not in granted)
+        # To those who may not even describe the cluster nothing is said; Alter implies that they may.
+        granted = cluster.authorized_operations or ()
+        lacking = tuple(name for name, operation in _NEEDED.items() if operation not in granted)
         if lacking:
             return MovesState(lacking=lacking)
         racks = {int(node.id): str(node.rack or "") for node in cluster.nodes or ()}
@@ -63,11 +63,12 @@ def read_moves(at: Connection, admin: AdminClient, names: Iterable[str]) -> Move
 
 def _rates(admin: AdminClient, numbers: Iterable[int]) -> dict[int, Mapping[str, str]]:
     """Broker → its throttle as somebody has set it; what no one has set is not there."""
-    asked = {number: ConfigResource(ResourceType.BROKER, str(number)) for number in numbers}
-    answers = admin.describe_configs(list(asked.values()), request_timeout=CALL_S)
+    resources = {number: ConfigResource(ResourceType.BROKER, str(number)) for number in numbers}
+    # Each broker answers for itself, so there is one call for each; all are on their way before the first is waited for.
+    answers = {number: admin.describe_configs([each], request_timeout=CALL_S)[each] for number, each in resources.items()}
     found: dict[int, Mapping[str, str]] = {}
-    for number, resource in asked.items():
-        entries: Mapping[str, ConfigEntry] = answers[resource].result(timeout=CALL_S + 1)
+    for number, answer in answers.items():
+        entries: Mapping[str, ConfigEntry] = answer.result(timeout=CALL_S + 1)
         there = {key: entries[key] for key in RATES if key in entries}
         found[number] = {key: str(entry.value) for key, entry in there.items() if entry.source != ConfigSource.DEFAULT_CONFIG.value}
     return found

@@ -81,5 +81,5 @@ def test_rights_on_the_cluster_are_listed_only_while_replicas_are_to_be_added(re
     raising = replace(found, status=ModelStatus(conditions=[condition]))
     more = {(acl.part, acl.resource, acl.name, acl.operation) for acl in set(acls(raising)) - set(acls(found))}
     assert more == {("operator", "Cluster", "kafka-cluster", "Alter"), ("operator", "Cluster", "kafka-cluster", "AlterConfigs")}
-    lines = as_commands(acls(raising), PRINCIPALS, ["a:1"]).splitlines()
+    lines = as_commands(acls(raising), {**PRINCIPALS}, ["a:1"]).splitlines()
     assert sum(line.endswith("--allow-principal User:recsys --cluster --operation Alter --operation AlterConfigs") for line in lines) == 1
