@@ -30,7 +30,8 @@ from recsys_operator.state.actions import ReassignReplicas, ThrottleReplication,
 from recsys_operator.state.observed import ModelState, MovesState, Unavailable
 from recsys_operator.world.connection import Connection
 from recsys_operator.world.errors import RefusedError, UnavailableError
-from recsys_operator.world.kafka import Asked, Kafka
+from recsys_operator.world.kafka import Kafka
+from recsys_operator.world.moves import Asked
 from recsys_operator.world.objects import read_model
 from recsys_schemas.train_job import IngestJob, ModelIdentity, TopicToRead
 from recsys_schemas.v1alpha1.conditions import Condition

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, TypeVar, assert_never
+from typing import Any, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import (
@@ -60,25 +60,6 @@ _TRY_AGAIN = frozenset(
     }
 )
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """How many replicas are asked of topics that are ours to change."""
-
-    replicas: Mapping[str, int]
-    under_way: bool = False
-    """Replicas were being added when we looked last."""
-
-    def needed(self, seen: TopicsState) -> bool:
-        """Whether more is to be known: for adding replicas where there are brokers for them."""
-        low = (
-            asked <= seen.live_brokers and any(partition.replicas < asked for partition in seen.topics[name].partitions)
-            for name, asked in self.replicas.items()
-            if name in seen.topics
-        )
-        return self.under_way or any(low)
-
-
 _Clients = OrderedDict[tuple[tuple[str, ...], str], Brokers]
 
 
@@ -89,7 +70,7 @@ class Kafka:
     clients: _Clients = field(default_factory=_Clients)
 
     async def read(
-        self, at: Connection, names: Iterable[str], *, ends_of: Iterable[str], now: datetime, asked: Asked | None = None
+        self, at: Connection, names: Iterable[str], *, ends_of: Iterable[str], now: datetime, asked: moves.Asked | None = None
     ) -> TopicsState:
         """The brokers and those of `names` that exist at `now`; how far they can be read for `ends_of`, 0 for others.
 
@@ -160,18 +141,9 @@ class Kafka:
     async def move(self, at: Connection, action: ThrottleReplication | ReassignReplicas | UnthrottleReplication) -> None:
         """One step of adding replicas."""
         brokers = self._brokers(at)
-        match action:
-            case ReassignReplicas():
-                await asyncio.to_thread(moves.reassign, at, action)
-            case ThrottleReplication():
-                await asyncio.to_thread(moves.throttle, brokers.admin, action)
-            case UnthrottleReplication():
-                await asyncio.to_thread(moves.unthrottle, brokers.admin, action)
-            case _:
-                assert_never(action)
-        if not isinstance(action, ReassignReplicas):
-            for name in action.topics:
-                brokers.configs.pop(name, None)
+        await asyncio.to_thread(moves.perform, at, brokers.admin, action)
+        for name in () if isinstance(action, ReassignReplicas) else action.topics:
+            brokers.configs.pop(name, None)
 
     def _brokers(self, at: Connection) -> Brokers:
         key = at.identity

@@ -10,8 +10,9 @@ call and closed again; all else goes through the one that there is.
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeVar, assert_never
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AclOperation, AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ConfigSource, ResourceType
@@ -22,7 +23,7 @@ from kafka.structs import TopicPartition
 from kafka import KafkaAdminClient
 from kafka import errors as kafka_errors
 from recsys_operator.state.actions import ReassignReplicas, ThrottleReplication, UnthrottleReplication
-from recsys_operator.state.observed import BrokerState, MovesState, Unavailable, UnderWay
+from recsys_operator.state.observed import BrokerState, MovesState, TopicsState, Unavailable, UnderWay
 from recsys_operator.world.connection import Connection
 from recsys_operator.world.errors import RefusedError, UnavailableError
 from recsys_operator.world.kafka_client import CALL_S, CHANGE_S, DENIED, words_of
@@ -40,6 +41,24 @@ T = TypeVar("T")
 
 # At its lowest level this library writes its configuration, password and all; what matters comes as exceptions.
 logging.getLogger("kafka").setLevel(logging.CRITICAL)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """How many replicas are asked of topics that are ours to change."""
+
+    replicas: Mapping[str, int]
+    under_way: bool = False
+    """Replicas were being added when we looked last."""
+
+    def needed(self, seen: TopicsState) -> bool:
+        """Whether more is to be known: for adding replicas where there are brokers for them."""
+        low = (
+            asked <= seen.live_brokers and any(partition.replicas < asked for partition in seen.topics[name].partitions)
+            for name, asked in self.replicas.items()
+            if name in seen.topics
+        )
+        return self.under_way or any(low)
 
 
 def read_moves(at: Connection, admin: AdminClient, names: Iterable[str]) -> MovesState | Unavailable:
@@ -84,13 +103,26 @@ def _under_way(at: Connection, names: set[str]) -> dict[tuple[str, int], UnderWa
     }
 
 
-def reassign(at: Connection, action: ReassignReplicas) -> None:
-    """Ask for reassignments; one that is done or under way is as it was. Blocks.
+def perform(at: Connection, admin: AdminClient, action: ThrottleReplication | ReassignReplicas | UnthrottleReplication) -> None:
+    """One step of adding replicas. Blocks.
 
     Raises:
         UnavailableError: no answer, or one that may differ next time.
         RefusedError: the brokers do not let us.
     """
+    match action:
+        case ReassignReplicas():
+            _reassign(at, action)
+        case ThrottleReplication():
+            _throttle(admin, action)
+        case UnthrottleReplication():
+            _unthrottle(admin, action)
+        case _:
+            assert_never(action)
+
+
+def _reassign(at: Connection, action: ReassignReplicas) -> None:
+    """Ask for reassignments; one that is done or under way is as it was."""
     asked = {TopicPartition(action.topic, number): list(brokers) for number, brokers in action.partitions.items()}
     answers: Mapping[Any, type[Exception] | None] = _call(
         at,
@@ -102,16 +134,16 @@ def reassign(at: Connection, action: ReassignReplicas) -> None:
             raise _said(f"topic {action.topic}, partition {where.partition}", error())
 
 
-def throttle(admin: AdminClient, action: ThrottleReplication) -> None:
-    """Set the rates, then the lists that they hold for. Blocks; raises as the client does."""
+def _throttle(admin: AdminClient, action: ThrottleReplication) -> None:
+    """Set the rates, then the lists that they hold for."""
     for number, rate in sorted(action.rates.items()):
         _alter(admin, ResourceType.BROKER, str(number), dict.fromkeys(RATES, str(rate)))
     for topic, keys in sorted(action.topics.items()):
         _alter(admin, ResourceType.TOPIC, topic, keys)
 
 
-def unthrottle(admin: AdminClient, action: UnthrottleReplication) -> None:
-    """Take away lists, then rates. Blocks; raises as the client does."""
+def _unthrottle(admin: AdminClient, action: UnthrottleReplication) -> None:
+    """Take away lists, then rates."""
     for topic in action.topics:
         _alter(admin, ResourceType.TOPIC, topic, dict.fromkeys(LISTS))
     for number in action.brokers:
@@ -142,7 +174,7 @@ def _call(at: Connection, what: str, call: Callable[[Any], T]) -> T:
     try:
         with closing(KafkaAdminClient(kafka_client=partial(KafkaNetClient, net=loop), **_settings(at))) as client:
             return call(client)
-    except (kafka_errors.KafkaError, OSError) as error:
+    except (kafka_errors.KafkaError, OSError, RuntimeError) as error:  # the last: a cluster without a controller
         raise _said(what, error) from error
     finally:
         loop.stop()

@@ -19,7 +19,7 @@ from recsys_operator.state.observed import (
 from recsys_operator.world.connection import read_connection
 from recsys_operator.world.errors import RefusedError, WorldError
 from recsys_operator.world.evidence import read_evidence
-from recsys_operator.world.kafka import Asked
+from recsys_operator.world.moves import Asked
 from recsys_operator.world.objects import (
     MODELS,
     ROLLOUTS,
