@@ -181,6 +181,38 @@ def test_a_model_that_is_deleted_meanwhile_takes_its_throttle_with_it():
     assert not world.replicas_of.left()
 
 
+def test_a_broker_that_dies_while_it_is_copied_to_is_waited_for_and_told():
+    world = made_with(1, brokers=4)
+    world.replicas_of.slow = True
+    world.run_until(lambda w: any(4 in added for added in w.replicas_of.adding.values()))
+    world.replicas_of.slow = False
+    world.brokers = 3
+    for _ in range(40):
+        world.step()
+        world.tick()
+    assert "brokers 4 are down: bring them back, or cancel with Kafka's reassignment tool" in told(world, "TopicsReady")[2]
+    world.brokers = 4
+    world.run_until(is_raised)
+    check_end(world)
+
+
+def test_a_move_that_a_person_cancels_is_asked_of_another_broker_when_its_own_stays_away():
+    world = made_with(1)
+    world.observe()
+    world.brokers = 4
+    world.replicas_of.slow = True
+    world.run_until(lambda w: any(4 in added for added in w.replicas_of.adding.values()))
+    world.brokers = 3
+    for (name, number), added in list(world.replicas_of.adding.items()):
+        if 4 in added:
+            world.replicas_of.layout[name][number] = world.replicas_of.established(name, number)
+            del world.replicas_of.adding[name, number]
+    world.replicas_of.slow = False
+    world.run_until(lambda w: all(len(brokers) == 3 for partitions in w.replicas_of.layout.values() for brokers in partitions))
+    gone = [brokers for partitions in world.replicas_of.layout.values() for brokers in partitions if 4 in brokers[1:]]
+    assert not gone, "a replica was asked of a broker that is not there"
+
+
 @pytest.mark.parametrize("survive", range(4))
 def test_a_crash_after_any_action_changes_nothing_in_the_end(survive: int):
     world = made_with(1, seed=survive)
