@@ -57,8 +57,8 @@ class Operator:
 
     def look(self) -> Observed:
         names = [*(topic.name for topic in self.model.spec.kafka.topics), self.model.dead_letter_topic]
-        topics = asyncio.run(self.kafka.read(self.at, names, ends_of=names, asked=asked_replicas(self.model)))
         now = datetime.now(UTC)
+        topics = asyncio.run(self.kafka.read(self.at, names, ends_of=names, now=now, asked=asked_replicas(self.model)))
         found = Observed(now=now, model=self.model, tokens={}, topics=topics, ray=NOTHING, manifest=None, evidence=None)
         self.seen.append(found)
         return found

@@ -199,7 +199,7 @@ def add_replicas(at: Connection, topic: str) -> MovesState | Unavailable | None:
     async def all_of_them() -> MovesState | Unavailable | None:
         await kafka.move(at, ThrottleReplication(rates={1: 10_000}, topics={topic: lists}))
         await kafka.move(at, ReassignReplicas(topic=topic, partitions={0: (1,)}))
-        seen = await kafka.read(at, [topic], ends_of=[], asked=Asked(replicas={}, under_way=True))
+        seen = await kafka.read(at, [topic], ends_of=[], now=datetime.now(UTC), asked=Asked(replicas={}, under_way=True))
         await kafka.move(at, UnthrottleReplication(brokers=(1,), topics=(topic,)))
         return seen.moves
 
@@ -223,7 +223,9 @@ def test_the_operators_acls_are_enough_to_add_replicas_through_every_door(guarde
     assert (seen.lacking, dict(seen.under_way)) == ((), {})
     rates = dict.fromkeys(("leader.replication.throttled.rate", "follower.replication.throttled.rate"), "10000")
     assert [(broker.id, broker.rates) for broker in seen.brokers] == [(1, rates)]
-    after = asyncio.run(Kafka().read(guarded.by_the_plain_door(), [], ends_of=[], asked=Asked(replicas={}, under_way=True))).moves
+    after = asyncio.run(
+        Kafka().read(guarded.by_the_plain_door(), [], ends_of=[], now=datetime.now(UTC), asked=Asked(replicas={}, under_way=True))
+    ).moves
     assert isinstance(after, MovesState)
     assert [broker.rates for broker in after.brokers] == [{}]
 
@@ -235,7 +237,7 @@ def test_a_right_on_the_cluster_that_is_lacking_is_seen_before_anything_is_asked
     guarded.allow([acl for acl in of("operator", raises(model)) if (acl.resource, acl.operation) != ("Cluster", operation)], ANN)
     make_topics(guarded.by_sasl(), model)
     name = model.spec.kafka.topics[0].name
-    seen = asyncio.run(Kafka().read(guarded.by_sasl(), [name], ends_of=[], asked=Asked(replicas={}, under_way=True)))
+    seen = asyncio.run(Kafka().read(guarded.by_sasl(), [name], ends_of=[], now=datetime.now(UTC), asked=Asked(replicas={}, under_way=True)))
     assert isinstance(seen.moves, MovesState)
     assert seen.moves.lacking == lacking, "without Alter the brokers do not tell of AlterConfigs"
     with pytest.raises(RefusedError, match=r"grant what `kubectl recsys topics acls` lists"):

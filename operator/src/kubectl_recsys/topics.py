@@ -1,7 +1,7 @@
 """A model's topics as the brokers describe them, beside what the spec asks."""
 
-from datetime import UTC, datetime
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 
 from kubectl_recsys.table import table
 from kubectl_recsys.views import find_model
