@@ -36,7 +36,12 @@ NAMES = {
     "certificate": SecretKeyName(secret="kafka-client", key="tls.crt"),
     "private_key": SecretKeyName(secret="kafka-client", key="tls.key"),
 }
-_RESOURCES = {"Topic": ResourceType.TOPIC, "Group": ResourceType.GROUP, "TransactionalId": ResourceType.TRANSACTIONAL_ID}
+_RESOURCES = {
+    "Topic": ResourceType.TOPIC,
+    "Group": ResourceType.GROUP,
+    "TransactionalId": ResourceType.TRANSACTIONAL_ID,
+    "Cluster": ResourceType.BROKER,  # Kafka's own number of both
+}
 _OPERATIONS = {
     "Read": AclOperation.READ,
     "Write": AclOperation.WRITE,

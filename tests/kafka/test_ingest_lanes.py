@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import pytest
 from confluent_kafka import Producer
 from prometheus_client import CollectorRegistry
+from tests.kafka.test_ingest import LIMIT_S, covered, event, exact, job, producer, user, wait_covered, write
 
-from kafka.test_ingest import LIMIT_S, covered, event, exact, job, producer, user, wait_covered, write
 from ray_apps.ingest.commits import Written
 from ray_apps.ingest.consumer import Runs, consume
 from ray_apps.ingest.grounds import Aside

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 import pytest
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
+from tests.kafka.test_ingest import LIMIT_S, Running, covered, exact, job, producer, run, wait_covered, write
 
-from kafka.test_ingest import LIMIT_S, Running, covered, exact, job, producer, run, wait_covered, write
 from ray_apps.cli.__main__ import main
 from ray_apps.ingest.verify import verify
 from ray_apps.stores.objects import open_store

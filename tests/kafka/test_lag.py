@@ -12,8 +12,8 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
+from tests.kafka.test_ingest import LIMIT_S, Running, event, exact
 
-from kafka.test_ingest import LIMIT_S, Running, event, exact
 from ray_apps.ingest.batches import Filling
 from ray_apps.stores.objects import open_store
 from ray_apps.stores.snapshots import latest_manifest

@@ -14,8 +14,8 @@ import fastavro
 import httpx
 import pytest
 from confluent_kafka import Producer
+from tests.kafka.test_ingest import LIMIT_S, Running, exact, job, producer, wait_covered
 
-from kafka.test_ingest import LIMIT_S, Running, exact, job, producer, wait_covered
 from ray_apps.ingest.framing import Framing
 from ray_apps.ingest.quality import Fault
 from ray_apps.ingest.registry import RegistryError, SchemaRegistry

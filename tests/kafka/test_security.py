@@ -7,15 +7,15 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from confluent_kafka import Producer
 from prometheus_client import CollectorRegistry
+from tests.kafka.guarded import PASSWORD, USER, Guarded, start
 
-from kafka.guarded import PASSWORD, USER, Guarded, start
 from kubectl_recsys.acls import Acl, acls
 from ray_apps.ingest.consumer import consume
 from ray_apps.ingest.metrics import Metrics, RegistryMeters
@@ -26,12 +26,16 @@ from ray_apps.stores.objects import open_store
 from ray_apps.stores.secrets import FOLDER
 from recsys_dev import pki, runs
 from recsys_dev.processes import wait_until
-from recsys_operator.state.observed import ModelState
+from recsys_operator.state.actions import ReassignReplicas, ThrottleReplication, UnthrottleReplication
+from recsys_operator.state.observed import ModelState, MovesState, Unavailable
 from recsys_operator.world.connection import Connection
 from recsys_operator.world.errors import RefusedError, UnavailableError
 from recsys_operator.world.kafka import Kafka
+from recsys_operator.world.moves import Asked
 from recsys_operator.world.objects import read_model
 from recsys_schemas.train_job import IngestJob, ModelIdentity, TopicToRead
+from recsys_schemas.v1alpha1.conditions import Condition
+from recsys_schemas.v1alpha1.model import ModelStatus
 
 RUNS = Path(__file__).resolve().parents[2] / "build" / "run" / "tests"
 LIMIT_S = 60.0
@@ -179,6 +183,76 @@ def test_without_one_of_them_the_brokers_words_and_the_mend_are_told(guarded: Gu
     guarded.allow([acl for acl in of("operator", model) if acl.operation != operation], ANN)
     with pytest.raises(RefusedError, match=r"([Aa]uthoriz|no right).*; grant what `kubectl recsys topics acls` lists"):
         make_topics(guarded.by_sasl(), model)
+
+
+def raises(model: ModelState) -> ModelState:
+    """The same while replicas are to be added."""
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    condition = Condition(type="ReplicationHealthy", status="False", reason="RaiseDenied", message="m", last_transition_time=now)
+    return replace(model, status=ModelStatus(conditions=[condition]))
+
+
+def add_replicas(at: Connection, topic: str) -> MovesState | Unavailable | None:
+    """Every call that it takes, in order; one broker has nowhere to copy to, so that nothing moves."""
+    kafka, lists = Kafka(), {"leader.replication.throttled.replicas": "0:1", "follower.replication.throttled.replicas": "0:1"}
+
+    async def all_of_them() -> MovesState | Unavailable | None:
+        await kafka.move(at, ThrottleReplication(rates={1: 10_000}, topics={topic: lists}))
+        await kafka.move(at, ReassignReplicas(topic=topic, partitions={0: (1,)}))
+        seen = await kafka.read(at, [topic], ends_of=[], now=datetime.now(UTC), asked=Asked(replicas={}, under_way=True))
+        await kafka.move(at, UnthrottleReplication(brokers=(1,), topics=(topic,)))
+        return seen.moves
+
+    return asyncio.run(all_of_them())
+
+
+DOORS: dict[str, Callable[[Guarded], Connection]] = {
+    "SCRAM over TLS": lambda g: g.by_sasl(),
+    "PLAIN over TLS": lambda g: g.by_sasl("PLAIN", username=g.guard.plain_user, password=g.guard.plain_password),
+    "mutual TLS": lambda g: g.by_certificate(),
+}
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_the_operators_acls_are_enough_to_add_replicas_through_every_door(guarded: Guarded, model: ModelState, door: str) -> None:
+    who = {"SCRAM over TLS": ANN, "PLAIN over TLS": f"User:{guarded.guard.plain_user}", "mutual TLS": "User:CN=ann-by-certificate"}[door]
+    guarded.allow(of("operator", raises(model)), who)
+    make_topics(DOORS[door](guarded), model)
+    seen = add_replicas(DOORS[door](guarded), model.spec.kafka.topics[0].name)
+    assert isinstance(seen, MovesState), seen
+    assert (seen.lacking, dict(seen.under_way)) == ((), {})
+    rates = dict.fromkeys(("leader.replication.throttled.rate", "follower.replication.throttled.rate"), "10000")
+    assert [(broker.id, broker.rates) for broker in seen.brokers] == [(1, rates)]
+    after = asyncio.run(
+        Kafka().read(guarded.by_the_plain_door(), [], ends_of=[], now=datetime.now(UTC), asked=Asked(replicas={}, under_way=True))
+    ).moves
+    assert isinstance(after, MovesState)
+    assert [broker.rates for broker in after.brokers] == [{}]
+
+
+@pytest.mark.parametrize(("operation", "lacking"), [("Alter", ("Alter", "AlterConfigs")), ("AlterConfigs", ("AlterConfigs",))])
+def test_a_right_on_the_cluster_that_is_lacking_is_seen_before_anything_is_asked(
+    guarded: Guarded, model: ModelState, operation: str, lacking: tuple[str, ...]
+) -> None:
+    guarded.allow([acl for acl in of("operator", raises(model)) if (acl.resource, acl.operation) != ("Cluster", operation)], ANN)
+    make_topics(guarded.by_sasl(), model)
+    name = model.spec.kafka.topics[0].name
+    seen = asyncio.run(Kafka().read(guarded.by_sasl(), [name], ends_of=[], now=datetime.now(UTC), asked=Asked(replicas={}, under_way=True)))
+    assert isinstance(seen.moves, MovesState)
+    assert seen.moves.lacking == lacking, "without Alter the brokers do not tell of AlterConfigs"
+    with pytest.raises(RefusedError, match=r"grant what `kubectl recsys topics acls` lists"):
+        add_replicas(guarded.by_sasl(), name)
+
+
+def test_the_second_client_tells_no_secret_and_leaves_no_thread_when_it_is_refused(
+    guarded: Guarded, caplog: pytest.LogCaptureFixture
+) -> None:
+    threads = {thread.name for thread in threading.enumerate()}
+    at = guarded.by_sasl(password="wrong-of-ann")
+    with caplog.at_level("DEBUG"), pytest.raises(UnavailableError) as told:
+        asyncio.run(Kafka().move(at, ReassignReplicas(topic="t", partitions={0: (1,)})))
+    assert "wrong-of-ann" not in caplog.text + str(told.value)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("kafka-io") and thread.name not in threads]
 
 
 @dataclass(slots=True)

@@ -5,7 +5,7 @@ Simulated, and only for the pure plan: the real parts have tests of their own. S
 
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, assert_never
 
@@ -24,10 +24,13 @@ from recsys_operator.state.actions import (
     ForgetJob,
     GrowTopic,
     PublishEvent,
+    ReassignReplicas,
     RemoveApp,
     RemoveFinalizer,
     StopJob,
     SubmitJob,
+    ThrottleReplication,
+    UnthrottleReplication,
     WriteRolloutStatus,
     WriteVersionStatus,
 )
@@ -38,7 +41,6 @@ from recsys_operator.state.observed import (
     Key,
     ModelState,
     Observed,
-    PartitionState,
     RayState,
     RolloutState,
     TopicsState,
@@ -47,6 +49,7 @@ from recsys_operator.state.observed import (
     VersionState,
 )
 from recsys_operator.state.plan import Plan
+from recsys_operator.world.observe import asked_replicas
 from recsys_schemas.serving_api import (
     GROUPS,
     ArmCounters,
@@ -64,6 +67,7 @@ from recsys_schemas.v1alpha1.model import ModelSpec, ModelStatus
 from recsys_schemas.v1alpha1.rollout import RolloutStatus
 from recsys_schemas.v1alpha1.version import VersionStatus
 from recsys_schemas.version_card import Estimate, Evaluation, FileDigest, PreflightReport, VersionCard, digest_of
+from worlds.simulated_replicas import Replicas
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 WORD = "topics ingest training rollout serving upkeep"
@@ -107,6 +111,7 @@ class World:
     brokers: int = 3
     out_of_sync: bool = False
     topics: dict[str, CreateTopic] = field(default_factory=dict[str, CreateTopic])
+    replicas_of: Replicas = field(default_factory=Replicas)
     jobs: dict[str, JobState] = field(default_factory=dict[str, JobState])
     submitted: dict[str, SubmitJob] = field(default_factory=dict[str, SubmitJob])
     app: DeployApp | None = None
@@ -152,20 +157,21 @@ class World:
 
     def observe(self) -> Observed:
         """Read the world once."""
+        model = ModelState(
+            key=Key(namespace="ns", name="movies"),
+            uid=self.uid,
+            generation=1,
+            spec=self.spec,
+            status=self.status,
+            storage_uri="file:///store",
+            has_finalizer=self.finalizer,
+            deleting_since=self.deleting_since,
+        )
         return Observed(
             now=self.now,
-            model=ModelState(
-                key=Key(namespace="ns", name="movies"),
-                uid=self.uid,
-                generation=1,
-                spec=self.spec,
-                status=self.status,
-                storage_uri="file:///store",
-                has_finalizer=self.finalizer,
-                deleting_since=self.deleting_since,
-            ),
+            model=model,
             tokens=dict(self.tokens),
-            topics=self._topics(),
+            topics=self._topics(model),
             ray=self._ray(),
             manifest=self._manifest(),
             evidence=self._evidence(),
@@ -185,21 +191,17 @@ class World:
             preflight=self.preflights.get(version.name),
         )
 
-    def _topics(self) -> TopicsState | Unavailable:
+    def _topics(self, model: ModelState) -> TopicsState | Unavailable:
         if "kafka" in self.unreachable:
             return Unavailable(message="no broker answers")
-        described = {
-            name: TopicState(
-                name=name,
-                partitions=tuple(
-                    PartitionState(id=i, replicas=t.replicas, in_sync=t.replicas - self.out_of_sync, end_offset=self.uncovered // 6)
-                    for i in range(t.partitions)
-                ),
-                config=t.config,
-            )
-            for name, t in self.topics.items()
-        }
-        return TopicsState(cluster_id="c", live_brokers=self.brokers, topics=described)
+        described: dict[str, TopicState] = {}
+        for name, topic in self.topics.items():
+            self.replicas_of.grow(name, topic.partitions, topic.replicas, self.brokers)
+            partitions = self.replicas_of.partitions(name, out_of_sync=self.out_of_sync, end_offset=self.uncovered // 6)
+            config = {**topic.config, **self.replicas_of.lists.get(name, {})}
+            described[name] = TopicState(name=name, partitions=partitions, config=config)
+        seen = TopicsState(cluster_id="c", live_brokers=self.brokers, topics=described)
+        return replace(seen, moves=self.replicas_of.moves(self.brokers)) if asked_replicas(model).needed(seen) else seen
 
     def _ray(self) -> RayState | Unavailable:
         if "ray" in self.unreachable:
@@ -293,6 +295,9 @@ class World:
                 self.finalizer = True
             case RemoveFinalizer():
                 assert self.app is None or "ray" in self.unreachable, "let go while the application still runs"
+                assert self.deleting_since is not None
+                late = self.now >= self.deleting_since + timedelta(seconds=60)
+                assert late or not self.replicas_of.left(), "I7: a throttle outlived its model"
                 self.finalizer, self.gone = False, True
             case CreateTopic():
                 assert action.replicas <= self.brokers, "asked for more replicas than brokers"
@@ -305,9 +310,19 @@ class World:
                 )
             case ConfigureTopic():
                 old = self.topics[action.name]
+                least = action.config.get("min.insync.replicas")
+                if least is not None and int(least) > int(old.config.get("min.insync.replicas", "1")):
+                    there = [len(self.replicas_of.established(action.name, number)) for number in range(old.partitions)]
+                    assert min(there) >= int(least), "min.insync.replicas was raised before the replicas were there"
                 self.topics[action.name] = CreateTopic(
                     name=old.name, partitions=old.partitions, replicas=old.replicas, config={**old.config, **action.config}
                 )
+            case ThrottleReplication():
+                self.replicas_of.throttle(action)
+            case ReassignReplicas():
+                self.replicas_of.reassign(action, self.brokers)
+            case UnthrottleReplication():
+                self.replicas_of.unthrottle(action)
             case EnsureTokens():
                 self.tokens = self.tokens or {"aa": Role.WRITER, "bb": Role.OPERATOR}
             case SubmitJob():
@@ -417,6 +432,7 @@ class World:
     def tick(self, seconds: float = 1.0) -> None:
         """Let the world go on by itself."""
         self.now += timedelta(seconds=seconds)
+        self.replicas_of.copy(self.chance, self.brokers)
         if any(id_.startswith("ingest-") and job.word is JobWord.RUNNING for id_, job in self.jobs.items()):
             new = int(self.rows_per_second * seconds)
             before, self.rows = self.rows // 10, self.rows + new

@@ -11,6 +11,7 @@ from itertools import groupby
 
 from kubectl_recsys.table import table
 from kubectl_recsys.views import find_model
+from recsys_operator.plan.topics import NEEDS_RIGHTS
 from recsys_operator.state.observed import ModelState
 from recsys_operator.world.kube import Kube
 from recsys_schemas.kafka_access import names_prefix
@@ -25,7 +26,7 @@ class Acl:
     part: str
     """operator, ingest or serving."""
     resource: str
-    """Topic, Group or TransactionalId."""
+    """Topic, Group, TransactionalId or Cluster."""
     name: str
     pattern: str
     """LITERAL or PREFIXED."""
@@ -44,6 +45,8 @@ def acls(model: ModelState) -> list[Acl]:
         ours = each.management_policy == "Manage"
         found += topic("operator", each.name, *(_MANAGES if ours else _OBSERVES))
     found += topic("operator", dead, *_MANAGES)
+    if _raises(model):
+        found += [Acl(part="operator", resource="Cluster", name=CLUSTER, pattern="LITERAL", operation=each) for each in _RAISES]
     events = [each.name for each in model.spec.kafka.topics if each.role in ("Watch", "Rate")]
     for name in events:
         found += topic("ingest", name, "Read")
@@ -55,7 +58,16 @@ def acls(model: ModelState) -> list[Acl]:
     return found
 
 
+def _raises(model: ModelState) -> bool:
+    """Whether replicas are to be added to topics that are there; only for that are rights on the cluster needed, and only meanwhile."""
+    return any(condition.reason in NEEDS_RIGHTS for condition in model.status.conditions)
+
+
+CLUSTER = "kafka-cluster"
+"""The one name of this kind of resource."""
 _MANAGES = ("Create", "Alter", "AlterConfigs")
+_RAISES = ("Alter", "AlterConfigs")
+"""Alter: to ask for reassignments and to list them (KIP-455). AlterConfigs: to set and see the rates of brokers (KIP-73)."""
 _OBSERVES = ("Describe", "DescribeConfigs")
 
 
@@ -65,7 +77,7 @@ def as_table(found: Sequence[Acl], principals: Mapping[str, str]) -> str:
     return table(heads, ((a.part, principals[a.part], a.resource, a.name, a.pattern, a.operation) for a in found))
 
 
-_OPTIONS = {"Topic": "--topic", "Group": "--group", "TransactionalId": "--transactional-id"}
+_OPTIONS = {"Topic": "--topic", "Group": "--group", "TransactionalId": "--transactional-id", "Cluster": "--cluster"}
 
 
 def as_commands(found: Sequence[Acl], principals: Mapping[str, str], bootstrap_servers: Sequence[str]) -> str:
@@ -73,7 +85,8 @@ def as_commands(found: Sequence[Acl], principals: Mapping[str, str], bootstrap_s
     lines: list[str] = []
     for (principal, resource, name, pattern), each in groupby(found, key=lambda a: (principals[a.part], a.resource, a.name, a.pattern)):
         words = ["kafka-acls.sh", "--bootstrap-server", ",".join(bootstrap_servers), "--command-config", "admin.properties", "--add"]
-        words += ["--allow-principal", principal, _OPTIONS[resource], name]
+        words += ["--allow-principal", principal, _OPTIONS[resource]]
+        words += [] if resource == "Cluster" else [name]
         words += ["--resource-pattern-type", "prefixed"] if pattern == "PREFIXED" else []
         words += [word for acl in each for word in ("--operation", acl.operation)]
         lines.append(shlex.join(words))

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from recsys_operator.plan import ingest, rollout, serving, shares, status, topics, training, upkeep
+from recsys_operator.plan import ingest, raising, rollout, serving, shares, status, topics, training, upkeep
 from recsys_operator.plan.names import app_name, uid8
 from recsys_operator.state.actions import (
     Action,
@@ -40,6 +40,7 @@ def plan(observed: Observed) -> Plan:
     written = next((action.status for action in walk.actions if isinstance(action, WriteRolloutStatus)), None)
     parts += [walk, serving.act(serving.judge(observed, seen, written), observed, written)]
     parts += [Part(actions=(*_phases(observed), *_prune(observed))), upkeep.act(upkeep.judge(observed), observed)]
+    parts.append(_raise(observed))
     first: tuple[Action, ...] = () if observed.model.has_finalizer else (AddFinalizer(),)
     actions = first + tuple(action for part in parts for action in part.actions)
     written_now = {action.name for action in actions if isinstance(action, WriteVersionStatus | DeleteVersion)}
@@ -48,6 +49,12 @@ def plan(observed: Observed) -> Plan:
     busy = any(part.busy for part in parts)
     wait = SOON if _moved(observed, actions) else BUSY if busy else IDLE
     return Plan(actions=actions, status=status.compose(observed, facts), wake_at=observed.now + wait)
+
+
+def _raise(observed: Observed) -> Part:
+    """Last of all, for no other action rests on it: replicas that the brokers refuse to add hold nothing else up."""
+    now = raising.step(observed)
+    return Part(actions=now.actions, busy=now.raising != raising.remembered(observed))
 
 
 def _moved(observed: Observed, actions: tuple[Action, ...]) -> bool:
@@ -98,16 +105,20 @@ def _prune(observed: Observed) -> tuple[Action, ...]:
 
 
 def _farewell(observed: Observed) -> Plan:
-    """Stop what runs for the model, take its application out, then let it go. Topics, snapshots and versions stay."""
+    """Stop what runs for the model, take its application and its throttles out, then let it go. Topics, snapshots and versions stay."""
     model = observed.model
+    assert model.deleting_since is not None
+    late = observed.now >= model.deleting_since + LET_GO
     actions: list[Action] = []
     if not isinstance(observed.ray, Unavailable):
         actions += [StopJob(id=job.id) for job in observed.ray.jobs.values() if uid8(model) in job.id and not job.word.ended]
         app = observed.ray.apps.get(app_name(model))
         if app is not None and app.arguments is not None and app.arguments.uid == model.uid:
             actions.append(RemoveApp(name=app_name(model)))
-    assert model.deleting_since is not None
-    gone = not isinstance(observed.ray, Unavailable) and not actions
-    if gone or (isinstance(observed.ray, Unavailable) and observed.now >= model.deleting_since + LET_GO):
+    gone = not actions and (late or not isinstance(observed.ray, Unavailable))
+    throttles = raising.leave(observed)
+    if throttles and not late:
+        actions += throttles
+    if gone and (throttles == () or late):
         actions.append(RemoveFinalizer())
     return Plan(actions=tuple(actions), status=model.status, wake_at=observed.now + BUSY)

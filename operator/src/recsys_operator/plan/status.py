@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from recsys_operator.plan import shares
+from recsys_operator.plan import raising, shares
 from recsys_operator.plan.ingest import wanted as wanted_ingest
 from recsys_operator.plan.lag import furthest, lag_records, lag_seconds
 from recsys_operator.plan.names import route_prefix
@@ -10,6 +10,7 @@ from recsys_operator.plan.quality import put_aside
 from recsys_operator.plan.reports import own_app, reports
 from recsys_operator.plan.training import in_progress
 from recsys_operator.plan.upkeep import last as last_upkeep
+from recsys_operator.plan.wanted_topics import out_of_sync
 from recsys_operator.state.observed import Observed, Unavailable
 from recsys_operator.state.plan import Fact
 from recsys_schemas.v1alpha1.conditions import Condition, ConditionType
@@ -19,10 +20,10 @@ from recsys_schemas.v1alpha1.model import (
     Ingestion,
     ModelStatus,
     Quality,
-    Replication,
     ServedVersion,
     ServingStatus,
 )
+from recsys_schemas.v1alpha1.replication import Replication
 from recsys_schemas.v1alpha1.version import VersionPhase
 
 _HISTORY = 20
@@ -139,11 +140,13 @@ def _challenger(observed: Observed) -> ServedVersion | None:
 def _replication(observed: Observed) -> Replication | None:
     if isinstance(observed.topics, Unavailable) or not observed.topics.topics:
         return observed.model.status.replication
-    partitions = [partition for topic in observed.topics.topics.values() for partition in topic.partitions]
+    seen = observed.topics
+    partitions = [(name, partition) for name, topic in seen.topics.items() for partition in topic.partitions]
     return Replication(
-        topics=len(observed.topics.topics),
-        under_replicated_partitions=sum(p.in_sync < p.replicas for p in partitions),
-        min_replication_factor=min((p.replicas for p in partitions), default=0),
+        topics=len(seen.topics),
+        under_replicated_partitions=sum(out_of_sync(each, raising.lag(observed, seen, name, each)) for name, each in partitions),
+        min_replication_factor=min((raising.established(observed, seen, name, each) for name, each in partitions), default=0),
+        raising=raising.step(observed).raising,
     )
 
 

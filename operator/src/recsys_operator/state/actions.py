@@ -47,6 +47,33 @@ class ConfigureTopic:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ThrottleReplication:
+    """Bound how fast replicas are copied (KIP-73), before any is."""
+
+    rates: Mapping[int, int]
+    """Broker → bytes a second, sent and received."""
+    topics: Mapping[str, Mapping[str, str]]
+    """Topic → the keys that name its throttled replicas."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReassignReplicas:
+    """Give partitions these replicas (KIP-455). Those that they have stand first: replicas are only ever added."""
+
+    topic: str
+    partitions: Mapping[int, tuple[int, ...]]
+    """Partition → brokers in order."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnthrottleReplication:
+    """Take throttles away that were ours; what is not there is left alone."""
+
+    brokers: tuple[int, ...]
+    topics: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EnsureTokens:
     """Make the Secret with the API's tokens when it is missing; an existing one is never changed."""
 
@@ -147,6 +174,9 @@ Action: TypeAlias = (
     | CreateTopic
     | GrowTopic
     | ConfigureTopic
+    | ThrottleReplication
+    | ReassignReplicas
+    | UnthrottleReplication
     | EnsureTokens
     | SubmitJob
     | StopJob

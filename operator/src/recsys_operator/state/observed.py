@@ -77,6 +77,10 @@ class PartitionState:
     """Since when what lies below each of these offsets could be read, oldest first: as far back as this process has looked."""
     held_since: datetime | None = None
     """Since when records stand behind `end_offset` and an open transaction keeps them from being read; None while none do."""
+    assigned: tuple[int, ...] = ()
+    """The brokers of its replicas in order, those included that are being added; the first is to lead."""
+    synced: tuple[int, ...] = ()
+    """Those of them that are in sync."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,12 +94,45 @@ class TopicState:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UnderWay:
+    """A reassignment of one partition that the controller has not finished (KIP-455)."""
+
+    adding: tuple[int, ...]
+    removing: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrokerState:
+    """One live broker."""
+
+    id: int
+    rack: str = ""
+    """Empty when it names none."""
+    rates: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Those of the replication throttle's two rates (KIP-73) that somebody has set, in bytes a second."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MovesState:
+    """What is read only while replicas are to be added: whether we may, to where, and what is under way."""
+
+    lacking: tuple[str, ...]
+    """Rights on the cluster that the brokers do not grant us, of those that adding replicas takes; with one the rest is not read."""
+    brokers: tuple[BrokerState, ...] = ()
+    """The live ones."""
+    under_way: Mapping[tuple[str, int], UnderWay] = field(default_factory=dict[tuple[str, int], UnderWay])
+    """By topic and partition, whoever asked for it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TopicsState:
     """The brokers, and those of the model's topics that exist."""
 
     cluster_id: str
     live_brokers: int
     topics: Mapping[str, TopicState]
+    moves: MovesState | Unavailable | None = None
+    """None: nothing is to be added."""
 
 
 class JobWord(StrEnum):

@@ -15,10 +15,13 @@ from recsys_operator.state.actions import (
     ForgetJob,
     GrowTopic,
     PublishEvent,
+    ReassignReplicas,
     RemoveApp,
     RemoveFinalizer,
     StopJob,
     SubmitJob,
+    ThrottleReplication,
+    UnthrottleReplication,
     WriteRolloutStatus,
     WriteVersionStatus,
 )
@@ -41,7 +44,7 @@ async def apply(world: World, observed: Observed, action: Action) -> None:
         RefusedError: it said no.
     """
     match action:
-        case CreateTopic() | GrowTopic() | ConfigureTopic():
+        case CreateTopic() | GrowTopic() | ConfigureTopic() | ThrottleReplication() | ReassignReplicas() | UnthrottleReplication():
             await _apply_to_kafka(world, observed.model, action)
         case SubmitJob() | StopJob() | ForgetJob() | DeployApp() | RemoveApp():
             await _apply_to_ray(world, observed.model, action)
@@ -49,7 +52,11 @@ async def apply(world: World, observed: Observed, action: Action) -> None:
             await _apply_to_kubernetes(world, observed, action)
 
 
-async def _apply_to_kafka(world: World, model: ModelState, action: CreateTopic | GrowTopic | ConfigureTopic) -> None:
+async def _apply_to_kafka(
+    world: World,
+    model: ModelState,
+    action: CreateTopic | GrowTopic | ConfigureTopic | ThrottleReplication | ReassignReplicas | UnthrottleReplication,
+) -> None:
     at = await read_connection(world.kube, model)
     match action:
         case CreateTopic():
@@ -58,6 +65,8 @@ async def _apply_to_kafka(world: World, model: ModelState, action: CreateTopic |
             await world.kafka.grow(at, action.name, action.partitions)
         case ConfigureTopic():
             await world.kafka.configure(at, action.name, action.config)
+        case ThrottleReplication() | ReassignReplicas() | UnthrottleReplication():
+            await world.kafka.move(at, action)
         case _:
             assert_never(action)
 

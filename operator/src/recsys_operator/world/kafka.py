@@ -11,7 +11,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -26,7 +26,9 @@ from confluent_kafka.admin import (
 )
 from confluent_kafka.cimpl import NewPartitions, NewTopic
 
+from recsys_operator.state.actions import ReassignReplicas, ThrottleReplication, UnthrottleReplication
 from recsys_operator.state.observed import PartitionState, TopicsState, TopicState
+from recsys_operator.world import moves
 from recsys_operator.world.connection import Connection
 from recsys_operator.world.ends import Ends, read_ends
 from recsys_operator.world.errors import RefusedError, UnavailableError
@@ -67,8 +69,12 @@ class Kafka:
 
     clients: _Clients = field(default_factory=_Clients)
 
-    async def read(self, at: Connection, names: Iterable[str], *, ends_of: Iterable[str], now: datetime) -> TopicsState:
+    async def read(
+        self, at: Connection, names: Iterable[str], *, ends_of: Iterable[str], now: datetime, asked: moves.Asked | None = None
+    ) -> TopicsState:
         """The brokers and those of `names` that exist at `now`; how far they can be read for `ends_of`, 0 for others.
+
+        With `asked`, what adding replicas takes is read too when some are to be added.
 
         Raises:
             UnavailableError: no broker answers in time; the message says what each address said.
@@ -84,6 +90,10 @@ class Kafka:
             raise await silence(at, "none is reachable")
         try:
             found = await asyncio.to_thread(_read, brokers, wanted, with_ends, now)
+            if asked is not None and asked.needed(found):
+                # Topics again, after what is under way: a move that has ended since shows its replicas, never the other way round.
+                seen = await asyncio.to_thread(moves.read_moves, at, brokers.admin, wanted)
+                found = replace(await asyncio.to_thread(_read, brokers, wanted, with_ends, now), moves=seen)
         except (KafkaException, TimeoutError) as error:
             raise_refusal(at, brokers, error)
             raise await silence(at, f"within {CALL_S:g} s: {words_of(error)}") from error
@@ -127,6 +137,13 @@ class Kafka:
 
         await _change(f"topic {name}", send)
         brokers.configs.pop(name, None)
+
+    async def move(self, at: Connection, action: ThrottleReplication | ReassignReplicas | UnthrottleReplication) -> None:
+        """One step of adding replicas."""
+        brokers = self._brokers(at)
+        await asyncio.to_thread(moves.perform, at, brokers.admin, action)
+        for name in () if isinstance(action, ReassignReplicas) else action.topics:
+            brokers.configs.pop(name, None)
 
     def _brokers(self, at: Connection) -> Brokers:
         key = at.identity
@@ -174,6 +191,8 @@ def _partition(number: int, seen: PartitionMetadata, ends: Ends, *, has_leader: 
         has_leader=has_leader,
         readable=ends.readable,
         held_since=ends.held_since,
+        assigned=tuple(seen.replicas),
+        synced=tuple(seen.isrs),
     )
 
 
@@ -191,13 +210,19 @@ def _configs(brokers: Brokers, names: list[str]) -> dict[str, Mapping[str, str]]
                 raise
             brokers.configs[name] = (now, brokers.configs[name][1])
         else:
-            brokers.configs[name] = (now, {key: str(entries[key].value) for key in KEYS if key in entries})
+            brokers.configs[name] = (now, _settings(entries))
     found = {name: brokers.configs[name][1] for name in names}
     # Other threads read for other models: copies are iterated, never the cache itself.
     for name, (read_at, _) in list(brokers.configs.items()):
         if now - read_at > _FORGOTTEN_S:
             brokers.configs.pop(name, None)
     return found
+
+
+def _settings(entries: Mapping[str, ConfigEntry]) -> dict[str, str]:
+    """The keys that the product sets; those of a throttle only where there is one."""
+    there = {key: str(entries[key].value) for key in (*KEYS, *moves.LISTS) if key in entries}
+    return {key: value for key, value in there.items() if value or key in KEYS}
 
 
 async def _change(what: str, send: Callable[[], Future[Any]], *, done: int | None = None) -> bool:

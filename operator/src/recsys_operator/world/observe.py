@@ -19,6 +19,7 @@ from recsys_operator.state.observed import (
 from recsys_operator.world.connection import read_connection
 from recsys_operator.world.errors import RefusedError, WorldError
 from recsys_operator.world.evidence import read_evidence
+from recsys_operator.world.moves import Asked
 from recsys_operator.world.objects import (
     MODELS,
     ROLLOUTS,
@@ -126,7 +127,16 @@ async def _topics(world: World, model: ModelState, now: datetime) -> TopicsState
     names = [topic.name for topic in kafka.topics]
     events = [topic.name for topic in kafka.topics if topic.role in ("Watch", "Rate")]
     at = await read_connection(world.kube, model)
-    return await world.kafka.read(at, [*names, model.dead_letter_topic], ends_of=events, now=now)
+    return await world.kafka.read(at, [*names, model.dead_letter_topic], ends_of=events, now=now, asked=asked_replicas(model))
+
+
+def asked_replicas(model: ModelState) -> Asked:
+    """How many replicas the spec asks of the topics that are ours to change, the dead letters' among them."""
+    named = model.spec.kafka.topics
+    replicas = {topic.name: topic.replicas for topic in named if topic.management_policy == "Manage"}
+    events = [topic.replicas for topic in named if topic.role in ("Watch", "Rate")]
+    before = model.status.replication
+    return Asked(replicas={**replicas, model.dead_letter_topic: max(events)}, under_way=before is not None and before.raising is not None)
 
 
 async def _ray_and_evidence(world: World, model: ModelState) -> tuple[RayState | Unavailable, EvidenceResponse | Unavailable | None]:

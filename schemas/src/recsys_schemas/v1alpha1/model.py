@@ -7,6 +7,7 @@ from pydantic import Field
 
 from recsys_schemas.v1alpha1.conditions import Condition
 from recsys_schemas.v1alpha1.events import Events
+from recsys_schemas.v1alpha1.replication import Replication
 from recsys_schemas.v1alpha1.resource import Resource, cel, list_map
 from recsys_schemas.v1alpha1.security import Security
 
@@ -91,14 +92,14 @@ class Topic(Resource):
     partitions: Annotated[int, Field(ge=1, le=1000)] = 3
     """Number of partitions; may grow, never fall."""
     replicas: Annotated[int, Field(ge=1, le=7)] = 3
-    """Replication factor."""
+    """Replication factor; an existing topic that has fewer is raised to it, one that has more is left as it is."""
     min_insync_replicas: Annotated[int, Field(ge=1, le=7)] = 2
-    """Replicas that must have a record before it is acknowledged."""
+    """Replicas that must have a record before it is acknowledged; raised only once all replicas are there."""
     retention_hours: Annotated[int, Field(ge=1, le=87600)] = 720
     """How long records are kept. Snapshots are kept longer, so a short retention only limits how far ingest may fall behind."""
     management_policy: Literal["Manage", "Observe"] = "Manage"
-    """Manage: made when missing, grown and configured. Observe: it is someone else's (a Strimzi KafkaTopic, for instance): verified,
-    never made or changed."""
+    """Manage: made when missing, grown, raised and configured. Observe: it is someone else's (a Strimzi KafkaTopic, for instance):
+    verified, never made or changed."""
 
 
 def default_topics() -> list[Topic]:
@@ -138,6 +139,9 @@ class Kafka(Resource):
     ] = Field(default_factory=default_topics)
     """The topics; created when missing (unless only observed), verified always, never shrunk, never deleted. Default: watch, rate,
     reco_requests, reco_responses, each with 3 partitions, 3 replicas, 2 of them in sync."""
+    replication_throttle_bytes_per_second: Annotated[int, Field(ge=10_000, le=100_000_000_000)] = 50_000_000
+    """How fast at most one broker sends, and one receives, while replicas are added to existing topics. Must exceed what producers
+    write, or it never ends."""
 
 
 class Roll(Resource):
@@ -448,17 +452,6 @@ class ServedVersion(Resource):
     """Percent of users, as the replicas report it."""
     since: datetime | None = None
     """Since when it has been the champion."""
-
-
-class Replication(Resource):
-    """What the brokers say of the model's topics."""
-
-    topics: int
-    """How many there are."""
-    under_replicated_partitions: int
-    """Partitions with a replica out of sync."""
-    min_replication_factor: int
-    """The least over all partitions."""
 
 
 class LastUpkeep(Resource):

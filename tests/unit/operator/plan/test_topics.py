@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from recsys_operator.plan.plan import plan
 from recsys_operator.plan.topics import USABLE, Topics, act, judge
 from recsys_operator.state.observed import Observed, PartitionState, TopicsState, TopicState, Unavailable
 from recsys_operator.world.objects import read_model
@@ -69,6 +70,18 @@ def test_one_that_differs_is_read_and_told_but_not_changed(there: TopicState, wo
     assert f"spec.kafka.topics[watch]: {words}" in told[ConditionType.TOPICS_READY][2]
     assert told[ConditionType.REPLICATION_HEALTHY][0] is True
     assert len(act(judge(observed(there, policy="Manage")), observed(there, policy="Manage")).actions) == 1
+
+
+def test_one_with_fewer_replicas_is_told_to_its_owner_and_not_raised() -> None:
+    thin = tuple(PartitionState(id=number, replicas=2, in_sync=2, end_offset=0) for number in range(3))
+    world = observed(replace(topic("watch"), partitions=thin))
+    assert judge(world) is Topics.THIN
+    assert plan(world).status.replication.raising is None  # type: ignore[union-attr]
+    holds, reason, message = said(world)[ConditionType.TOPICS_READY]
+    assert (holds, reason) == (False, "ReplicationTooLow")
+    assert (
+        message == "watch: fewer replicas than the spec asks, and not ours to change (managementPolicy Observe): have its owner raise them"
+    )
 
 
 def test_one_that_is_as_asked_is_healthy_and_one_out_of_sync_holds_training() -> None:

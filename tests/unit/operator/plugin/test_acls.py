@@ -1,10 +1,16 @@
 """What the brokers must allow for a model, as rows and as commands; that it is enough is shown in tests/kafka/test_security.py."""
 
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
+
+import pytest
 
 from kubectl_recsys.acls import PARTS, acls, as_commands, as_table
 from recsys_operator.state.observed import ModelState
 from recsys_operator.world.objects import read_model
+from recsys_schemas.v1alpha1.conditions import Condition
+from recsys_schemas.v1alpha1.model import ModelStatus
 
 PRINCIPALS = dict.fromkeys(PARTS, "User:recsys")
 
@@ -64,3 +70,16 @@ def test_commands_grant_all_operations_on_one_thing_in_one_line_and_quote_what_a
     start = "kafka-acls.sh --bootstrap-server a:1,b:2 --command-config admin.properties --add --allow-principal"
     assert lines[0] == f"{start} User:recsys --topic watch --operation Create --operation Alter --operation AlterConfigs"
     assert f"{start} 'User:CN=a b' --group recsys.shop.movies. --resource-pattern-type prefixed --operation Read" in lines
+
+
+@pytest.mark.parametrize("reason", ["RaisingReplication", "RaiseDenied"])
+def test_rights_on_the_cluster_are_listed_only_while_replicas_are_to_be_added(reason: str) -> None:
+    found = model()
+    assert not [acl for acl in acls(found) if acl.resource == "Cluster"]
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    condition = Condition(type="ReplicationHealthy", status="False", reason=reason, message="m", last_transition_time=now)
+    raising = replace(found, status=ModelStatus(conditions=[condition]))
+    more = {(acl.part, acl.resource, acl.name, acl.operation) for acl in set(acls(raising)) - set(acls(found))}
+    assert more == {("operator", "Cluster", "kafka-cluster", "Alter"), ("operator", "Cluster", "kafka-cluster", "AlterConfigs")}
+    lines = as_commands(acls(raising), {**PRINCIPALS}, ["a:1"]).splitlines()
+    assert sum(line.endswith("--allow-principal User:recsys --cluster --operation Alter --operation AlterConfigs") for line in lines) == 1
