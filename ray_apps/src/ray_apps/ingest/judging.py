@@ -3,12 +3,14 @@
 Records are judged a partition's run at a time, so that one call of the decoder reads thousands of them (see `Judge.read_all`).
 """
 
+import operator
 import zlib
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any, Protocol
 
+import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel
 
@@ -121,20 +123,34 @@ class Judging:
 
 def _runs(records: Sequence[Record], positions: Mapping[TopicPartition, int]) -> dict[TopicPartition, _Run]:
     runs: dict[TopicPartition, _Run] = {}
-    for record in records:
-        where = (record.topic(), record.partition())
+    for block in _blocks(records):
+        where = (block[0].topic(), block[0].partition())
         run = runs.get(where)
         if run is None:
             run = runs[where] = _Run(positions.get(where, 0))
-        offset = record.offset()
-        if offset < run.end:
-            raise OutOfOrderError(f"{where[0]}-{where[1]}: offset {offset} was read before; reading starts again from the tables")
-        run.end = offset + 1
-        run.offsets.append(offset)
-        run.timestamps.append(record.timestamp()[1])
-        run.keys.append(record.key())
-        run.values.append(record.value())
+        offsets = [record.offset() for record in block]
+        steps = np.diff(np.array([run.end - 1, *offsets], np.int64))
+        if steps.min() < 1:
+            early = offsets[int(np.argmax(steps < 1))]
+            raise OutOfOrderError(f"{where[0]}-{where[1]}: offset {early} was read before; reading starts again from the tables")
+        run.end = offsets[-1] + 1
+        run.offsets += offsets
+        run.timestamps += [record.timestamp()[1] for record in block]
+        run.keys += [record.key() for record in block]
+        run.values += [record.value() for record in block]
     return runs
+
+
+def _blocks(records: Sequence[Record]) -> Iterator[Sequence[Record]]:
+    """Cut records where the partition changes. The client hands them over as it fetched them: long runs of one partition."""
+    topics = [record.topic() for record in records]
+    partitions = np.array([record.partition() for record in records], np.int32)
+    changes = partitions[1:] != partitions[:-1]
+    if topics.count(topics[0] if topics else "") < len(topics):
+        changes |= np.fromiter(map(operator.ne, topics[1:], topics), bool, len(topics) - 1)
+    ends = [*(np.flatnonzero(changes) + 1).tolist(), len(records)] if topics else []
+    for begin, end in zip([0, *ends], ends, strict=False):
+        yield records[begin:end]
 
 
 class _Table:
@@ -176,7 +192,7 @@ class _Table:
             pa.repeat(pa.scalar(partition, RECORD_COLUMNS.field(1).type), count),
             pa.array(run.offsets, RECORD_COLUMNS.field(2).type),
             pa.array(run.timestamps, RECORD_COLUMNS.field(3).type),
-            pa.array([zlib.crc32(value or b"") for value in run.values], RECORD_COLUMNS.field(4).type),
+            pa.array(list(map(zlib.crc32, run.values)), RECORD_COLUMNS.field(4).type),
         ]
         return pa.RecordBatch.from_arrays(columns, schema=self._schema)
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from ray_apps.ingest.dead_letters import group_id
 from ray_apps.ingest.judging import Record
@@ -111,7 +111,7 @@ class Reader:
             time.sleep(wait_s)  # nothing is there to wait on
             return [], {}
         messages = self._consumer.consume(limit, wait_s)
-        if not any(message.error() for message in messages):
+        if not any(map(Message.error, messages)):
             return cast("list[Record]", messages), {}
         ends: dict[snapshots.TopicPartition, int] = {}
         for message in messages:
