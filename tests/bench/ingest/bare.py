@@ -4,9 +4,10 @@ import sys
 import time
 from pathlib import Path
 
+from confluent_kafka import Consumer, KafkaError, TopicPartition
+
 from bench.ingest.measured import LIMIT_S, Cost, Measured
 from bench.ingest.topics import PARTITIONS
-from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 
 def drain(servers: str, topic: str, events: int) -> None:

@@ -1,6 +1,5 @@
 """Ingest as it ships: from an empty store to manifests, each commit durable and with its offsets."""
 
-import os
 import sys
 import threading
 import time
@@ -78,7 +77,7 @@ def publications(folder: Path) -> list[Publication]:
     for path in folder.joinpath(MANIFEST_FOLDER).glob("0*.json"):
         manifest = SnapshotManifest.model_validate_json(path.read_bytes())
         covers = {each.partition: each.next_offset for each in manifest.offsets}
-        found.append(Publication(at_ms=os.stat(path).st_ctime_ns / 1e6, covers=covers))
+        found.append(Publication(at_ms=path.stat().st_ctime_ns / 1e6, covers=covers))
     return found
 
 

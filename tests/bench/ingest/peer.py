@@ -97,5 +97,5 @@ def publications(folder: Path) -> list[Publication]:
             told = folder.joinpath("checkpoint", "offsets", number).read_text().splitlines()[-1]
             ends: Mapping[str, Mapping[str, int]] = json.loads(told)
             covers = {int(partition): end for partition, end in next(iter(ends.values())).items()}
-            found.append(Publication(at_ms=os.stat(path).st_ctime_ns / 1e6, covers=covers))
+            found.append(Publication(at_ms=path.stat().st_ctime_ns / 1e6, covers=covers))
     return found

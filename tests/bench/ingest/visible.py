@@ -4,9 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
-
 from confluent_kafka import Consumer, TopicPartition
+from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +49,7 @@ def delays(times_ms: Mapping[int, NDArray[np.int64]], publications: Sequence[Pub
         first = np.searchsorted(covered, counted, side="right")
         if first.size and first.max() >= len(order):
             raise ValueError(f"partition {partition}: offset {counted[first.argmax()]} was never published")
-        found.append(at[first] - times[counted])
+        found.append(at[first] - times[counted].astype(np.float64))
     waits = np.concatenate(found) / 1000
     if not waits.size:
         raise ValueError("no event lies in the span")

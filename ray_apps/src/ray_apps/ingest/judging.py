@@ -4,19 +4,19 @@ Records are judged a partition's run at a time, so that one call of the decoder 
 """
 
 import operator
-import zlib
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
+from isal.isal_zlib import crc32
 from pydantic import BaseModel
 
 from ray_apps.ingest.columns import event_columns
 from ray_apps.ingest.grounds import Grounds
-from ray_apps.ingest.quality import Fault, Judge, dead_letter, repeated, unknown_item
+from ray_apps.ingest.quality import Fault, Judge, dead_letter, repeated, unknown_item, without
 from ray_apps.stores.snapshots import RECORD_COLUMNS, TopicPartition
 from recsys_schemas.events import DeadLetter
 
@@ -79,11 +79,15 @@ class _Run:
     keys: list[bytes | None] = field(default_factory=list["bytes | None"])
     values: list[bytes | None] = field(default_factory=list["bytes | None"])
 
-    def without(self, places: Container[int]) -> "_Run":
+    def without(self, places: Collection[int]) -> "_Run":
         """The same without some of its records."""
-        kept = [index for index in range(len(self.offsets)) if index not in places]
-        columns = (self.offsets, self.timestamps, self.keys, self.values)
-        return _Run(self.end, *([column[index] for index in kept] for column in columns))  # pyright: ignore[reportArgumentType]
+        return _Run(
+            self.end,
+            without(self.offsets, places),
+            without(self.timestamps, places),
+            without(self.keys, places),
+            without(self.values, places),
+        )
 
 
 class Judging:
@@ -108,7 +112,8 @@ class Judging:
         size = 0
         for (topic, partition), run in runs.items():
             table = self._topics[topic]
-            newest[table.event_type] = max(newest.get(table.event_type, -1), *run.timestamps)
+            latest = max(run.timestamps)
+            newest[table.event_type] = max(newest.get(table.event_type, -1), latest)
             size += sum(map(len, filter(None, run.values)))
             batch, refused = table.judge(topic, partition, run, self._grounds)
             letters += refused
@@ -192,7 +197,7 @@ class _Table:
             pa.repeat(pa.scalar(partition, RECORD_COLUMNS.field(1).type), count),
             pa.array(run.offsets, RECORD_COLUMNS.field(2).type),
             pa.array(run.timestamps, RECORD_COLUMNS.field(3).type),
-            pa.array(list(map(zlib.crc32, run.values)), RECORD_COLUMNS.field(4).type),
+            pa.array(list(map(crc32, run.values)), RECORD_COLUMNS.field(4).type),
         ]
         return pa.RecordBatch.from_arrays(columns, schema=self._schema)
 
@@ -205,4 +210,4 @@ def _sifted(
         return events, run
     for index, fault in faults.items():
         letters.append(dead_letter((*where, run.offsets[index], run.timestamps[index]), run.values[index], fault))
-    return [event for index, event in enumerate(events) if index not in faults], run.without(faults)
+    return without(events, faults), run.without(faults)

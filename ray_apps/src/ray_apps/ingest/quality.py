@@ -8,12 +8,13 @@ every yes of the fast one is also pydantic's: a property test holds that.
 import base64
 import functools
 import hashlib
+import itertools
 import operator
 import types
 import typing
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import annotated_types as at
 import msgspec
@@ -26,6 +27,7 @@ MAX_VALUE_BYTES = 1 << 20
 """A larger value is not read: no event of ours comes near it."""
 MAX_AHEAD_MS = 24 * 3600 * 1000
 """An event may claim to be this much newer than its record: clocks differ, but not by days."""
+Kept = TypeVar("Kept")
 Place = tuple[str, int, int, int]
 """Where a record stands: topic, partition, offset, and its timestamp in milliseconds."""
 _KEPT_BYTES = 64 << 10
@@ -61,12 +63,12 @@ class Judge:
             timestamps: as many record timestamps.
         """
         events, left = self._decode_all(values)
-        kept = [index for index in range(len(values)) if index not in left] if left else range(len(values))
-        decoded = [events[index] for index in kept] if left else events
-        keys_of, times = ([keys[index] for index in kept], [timestamps[index] for index in kept]) if left else (keys, timestamps)
+        decoded, keys_of, times = events, keys, timestamps
+        if left:
+            decoded, keys_of, times = without(events, left), without(keys, left), without(timestamps, left)
         if not (_newest(decoded) - min(times, default=0) <= MAX_AHEAD_MS and _keyed(decoded, keys_of)):
-            for index in kept:
-                events[index] = _fitting(events[index], keys[index], timestamps[index])
+            judged = map(_fitting, decoded, keys_of, times)
+            events = [None if index in left else next(judged) for index in range(len(events))]
         for index in left:
             events[index] = self.read(keys[index], values[index], timestamps[index])
         return events
@@ -76,11 +78,12 @@ class Judge:
         if self._fast is None:
             return [None] * len(values), set(range(len(values)))
         events, left = list[Any](), set[int]()
-        decoded = map(self._fast.decode if _plain(values) else self._decode_fast, values)
+        decode: Callable[[Any], Any] = self._fast.decode if _plain(values) else self._decode_fast
+        decoded = map(decode, values)
         while len(events) < len(values):
             try:
                 for event in decoded:
-                    events.append(event)  # noqa: PERF402 (what stands before a refused value is kept, and the map goes on behind it)
+                    events.append(event)  # one by one: what stands before a refused value is kept, and the map goes on behind it
             except Exception:  # noqa: BLE001 (whatever it is, the exact judge says what the record is)
                 left.add(len(events))
                 events.append(None)
@@ -147,6 +150,14 @@ def _fitting(event: Any, key: bytes | None, timestamp: int) -> Any:
         detail = f"timestamp: {event.timestamp} is {ahead} ms after the record's own {timestamp}; at most {MAX_AHEAD_MS} ms fit"
         return Fault(reason=DeadLetterReason.FUTURE_TIME, detail=detail)
     return event
+
+
+def without(column: Sequence[Kept], places: Collection[int]) -> list[Kept]:
+    """Return a sequence without what stands at some places."""
+    wanted = bytearray(b"\x01") * len(column)
+    for place in places:
+        wanted[place] = 0
+    return list(itertools.compress(column, wanted))
 
 
 def _newest(events: Sequence[Any]) -> int:
