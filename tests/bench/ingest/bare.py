@@ -23,6 +23,7 @@ def drain(servers: str, topic: str, events: int) -> None:
             "queued.max.messages.kbytes": 32 << 10,
             "queued.min.messages": 50_000,
             "fetch.wait.max.ms": 100,
+            "fetch.min.bytes": 64 << 10,
         }
     )
     consumer.assign([TopicPartition(topic, partition, 0) for partition in range(PARTITIONS)])

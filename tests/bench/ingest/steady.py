@@ -11,7 +11,8 @@ from bench.ingest.measured import Measured
 from bench.ingest.visible import Delays, Publication, delays, times_of
 
 RATE = 20_000
-WARM_UP_S = 10.0
+WARM_UP_S = 15.0
+"""A JVM compiles meanwhile, and reads what came in during its first batch."""
 _LAST_S = 30.0
 
 
