@@ -24,6 +24,7 @@ def drain(servers: str, topic: str, events: int) -> None:
             "queued.min.messages": 50_000,
             "fetch.wait.max.ms": 100,
             "fetch.min.bytes": 64 << 10,
+            "fetch.queue.backoff.ms": 10,
         }
     )
     consumer.assign([TopicPartition(topic, partition, 0) for partition in range(PARTITIONS)])

@@ -50,6 +50,8 @@ def open_consumer(job: IngestJob, on_error: Callable[[KafkaError], None]) -> Con
             # A flow comes in fetches of 64 KiB or a tenth of a second, not in hundreds of tiny ones that cost as much each.
             "fetch.wait.max.ms": 100,
             "fetch.min.bytes": 64 << 10,
+            # The client's own second of rest, each time that its queue is full, held a consumer that is behind at 90,000 records/s.
+            "fetch.queue.backoff.ms": 10,
             "error_cb": on_error,
         }
     )
