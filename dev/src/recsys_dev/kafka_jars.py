@@ -4,7 +4,6 @@ import os
 import re
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +11,10 @@ from pathlib import Path
 from recsys_dev.cache import Progress, cache_dir
 from recsys_dev.errors import Unmet
 from recsys_dev.locks import locked
+from recsys_dev.maven import FETCH_DEADLINE_S, copy_jars
 
 KAFKA_VERSION = "4.3.1"
 POM = Path(__file__).resolve().parents[2] / "maven" / "kafka" / "pom.xml"
-FETCH_DEADLINE_S = 900.0
 LEAST_JAVA = 17
 HEAP = ("-Xms64m", "-Xmx256m")
 FAST_START = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto", "-Xlog:cds=off", "-Xlog:disable")
@@ -63,40 +62,8 @@ def ensure_jars(progress: Progress) -> Path:
     with locked(cache_dir() / "kafka.lock", "fetching Kafka", progress, deadline_s=FETCH_DEADLINE_S):
         if not folder.is_dir():  # looked at again: another run may have fetched it while this one waited
             progress(f"Fetching the jars of Kafka {KAFKA_VERSION} into {folder}: about 10 s, 44 MB.")
-            _fetch(folder)
+            copy_jars(POM, folder, what=f"Kafka {KAFKA_VERSION}", sign=f"kafka_2.13-{KAFKA_VERSION}.jar")
     return folder
-
-
-def find_maven(fetches: str) -> str:
-    """Return Maven's program.
-
-    Raises:
-        Unmet: it is not on PATH; names what it would fetch.
-    """
-    maven = shutil.which("mvn")
-    if maven is None:
-        raise Unmet(f"the program `mvn` (Apache Maven 3.6 or later), which fetches {fetches}", "not found on PATH", "Install Maven.")
-    return maven
-
-
-def _fetch(folder: Path) -> None:
-    """Copy the jars beside their place and rename them there, so that a broken fetch leaves nothing."""
-    maven = find_maven("Kafka")
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".kafka-") as scratch:
-        fresh = Path(scratch) / "jars"
-        argv = [maven, "-q", "-B", "-f", str(POM), "dependency:copy-dependencies", f"-DoutputDirectory={fresh}"]
-        try:
-            done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=FETCH_DEADLINE_S, cwd=scratch)
-            seen = "\n".join((done.stdout + done.stderr).splitlines()[-12:])
-        except subprocess.TimeoutExpired:
-            seen = f"not done after {FETCH_DEADLINE_S:.0f} s"
-        if not (fresh / f"kafka_2.13-{KAFKA_VERSION}.jar").exists():
-            raise Unmet(
-                f"the jars of Kafka {KAFKA_VERSION}",
-                f"`mvn dependency:copy-dependencies` failed with:\n{seen}\n",
-                "Check the network to the Maven repository (~/.m2/settings.xml names a mirror), then run again.",
-            )
-        fresh.rename(folder)
 
 
 def archive(jars: Path, java: Java) -> Path:

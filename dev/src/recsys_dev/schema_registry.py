@@ -11,8 +11,9 @@ from pathlib import Path
 from recsys_dev import processes
 from recsys_dev.cache import Progress, cache_dir
 from recsys_dev.errors import Unmet
-from recsys_dev.kafka_jars import find_java, find_maven
+from recsys_dev.kafka_jars import find_java
 from recsys_dev.locks import locked
+from recsys_dev.maven import FETCH_DEADLINE_S, MEND, find_maven
 from recsys_dev.ports import LOOPBACK, free_ports
 from recsys_dev.processes import Child, Command
 
@@ -20,7 +21,7 @@ VERSION = "3.0.9"
 ARTIFACT = f"io.apicurio:apicurio-registry-app:{VERSION}:tar.gz:all"
 # Later ones of this plugin want the parent's POM, which is not published.
 _COPY = "org.apache.maven.plugins:maven-dependency-plugin:2.10:copy"
-FETCH_DEADLINE_S, READY_DEADLINE_S = 900.0, 180.0
+READY_DEADLINE_S = 180.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,8 +79,7 @@ def _fetch(folder: Path) -> None:
         packed = list(Path(scratch).glob("*.tar.gz"))
         if not packed:
             seen = "\n".join((done.stdout + done.stderr).splitlines()[-12:])
-            mend = "Check the network to the Maven repository (~/.m2/settings.xml names a mirror), then run again."
-            raise Unmet(f"the schema registry {VERSION}", f"`mvn {_COPY}` failed with:\n{seen}\n", mend)
+            raise Unmet(f"the schema registry {VERSION}", f"`mvn {_COPY}` failed with:\n{seen}\n", MEND)
         with tarfile.open(packed[0]) as archive:
             archive.extractall(Path(scratch) / "program", filter="data")
         (Path(scratch) / "program").rename(folder)

@@ -42,10 +42,6 @@ class _Memory:
     newer: dict[str, int] = field(default_factory=dict[str, int])
     older: dict[str, int] = field(default_factory=dict[str, int])
 
-    def has_any(self, ids: Mapping[str, int]) -> bool:
-        """Whether one of the ids is remembered."""
-        return not (self.newer.keys().isdisjoint(ids) and self.older.keys().isdisjoint(ids))
-
     def last(self, event_id: str) -> int | None:
         """Offset of the newest row of an id."""
         found = self.newer.get(event_id)
@@ -70,21 +66,23 @@ class Duplicates:
         for partition, event_id, offset in sorted(rows, key=lambda row: row[2]):
             self._seen.setdefault(partition, _Memory(offset)).newer[event_id] = offset
 
-    def repeats(self, partition: TopicPartition, event_ids: Sequence[str], offsets: Sequence[int]) -> dict[int, int]:
+    def repeats(self, partition: TopicPartition, event_ids: Sequence[str], offsets: list[int]) -> dict[int, int]:
         """Return which of some events repeat a row, by their place in the sequence, with that row's offset; the others are rows now.
 
         Args:
             partition: where the events stand.
             event_ids: their ids, in the order of their offsets.
-            offsets: as many offsets.
+            offsets: as many offsets, ascending.
         """
         if not self._asked or not event_ids:
             return {}
         memory = self._seen.setdefault(partition, _Memory(offsets[0]))
-        fresh = dict(zip(event_ids, offsets, strict=True))
-        if len(fresh) == len(event_ids) and not memory.has_any(fresh):
-            memory.newer.update(fresh)
+        firsts = list(map(memory.newer.setdefault, event_ids, offsets))
+        if firsts == offsets and memory.older.keys().isdisjoint(event_ids):
             return {}
+        for event_id, first, offset in zip(event_ids, firsts, offsets, strict=True):
+            if first == offset:  # it was put there a moment ago
+                memory.newer.pop(event_id, None)
         found: dict[int, int] = {}
         for index, (event_id, offset) in enumerate(zip(event_ids, offsets, strict=True)):
             before = memory.last(event_id)

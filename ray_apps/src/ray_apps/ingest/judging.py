@@ -3,18 +3,20 @@
 Records are judged a partition's run at a time, so that one call of the decoder reads thousands of them (see `Judge.read_all`).
 """
 
-import zlib
-from collections.abc import Container, Mapping, Sequence
+import operator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any, Protocol
 
+import numpy as np
 import pyarrow as pa
+from isal.isal_zlib import crc32
 from pydantic import BaseModel
 
 from ray_apps.ingest.columns import event_columns
 from ray_apps.ingest.grounds import Grounds
-from ray_apps.ingest.quality import Fault, Judge, dead_letter, repeated, unknown_item
+from ray_apps.ingest.quality import Fault, Judge, dead_letter, repeated, unknown_item, without
 from ray_apps.stores.snapshots import RECORD_COLUMNS, TopicPartition
 from recsys_schemas.events import DeadLetter
 
@@ -77,11 +79,15 @@ class _Run:
     keys: list[bytes | None] = field(default_factory=list["bytes | None"])
     values: list[bytes | None] = field(default_factory=list["bytes | None"])
 
-    def without(self, places: Container[int]) -> "_Run":
+    def without(self, places: Collection[int]) -> "_Run":
         """The same without some of its records."""
-        kept = [index for index in range(len(self.offsets)) if index not in places]
-        columns = (self.offsets, self.timestamps, self.keys, self.values)
-        return _Run(self.end, *([column[index] for index in kept] for column in columns))  # pyright: ignore[reportArgumentType]
+        return _Run(
+            self.end,
+            without(self.offsets, places),
+            without(self.timestamps, places),
+            without(self.keys, places),
+            without(self.values, places),
+        )
 
 
 class Judging:
@@ -106,7 +112,8 @@ class Judging:
         size = 0
         for (topic, partition), run in runs.items():
             table = self._topics[topic]
-            newest[table.event_type] = max(newest.get(table.event_type, -1), *run.timestamps)
+            latest = max(run.timestamps)
+            newest[table.event_type] = max(newest.get(table.event_type, -1), latest)
             size += sum(map(len, filter(None, run.values)))
             batch, refused = table.judge(topic, partition, run, self._grounds)
             letters += refused
@@ -121,20 +128,34 @@ class Judging:
 
 def _runs(records: Sequence[Record], positions: Mapping[TopicPartition, int]) -> dict[TopicPartition, _Run]:
     runs: dict[TopicPartition, _Run] = {}
-    for record in records:
-        where = (record.topic(), record.partition())
+    for block in _blocks(records):
+        where = (block[0].topic(), block[0].partition())
         run = runs.get(where)
         if run is None:
             run = runs[where] = _Run(positions.get(where, 0))
-        offset = record.offset()
-        if offset < run.end:
-            raise OutOfOrderError(f"{where[0]}-{where[1]}: offset {offset} was read before; reading starts again from the tables")
-        run.end = offset + 1
-        run.offsets.append(offset)
-        run.timestamps.append(record.timestamp()[1])
-        run.keys.append(record.key())
-        run.values.append(record.value())
+        offsets = [record.offset() for record in block]
+        steps = np.diff(np.array([run.end - 1, *offsets], np.int64))
+        if steps.min() < 1:
+            early = offsets[int(np.argmax(steps < 1))]
+            raise OutOfOrderError(f"{where[0]}-{where[1]}: offset {early} was read before; reading starts again from the tables")
+        run.end = offsets[-1] + 1
+        run.offsets += offsets
+        run.timestamps += [record.timestamp()[1] for record in block]
+        run.keys += [record.key() for record in block]
+        run.values += [record.value() for record in block]
     return runs
+
+
+def _blocks(records: Sequence[Record]) -> Iterator[Sequence[Record]]:
+    """Cut records where the partition changes. The client hands them over as it fetched them: long runs of one partition."""
+    topics = [record.topic() for record in records]
+    partitions = np.array([record.partition() for record in records], np.int32)
+    changes = partitions[1:] != partitions[:-1]
+    if topics.count(topics[0] if topics else "") < len(topics):
+        changes |= np.fromiter(map(operator.ne, topics[1:], topics), bool, len(topics) - 1)
+    ends = [*(np.flatnonzero(changes) + 1).tolist(), len(records)] if topics else []
+    for begin, end in zip([0, *ends], ends, strict=False):
+        yield records[begin:end]
 
 
 class _Table:
@@ -176,7 +197,7 @@ class _Table:
             pa.repeat(pa.scalar(partition, RECORD_COLUMNS.field(1).type), count),
             pa.array(run.offsets, RECORD_COLUMNS.field(2).type),
             pa.array(run.timestamps, RECORD_COLUMNS.field(3).type),
-            pa.array([zlib.crc32(value or b"") for value in run.values], RECORD_COLUMNS.field(4).type),
+            pa.array(list(map(crc32, run.values)), RECORD_COLUMNS.field(4).type),
         ]
         return pa.RecordBatch.from_arrays(columns, schema=self._schema)
 
@@ -189,4 +210,4 @@ def _sifted(
         return events, run
     for index, fault in faults.items():
         letters.append(dead_letter((*where, run.offsets[index], run.timestamps[index]), run.values[index], fault))
-    return [event for index, event in enumerate(events) if index not in faults], run.without(faults)
+    return without(events, faults), run.without(faults)

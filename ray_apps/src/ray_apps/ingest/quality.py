@@ -8,12 +8,13 @@ every yes of the fast one is also pydantic's: a property test holds that.
 import base64
 import functools
 import hashlib
+import itertools
 import operator
 import types
 import typing
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import annotated_types as at
 import msgspec
@@ -26,10 +27,9 @@ MAX_VALUE_BYTES = 1 << 20
 """A larger value is not read: no event of ours comes near it."""
 MAX_AHEAD_MS = 24 * 3600 * 1000
 """An event may claim to be this much newer than its record: clocks differ, but not by days."""
+Kept = TypeVar("Kept")
 Place = tuple[str, int, int, int]
 """Where a record stands: topic, partition, offset, and its timestamp in milliseconds."""
-_FEW = 32
-"""Records that are judged one by one when something is wrong among them; more are halved first."""
 _KEPT_BYTES = 64 << 10
 _DETAIL_CHARACTERS = 500
 # What `Identifier` allows: in JSON such a character can only stand behind a backslash, or be DEL itself.
@@ -55,41 +55,44 @@ class Judge:
         self._fast = fast_decoder(event)
 
     def read_all(self, keys: Sequence[bytes | None], values: Sequence[bytes | None], timestamps: Sequence[int]) -> list[Any]:
-        """Judge several records as `read` does each of them, with one call of the decoder where nothing speaks against it.
+        """Judge several records as `read` does each of them, with few calls of Python for those that nothing speaks against.
 
         Args:
             keys: raw keys of records.
             values: as many raw values.
             timestamps: as many record timestamps.
         """
-        events = self._decode_all(values)
-        if events is not None and _newest(events) - min(timestamps) <= MAX_AHEAD_MS and _keyed(events, keys):
-            return events
-        if len(values) <= _FEW:
-            return [self.read(*record) for record in zip(keys, values, timestamps, strict=True)]
-        half = len(values) // 2
-        first = self.read_all(keys[:half], values[:half], timestamps[:half])
-        return first + self.read_all(keys[half:], values[half:], timestamps[half:])
+        events, left = self._decode_all(values)
+        decoded, keys_of, times = events, keys, timestamps
+        if left:
+            decoded, keys_of, times = without(events, left), without(keys, left), without(timestamps, left)
+        if not (_newest(decoded) - min(times, default=0) <= MAX_AHEAD_MS and _keyed(decoded, keys_of)):
+            judged = map(_fitting, decoded, keys_of, times)
+            events = [None if index in left else next(judged) for index in range(len(events))]
+        for index in left:
+            events[index] = self.read(keys[index], values[index], timestamps[index])
+        return events
 
-    def _decode_all(self, values: Sequence[bytes | None]) -> list[Any] | None:
-        """Decode values as lines of one text; None when one of them is no event for the fast decoder, or may be torn by it.
+    def _decode_all(self, values: Sequence[bytes | None]) -> tuple[list[Any], set[int]]:
+        """Decode each value; also returns the places of those that the fast decoder refuses, or could see otherwise than pydantic."""
+        if self._fast is None:
+            return [None] * len(values), set(range(len(values)))
+        events, left = list[Any](), set[int]()
+        decode: Callable[[Any], Any] = self._fast.decode if _plain(values) else self._decode_fast
+        decoded = map(decode, values)
+        while len(events) < len(values):
+            try:
+                for event in decoded:
+                    events.append(event)  # one by one: what stands before a refused value is kept, and the map goes on behind it
+            except Exception:  # noqa: BLE001 (whatever it is, the exact judge says what the record is)
+                left.add(len(events))
+                events.append(None)
+        return events, left
 
-        Each must be one object on its line. Nothing that ends with `}` and is not whole can go on with `{` on the next line, and
-        no string holds a line's end; so each line holds one object at least, and as many objects as lines means one in each.
-        """
-        if self._fast is None or None in values:
-            return None
-        text = b"\n".join(values)  # pyright: ignore[reportArgumentType] (none of them is None)
-        between = len(values) - 1
-        if not (text.startswith(b"{") and text.endswith(b"}") and text.count(b"}\n{") == between == text.count(b"\n")):
-            return None
-        if b"\\" in text or b"\x7f" in text or max(map(len, values)) > MAX_VALUE_BYTES:  # pyright: ignore[reportArgumentType]
-            return None
-        try:
-            events = self._fast.decode_lines(text)
-        except Exception:  # noqa: BLE001 (whatever it is, each record is judged by itself)
-            return None
-        return events if len(events) == len(values) else None
+    def _decode_fast(self, value: bytes | None) -> Any:
+        if self._fast is None or not value or not _plain([value]):
+            raise _NotUnderstoodError
+        return self._fast.decode(value)
 
     def read(self, key: bytes | None, value: bytes | None, timestamp: int) -> Any:
         """Return an object with the event's fields, or the first `Fault` of the record.
@@ -104,24 +107,13 @@ class Judge:
         if len(value) > MAX_VALUE_BYTES:
             return Fault(reason=DeadLetterReason.TOO_LARGE, detail=f"value: {len(value)} bytes; at most {MAX_VALUE_BYTES} fit")
         try:
-            event = self._decode(value)
-        except ValidationError as error:
-            return _fault(error)
-        if key != event.user_id.encode():
-            return _wrong_key(key, event.user_id)
-        ahead = event.timestamp - timestamp
-        if ahead > MAX_AHEAD_MS and timestamp >= 0:
-            detail = f"timestamp: {event.timestamp} is {ahead} ms after the record's own {timestamp}; at most {MAX_AHEAD_MS} ms fit"
-            return Fault(reason=DeadLetterReason.FUTURE_TIME, detail=detail)
-        return event
-
-    def _decode(self, value: bytes) -> Any:
-        if self._fast is not None and b"\\" not in value and b"\x7f" not in value:
+            event = self._decode_fast(value)
+        except Exception:  # noqa: BLE001 (whatever it is, the exact judge says what the record is)
             try:
-                return self._fast.decode(value)
-            except Exception:  # noqa: BLE001, S110 (whatever it is, the exact judge says what the record is)
-                pass
-        return self._exact(value)
+                event = self._exact(value)
+            except ValidationError as error:
+                return _fault(error)
+        return _fitting(event, key, timestamp)
 
 
 def fast_decoder(event: type[BaseModel]) -> "msgspec.json.Decoder[Any] | None":
@@ -138,6 +130,34 @@ def fast_decoder(event: type[BaseModel]) -> "msgspec.json.Decoder[Any] | None":
         return None
     struct = msgspec.defstruct(event.__name__, fields, forbid_unknown_fields=True, gc=False, kw_only=True)
     return msgspec.json.Decoder(struct)
+
+
+def _plain(values: Sequence[bytes | None]) -> bool:
+    """Whether the fast decoder may judge all of these: none is missing or too large, or holds what it could see otherwise."""
+    try:
+        text = b"".join(values)  # pyright: ignore[reportArgumentType] (that is what is asked)
+    except TypeError:
+        return False
+    return b"\\" not in text and b"\x7f" not in text and max(map(len, values), default=0) <= MAX_VALUE_BYTES  # pyright: ignore[reportArgumentType]
+
+
+def _fitting(event: Any, key: bytes | None, timestamp: int) -> Any:
+    """Return an event, or its fault where it does not fit the record that it came in."""
+    if key != event.user_id.encode():
+        return _wrong_key(key, event.user_id)
+    ahead = event.timestamp - timestamp
+    if ahead > MAX_AHEAD_MS and timestamp >= 0:
+        detail = f"timestamp: {event.timestamp} is {ahead} ms after the record's own {timestamp}; at most {MAX_AHEAD_MS} ms fit"
+        return Fault(reason=DeadLetterReason.FUTURE_TIME, detail=detail)
+    return event
+
+
+def without(column: Sequence[Kept], places: Collection[int]) -> list[Kept]:
+    """Return a sequence without what stands at some places."""
+    wanted = bytearray(b"\x01") * len(column)
+    for place in places:
+        wanted[place] = 0
+    return list(itertools.compress(column, wanted))
 
 
 def _newest(events: Sequence[Any]) -> int:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from ray_apps.ingest.dead_letters import group_id
 from ray_apps.ingest.judging import Record
@@ -47,7 +47,11 @@ def open_consumer(job: IngestJob, on_error: Callable[[KafkaError], None]) -> Con
             "allow.auto.create.topics": False,
             "queued.max.messages.kbytes": 32 << 10,  # bounds what is fetched ahead, over all partitions
             "queued.min.messages": 50_000,
+            # A flow comes in fetches of 64 KiB or a tenth of a second, not in hundreds of tiny ones that cost as much each.
             "fetch.wait.max.ms": 100,
+            "fetch.min.bytes": 64 << 10,
+            # The client's own second of rest, each time that its queue is full, held a consumer that is behind at 90,000 records/s.
+            "fetch.queue.backoff.ms": 10,
             "error_cb": on_error,
         }
     )
@@ -111,7 +115,7 @@ class Reader:
             time.sleep(wait_s)  # nothing is there to wait on
             return [], {}
         messages = self._consumer.consume(limit, wait_s)
-        if not any(message.error() for message in messages):
+        if not any(map(Message.error, messages)):
             return cast("list[Record]", messages), {}
         ends: dict[snapshots.TopicPartition, int] = {}
         for message in messages:

@@ -4,6 +4,7 @@ Everything it knows it reads from the tables when it begins, so that a session t
 as if the process had been killed.
 """
 
+import gc
 import queue
 import threading
 import time
@@ -20,6 +21,8 @@ from ray_apps.ingest.work import Log, Target, Work
 from recsys_schemas.train_job import IngestJob
 
 _READ_AT_MOST = 10_000
+_CYCLES_AFTER = 10 * _READ_AT_MOST
+"""A poll's records are thousands of objects that no cycle holds: looking for cycles as often as Python does finds nothing."""
 _LOOK_S = 0.1
 _RENEW_S = 10.0
 _LAST_COMMIT_S = 20.0
@@ -117,6 +120,7 @@ class Session:
 
     def _read(self, reader: Reader, grounds: Grounds, filling: Filling) -> None:
         judging = Judging(self._types, grounds)
+        gc.set_threshold(_CYCLES_AFTER)
         began = time.monotonic()
         while not (self._stopping.is_set() or self._access.rotated()):
             self._progress.beat = time.monotonic()
