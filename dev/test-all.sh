@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # All tests, one session for each kind of real part: what a session started is gone before its lane starts the next one.
-# Two lanes side by side, for two cores: most of what tests do is wait. Only one lane has Ray in it, so that two heads are
-# never up at once; the other one gives way to it. What a session prints comes when it has ended. Every session runs, even when
+# Three lanes side by side, for two cores: most of what tests do is wait. Only one lane has Ray in it, so that two heads are
+# never up at once; the others give way to it. What a session prints comes when it has ended. Every session runs, even when
 # an earlier one failed. Arguments go to pytest.
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -22,10 +22,14 @@ run() {
     flock "$logs" sh -c 'printf "\n== %s\n" "$1"; cat "$2"' - "$name" "$logs/$name.log"
 }
 
-without_ray() {
+without_brokers() {
     renice -n 5 $BASHPID >/dev/null
     run "no real parts" tests/unit tests/properties tests/worlds "$@"
     run "a real Kubernetes API, S3" tests/contracts tests/kube "$@"
+}
+
+with_brokers() {
+    renice -n 5 $BASHPID >/dev/null
     run "real Kafka brokers" tests/kafka "$@"
 }
 
@@ -34,7 +38,8 @@ with_ray() {
     run "the whole line" tests/e2e "$@"
 }
 
-without_ray "$@" &
+without_brokers "$@" &
+with_brokers "$@" &
 with_ray "$@" &
 wait
 
