@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import ingest_syscalls
 from confluent_kafka.admin import AdminClient
@@ -51,20 +52,19 @@ class Storm:
     effective: Counter[str] = field(default_factory=Counter[str])
     known: dict[str, Point] = field(default_factory=dict[str, Point])
     """Every kind of point that was seen, with where it was seen last."""
+    again: set[str] = field(default_factory=set[str])
+    """Kinds that come in every cycle; the others only when a consumer starts."""
     hit: Counter[str] = field(default_factory=Counter[str])
     tried: Counter[str] = field(default_factory=Counter[str])
     verified: int = 0
     records: int = 0
     restart_s: list[float] = field(default_factory=list[float])
 
-    def aims(self) -> list[str]:
-        """Kinds of points that strace can aim at.
-
-        It counts calls by thread and name only. Threads wake each other by `write`, and `openat` reads too: a kill that counts
-        those falls on one of theirs. Entering such a call is also what follows the point before it, so nothing is left out but
-        the temporary file that is there and still empty.
-        """
-        return sorted(kind for kind, point in self.known.items() if point.call not in ("openat", "write", "pwrite64"))
+    def least_hit(self) -> str:
+        """The kind of point to aim at next; one that never comes must not take all the tries."""
+        weights = {kind: self.hit[kind] + self.tried[kind] / 4 for kind in self.known}
+        fewest = min(weights.values())
+        return self.chance.choice(sorted(kind for kind, weight in weights.items() if weight == fewest))
 
     def on_stage(self, act: Callable[[Stage], None], *, twin: str | None = None) -> None:
         """Do something on a fresh stage, and compare everything at its end."""
@@ -93,34 +93,60 @@ def watch_a_cycle(storm: Storm, there: Stage) -> None:
         seen = learn(storm, there, "cycle.trace")
         if loose := ingest_syscalls.unsynced(seen):
             raise NotExactError(f"a power failure could lose what is published: {loose[0]} (and {len(loose) - 1} more)")
+    child, before = there.start(), there.sequence()
+    there.commit_after(before, "before the watch")
+    tracer = ingest_syscalls.attach(child.pid, there.folder / "watch.trace")
+    there.commit_after(there.sequence() + 2, "while watched")
+    child.kill()
+    child.join()
+    tracer.wait()
+    learn(storm, there, "watch.trace")
 
 
 def learn(storm: Storm, there: Stage, trace: str) -> list[Point]:
     found = list(ingest_syscalls.points(there.folder / trace, there.job.storage_uri.removeprefix("file://")))
     storm.known |= {point.kind: point for point in found}
+    if trace == "watch.trace":
+        storm.again |= {point.kind for point in found}
     return found
 
 
 def kill_at_a_call(storm: Storm, there: Stage) -> None:
     """Kill a consumer as it enters a call; the kinds that were hit least often come first."""
-    aims = storm.aims()
-    fewest = min(storm.hit[kind] + storm.tried[kind] / 4 for kind in aims)  # one that never comes must not take all the tries
-    kind = storm.chance.choice([kind for kind in aims if storm.hit[kind] + storm.tried[kind] / 4 == fewest])
-    point = storm.known[kind]
+    kind = storm.least_hit()
     storm.tried[kind] += 1
+    storm.executed["kill -9 at a system call"] += 1
+    child, tracer = (aim_in_a_cycle if kind in storm.again else aim_at_the_start)(storm, there, kind)
+    child.join(KILL_S)
+    storm.effective["kill -9 at a system call"] += child.exitcode == -signal.SIGKILL
+    child.kill()
+    child.join()
+    tracer.wait()
+    storm.hit.update(seen.kind for seen in learn(storm, there, "kill.trace") if seen.killed)
+
+
+def aim_at_the_start(storm: Storm, there: Stage, kind: str) -> tuple[Any, ingest_syscalls.Strace]:
+    """Count the calls of every thread from its first: what comes once in a life is there."""
+    point = storm.known[kind]
     when = max(1, point.ordinal + storm.chance.choice([-1, 0, 0, 0, 1]))
     child = there.start(gated=True)
     tracer = ingest_syscalls.attach(child.pid, there.folder / "kill.trace", f"{point.call}:signal=KILL:when={when}")
     os.kill(child.pid, signal.SIGCONT)
-    child.join(KILL_S)
-    storm.executed["kill -9 at a system call"] += 1
-    took = child.exitcode == -signal.SIGKILL
-    child.kill()
-    child.join()
-    tracer.wait()
-    ended = [seen.kind for seen in learn(storm, there, "kill.trace") if seen.killed]
-    storm.effective["kill -9 at a system call"] += took
-    storm.hit.update(ended if took and ended else [])
+    return child, tracer
+
+
+def aim_in_a_cycle(storm: Storm, there: Stage, kind: str) -> tuple[Any, ingest_syscalls.Strace]:
+    """Watch a cycle to see which thread does it, then count that thread's calls alone: nobody else's get in the way."""
+    child, before = there.start(), there.sequence()
+    there.commit_after(before, "before the watch")
+    watch = ingest_syscalls.attach(child.pid, there.folder / "watch.trace")
+    there.commit_after(there.sequence(), "while watched")
+    watch.detach()
+    seen = learn(storm, there, "watch.trace")
+    point = storm.chance.choice([each for each in seen if each.kind == kind] or seen)
+    calls = ingest_syscalls.count(there.folder / "watch.trace", point.thread, point.call)
+    inject = f"{point.call}:signal=KILL:when={storm.chance.randint(1, calls)}"
+    return child, ingest_syscalls.attach(child.pid, there.folder / "kill.trace", inject, thread=point.thread)
 
 
 def kill_at_random(storm: Storm, there: Stage) -> None:
@@ -314,9 +340,7 @@ def figures(storm: Storm) -> dict[str, dict[str, object]]:
     told: dict[str, dict[str, object]] = {
         what: {"executed": count, "took effect": storm.effective[what]} for what, count in sorted(storm.executed.items())
     }
-    hit = sum(storm.hit[kind] >= 1 for kind in storm.aims())
-    told["kinds of points of a commit: there, aimed at"] = {"executed": len(storm.known), "took effect": len(storm.aims())}
-    told["kinds of points aimed at: hit"] = {"executed": len(storm.aims()), "took effect": hit}
+    told["kinds of points: there, hit"] = {"executed": len(storm.known), "took effect": sum(storm.hit[kind] > 0 for kind in storm.known)}
     told["comparisons, and records in the last of them"] = {"executed": storm.verified, "took effect": storm.records}
     return told
 
@@ -352,7 +376,7 @@ def main() -> int:
         wrong = weather(storm, provoke if twin else lambda storm: run(storm, asked.kills))
         tell("chaos-ingest", f"broken twin: {twin}" if twin else "ingest", figures(storm))
         if not twin:
-            sys.stdout.write("".join(f"not hit: {kind}\n" for kind in storm.aims() if storm.hit[kind] < 1))
+            sys.stdout.write("".join(f"not hit: {kind}\n" for kind in sorted(storm.known) if not storm.hit[kind]))
         sys.stdout.write(f"{time.monotonic() - began:.0f} s; {('caught: ' if twin else '') + wrong if wrong else 'exact'}\n")
         good &= bool(wrong) is bool(twin)
 

@@ -20,7 +20,7 @@ SENDS = "sendmsg"
 ATTACH_S = 10.0
 _REQUESTS = {0: "Produce", 22: "InitProducerId", 24: "AddPartitionsToTxn", 25: "AddOffsetsToTxn", 26: "EndTxn", 28: "TxnOffsetCommit"}
 """Kafka's requests that write (the protocol's API keys); the others only ask."""
-_LINE = re.compile(r"^(\d+)\s+(\w+)\((.*)$")
+_LINE = re.compile(r"^(?:(\d+)\s+)?(\w+)\((.*)$")  # a single thread is not named
 _RESUMED = re.compile(r"^(\d+)\s+<\.\.\. (\w+) resumed>.*= (\?|-?\d+)")
 _IOV = re.compile(r'iov_base="((?:[^"\\]|\\.)*)"')
 _FORMS = (
@@ -63,7 +63,7 @@ def points(trace: Path, store: str) -> Iterator[Point]:
         found = _LINE.match(line)
         if found is None:
             continue
-        thread, call, rest = int(found[1]), found[2], found[3]
+        thread, call, rest = int(found[1] or 0), found[2], found[3]
         seen[thread, call] += 1
         paths: list[str] = re.findall(re.escape(store) + r'/?([^">]*)', rest)
         if kind := _kind(call, rest, paths):
@@ -128,19 +128,27 @@ class Strace:
             self.process.wait()
 
 
-def attach(pid: int, trace: Path, *inject: str) -> Strace:
+def count(trace: Path, thread: int, call: str) -> int:
+    """How often a thread made a call, those that are no points included."""
+    begins = f"{call}("
+    lines = (line.split(maxsplit=1) for line in trace.read_text(errors="replace").splitlines())
+    return sum(words[0] == str(thread) and words[-1].startswith(begins) for words in lines if words)
+
+
+def attach(pid: int, trace: Path, *inject: str, thread: int = 0) -> Strace:
     """Hold a process from now on.
 
     Args:
-        pid: whom; all its threads, and those that it starts.
+        pid: whom; all its threads, and those that it starts, unless `thread` names the one.
         trace: where the calls are written to.
         inject: what to do at which call, in strace's words (`fsync:signal=KILL:when=3`).
     """
     filters = [word for each in inject for word in ("-e", f"inject={each}")]
-    argv = ["strace", "-f", "-y", "-qq", "-s", "24", "-o", str(trace), "-e", f"trace={','.join((*CALLS, SENDS))}", *filters, "-p", str(pid)]
+    whom = ["-p", str(thread)] if thread else ["-f", "-p", str(pid)]
+    argv = ["strace", "-y", "-qq", "-s", "24", "-o", str(trace), "-e", f"trace={','.join((*CALLS, SENDS))}", *filters, *whom]
     process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     deadline = time.monotonic() + ATTACH_S
-    while not traced(pid):
+    while not traced(thread or pid):
         if process.poll() is not None or time.monotonic() > deadline:
             process.kill()
             said = process.stderr.read().decode() if process.stderr else ""

@@ -106,3 +106,7 @@ def ensure_archive(jars: Path, java: Java, progress: Progress, run_once: Callabl
                 progress("No class-data archive came of it; Kafka starts without, a few seconds slower.")
         finally:
             fresh.unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    ensure_jars(lambda line: print(line, flush=True))
