@@ -311,6 +311,7 @@ class World:
             case ConfigureTopic():
                 old = self.topics[action.name]
                 least = action.config.get("min.insync.replicas")
+                assert int(least or 9) >= int(old.config.get("min.insync.replicas", "1")), "I6: min.insync.replicas never falls"
                 if least is not None and int(least) > int(old.config.get("min.insync.replicas", "1")):
                     there = [len(self.replicas_of.established(action.name, number)) for number in range(old.partitions)]
                     assert min(there) >= int(least), "min.insync.replicas was raised before the replicas were there"

@@ -59,12 +59,18 @@ def _differences(observed: Observed, topic: Topic, seen: TopicsState) -> list[st
 
 
 def _other(observed: Observed, topic: Topic, seen: TopicsState) -> dict[str, str]:
-    """The settings that differ; more replicas are asked to be in sync only once they are there, or nothing could be written."""
+    """The settings that differ and may be changed now.
+
+    `min.insync.replicas` is never lowered: events are acknowledged on its promise. It is raised once the replicas are there, or
+    nothing could be written.
+    """
     state = seen.topics[topic.name]
     other = {key: value for key, value in _config(topic).items() if state.config.get(key) != value}
-    least = int(other.get(_LEAST, "0"))
+    if _LEAST not in other:
+        return other
+    least, now = int(other[_LEAST]), int(state.config.get(_LEAST, "1"))
     early = raising.thin(observed, topic, seen) or any(partition.in_sync < least for partition in state.partitions)
-    if early and least > int(state.config.get(_LEAST, "1")):
+    if least < now or early:
         del other[_LEAST]
     return other
 
