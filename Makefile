@@ -80,9 +80,8 @@ chaos-line: tools ## Kill each part at N=20 random moments of the line; the end 
 	@$(PYTHON) tests/chaos/ingest_storm.py --twin "offsets outside the commit"
 
 .PHONY: chaos-ingest
-chaos-ingest: N = 200
 chaos-ingest: tools ## Blows to ingest: N=200 kills at system calls and at random, stops, failing stores and brokers; and broken twins (6 min).
-	@$(PYTHON) tests/chaos/ingest_storm.py --kills $(N) --twins $(ARGS)
+	@$(PYTHON) tests/chaos/ingest_storm.py --kills $(if $(findstring command,$(origin N)),$(N),200) --twins $(ARGS)
 
 .PHONY: bench
 bench: tools bench-ingest ## Measure ingest, training and serving against the bare parts in the same run (12 min); DATA=folder for real events.
