@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[3]
-TARGETS = ("setup", "tools", "demo", "test", "test-unit", "test-kube", "test-kafka", "test-ray", "test-e2e", "chaos-line")
+TARGETS = ("setup", "tools", "demo", "test", "test-unit", "test-kube", "test-kafka", "test-ray", "test-e2e", "chaos-line", "chaos-ingest")
 OTHERS = ("bench", "bench-ingest", "bench-tables", "lint", "format", "generate", "lock", "down", "clean")
 
 
