@@ -94,7 +94,7 @@ class Topic(Resource):
     replicas: Annotated[int, Field(ge=1, le=7)] = 3
     """Replication factor; an existing topic that has fewer is raised to it, one that has more is left as it is."""
     min_insync_replicas: Annotated[int, Field(ge=1, le=7)] = 2
-    """Replicas that must have a record before it is acknowledged; raised only once all replicas are there."""
+    """Replicas that must have a record before it is acknowledged; raised only once all replicas are there, never lowered."""
     retention_hours: Annotated[int, Field(ge=1, le=87600)] = 720
     """How long records are kept. Snapshots are kept longer, so a short retention only limits how far ingest may fall behind."""
     management_policy: Literal["Manage", "Observe"] = "Manage"
