@@ -23,13 +23,13 @@ run() {
 }
 
 without_brokers() {
-    renice -n 5 $BASHPID >/dev/null
+    renice -n 10 $BASHPID >/dev/null
     run "no real parts" tests/unit tests/properties tests/worlds "$@"
     run "a real Kubernetes API, S3" tests/contracts tests/kube "$@"
 }
 
 with_brokers() {
-    renice -n 5 $BASHPID >/dev/null
+    renice -n 10 $BASHPID >/dev/null
     run "real Kafka brokers" tests/kafka "$@"
 }
 

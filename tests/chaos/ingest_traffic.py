@@ -5,9 +5,11 @@ import random
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
-from confluent_kafka import Producer
+from confluent_kafka import KafkaException, Producer
 
 DAY_MS = 24 * 3600 * 1000
 
@@ -43,6 +45,8 @@ class Sent:
 
     committed: int = 0
     aborted: int = 0
+    unknown: int = 0
+    """Records of transactions whose end nobody told: the brokers were away for too long."""
     errors: list[str] = field(default_factory=list)
 
 
@@ -58,7 +62,8 @@ class Traffic(threading.Thread):
         self._pause_s = 1.0 / bursts_per_s
         self._enough = threading.Event()
         self._plain = Producer({"bootstrap.servers": servers, "enable.idempotence": True, "linger.ms": 5})
-        self._transactional = Producer({"bootstrap.servers": servers, "transactional.id": f"traffic-{seed}-{id(self)}", "linger.ms": 5})
+        self._settings = {"bootstrap.servers": servers, "transactional.id": f"traffic-{seed}-{id(self)}", "linger.ms": 5}
+        self._transactional = Producer(self._settings)
         self._number = 0
         self._again: deque[tuple[str, bytes | None, str | None]] = deque(maxlen=2000)
 
@@ -66,11 +71,15 @@ class Traffic(threading.Thread):
         self._transactional.init_transactions(60)
         while not self._enough.wait(self._pause_s):
             if self._chance.randrange(3):
-                self._write(self._plain)
+                self._write(self._plain, self._acknowledged)
                 self._plain.flush(60)
-                self.sent.committed += self._burst
-            else:
+                continue
+            try:
                 self._transaction()
+            except KafkaException:
+                self.sent.unknown += self._burst
+                self._begin_anew()
+        self._plain.flush(60)
 
     def stop(self) -> Sent:
         """End after the burst under way and say what was sent."""
@@ -78,9 +87,19 @@ class Traffic(threading.Thread):
         self.join(120)
         return self.sent
 
+    def _begin_anew(self) -> None:
+        """Another producer of the same name: it ends what the first left open, as soon as there is a coordinator again."""
+        while not self._enough.is_set():
+            self._transactional = Producer(self._settings)
+            try:
+                self._transactional.init_transactions(10)
+            except KafkaException:
+                continue
+            return
+
     def _transaction(self) -> None:
         self._transactional.begin_transaction()
-        self._write(self._transactional)
+        self._write(self._transactional, self._delivered)
         if self._chance.randrange(10) < 4:
             self._transactional.flush(60)  # so that aborted records do stand in the log
             self._transactional.abort_transaction(60)
@@ -89,7 +108,7 @@ class Traffic(threading.Thread):
             self._transactional.commit_transaction(60)
             self.sent.committed += self._burst
 
-    def _write(self, producer: Producer) -> None:
+    def _write(self, producer: Producer, on_delivery: Callable[[Any, Any], None]) -> None:
         for _ in range(self._burst):
             self._number += 1
             topic, kind = self._chance.choice(list(self._topics.items()))
@@ -97,12 +116,16 @@ class Traffic(threading.Thread):
             if self._again and not self._chance.randrange(30):
                 record = self._chance.choice(self._again)  # as a producer does that heard no answer
             self._again.append(record)
-            producer.produce(*record, on_delivery=self._delivered)
+            producer.produce(*record, on_delivery=on_delivery)
         producer.poll(0)
 
     def _key(self) -> str | None:
         return f"u{self._number % 500}" if self._chance.randrange(50) else self._chance.choice([None, "another"])
 
-    def _delivered(self, error: object, _message: object) -> None:
-        if error is not None and "PURGE" not in str(error):
+    def _acknowledged(self, error: object, _message: object) -> None:
+        self.sent.committed += error is None
+        if error is not None:
             self.sent.errors.append(str(error))
+
+    def _delivered(self, _error: object, _message: object) -> None:
+        """A transaction's record: its end says what became of it."""

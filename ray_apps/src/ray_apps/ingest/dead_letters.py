@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from ray_apps.ingest.letters_read import Positions, ends_of, read_letters
@@ -28,9 +28,18 @@ Record = tuple[str, int, int]
 """Topic, partition and offset of a record."""
 _MOST_METADATA = 4000  # a broker's offset.metadata.max.bytes is 4096
 _CALL_S = 15.0
+_LOOK_S = 3.0
 _DEADLINE_S = 120.0
 _THROWN_AWAY = (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT)  # noqa: SLF001 (the client's own names)
-_PASSING = (KafkaError._TIMED_OUT, KafkaError._WAIT_COORD, KafkaError.UNSTABLE_OFFSET_COMMIT)  # noqa: SLF001 (the client's own names)
+_PASSING = (
+    KafkaError._TIMED_OUT,  # noqa: SLF001 (the client's own name)
+    KafkaError._WAIT_COORD,  # noqa: SLF001 (the client's own name)
+    KafkaError._TRANSPORT,  # noqa: SLF001 (the client's own name)
+    KafkaError.UNSTABLE_OFFSET_COMMIT,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.NOT_COORDINATOR,
+)
 
 
 class DeadLettersError(Exception):
@@ -63,6 +72,7 @@ class DeadLetters:
             consumer: a member of `group_id(job)` that never subscribes; it is not used after this.
         """
         self._topic = job.dead_letter_topic
+        self._read_from = [each.topic for each in job.topics]
         self._headers: Any = [(CONSUMER_HEADER, consumer_name(job).encode())]
         self._group = group_id(job)
         # Taken here: a call on the consumer waits for the lock that the reading thread holds nearly all the time.
@@ -174,14 +184,24 @@ class DeadLetters:
         found: list[TopicPartition] = []
 
         def look(limit: float) -> None:
-            asked = [ConsumerGroupTopicPartitions(self._group)]
-            answer = self._admin.list_consumer_group_offsets(asked, require_stable=True, request_timeout=limit)
-            found[:] = answer[self._group].result(limit + 1.0).topic_partitions
+            # Not by an AdminClient: librdkafka 2.16 ends the process when such a one asks a coordinator that has just moved.
+            # Only offsets of transactions that are done are told (KIP-447), because of the isolation level.
+            settings = {"group.id": self._group, "enable.auto.commit": False, "isolation.level": "read_committed"}
+            asker = Consumer(self._servers | settings)
+            try:
+                topics = asker.list_topics(timeout=limit).topics
+                places = [TopicPartition(name, each) for name in self._read_from if name in topics for each in topics[name].partitions]
+                found[:] = asker.committed(places, timeout=min(limit, _LOOK_S)) if places else []
+            except KafkaException:
+                _raise_refusal(asker)
+                raise
+            finally:
+                asker.close()
             for place in found:
                 if place.error:
                     raise KafkaException(place.error)
 
-        _retried(look, "list_consumer_group_offsets", _always)
+        _retried(look, "committed", _always)
         self._written = {(place.topic, place.partition): max(place.offset, 0) for place in found}
         self._since = {(place.topic, place.partition): _positions(place.metadata) for place in found}
         return self._written
@@ -211,6 +231,14 @@ class DeadLetters:
             _always,
         )
         _retried(self._producer.commit_transaction, "commit_transaction", _always)
+
+
+def _raise_refusal(consumer: Consumer) -> None:
+    """A call that needs the group's coordinator only ends late where that is refused; why, the client tells by an event."""
+    message = consumer.poll(0.1)
+    error = message.error() if message is not None else None
+    if error is not None and error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
+        raise KafkaException(error)
 
 
 def _metadata(positions: Positions) -> str:
