@@ -7,7 +7,7 @@ set -uo pipefail
 cd "$(dirname "$0")/.."
 logs=$(mktemp -d)
 trap 'rm -rf "$logs"' EXIT
-order=("no real parts" "a real Kubernetes API, S3" "real Kafka brokers" "a real Ray" "the whole line")
+order=("no real parts" "a real Kubernetes API, S3" "a storm over ingest" "real Kafka brokers" "a real Ray" "the whole line")
 
 run() {
     local name=$1 began=$SECONDS
@@ -17,7 +17,9 @@ run() {
     local status=$?
     # 5: no test was selected, as with -k.
     if [ "$status" -ne 0 ] && [ "$status" -ne 5 ]; then touch "$logs/$name.failed"; fi
-    printf '%-28s %5d s  %s\n' "$name" $((SECONDS - began)) "$(grep -E '^=+ .*(passed|failed|error|no tests).* in ' "$logs/$name.log" | tail -n 1 | tr -d '=')" >"$logs/$name.summary"
+    local told
+    told=$(grep -E '^=+ .*(passed|failed|error|no tests).* in ' "$logs/$name.log" | tail -n 1 | tr -d '=')
+    printf '%-28s %5d s  %s\n' "$name" $((SECONDS - began)) "${told:- broke off with status $status}" >"$logs/$name.summary"
     # One writer at a time, or two sessions' reports would be torn into each other.
     flock "$logs" sh -c 'printf "\n== %s\n" "$1"; cat "$2"' - "$name" "$logs/$name.log"
 }
@@ -26,6 +28,7 @@ without_brokers() {
     renice -n 10 $BASHPID >/dev/null
     run "no real parts" tests/unit tests/properties tests/worlds "$@"
     run "a real Kubernetes API, S3" tests/contracts tests/kube "$@"
+    run "a storm over ingest" tests/chaos "$@"
 }
 
 with_brokers() {
