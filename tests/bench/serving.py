@@ -34,18 +34,16 @@ REQUESTS, RESPONSES = "bench_requests", "bench_responses"
 
 
 def deploy(head: RayHead, arguments: ServingArguments, digest: str) -> dict[str, str]:
-    """Put the three applications, one replica each, and return their URLs when all answer."""
+    """Put both applications, one replica each, and return their URLs when all answer."""
     apps = [
         application(arguments, record(1, arm(VERSION, digest, 100)), replicas=1),
         {"name": "echo", "route_prefix": "/echo", "import_path": "bare_echo:echo", "args": {}},
-        {"name": "raw", "route_prefix": "/raw", "import_path": "bare_echo:raw_echo", "args": {}},
     ]
     with head.client(timeout_s=60) as rest:
         rest.put("/api/serve/applications/", json={"applications": apps}).raise_for_status()
     urls = {
         "api": f"{head.serve_url}/{arguments.name}/v1/recommendations",
         "echo": f"{head.serve_url}/echo",
-        "raw_echo": f"{head.serve_url}/raw",
     }
     end = time.monotonic() + DEADLINE_S
     while not all(answers(url) for url in urls.values()):
