@@ -98,6 +98,6 @@ def test_a_refusal_is_false_and_silence_is_unknown() -> None:
 @pytest.mark.parametrize(("least", "configured"), [("1", ["2"]), ("2", []), ("3", [])])
 def test_the_least_number_in_sync_is_raised_and_never_lowered(least: str, configured: list[str]) -> None:
     there = topic("watch")
-    world = observed(replace(there, config=there.config | {"min.insync.replicas": least}), policy="Manage")
+    world = observed(replace(there, config={**there.config, "min.insync.replicas": least}), policy="Manage")
     asked = [getattr(action, "config", {}) for action in act(judge(world), world).actions]
     assert [config["min.insync.replicas"] for config in asked] == configured
