@@ -146,7 +146,10 @@ def aim_in_a_cycle(storm: Storm, there: Stage, kind: str) -> tuple[Any, ingest_s
     point = storm.chance.choice([each for each in seen if each.kind == kind] or seen)
     calls = ingest_syscalls.count(there.folder / "watch.trace", point.thread, point.call)
     inject = f"{point.call}:signal=KILL:when={storm.chance.randint(1, calls)}"
-    return child, ingest_syscalls.attach(child.pid, there.folder / "kill.trace", inject, thread=point.thread)
+    try:
+        return child, ingest_syscalls.attach(child.pid, there.folder / "kill.trace", inject, thread=point.thread)
+    except RuntimeError:  # that thread has ended meanwhile: pools let theirs go
+        return child, ingest_syscalls.attach(child.pid, there.folder / "kill.trace", inject)
 
 
 def kill_at_random(storm: Storm, there: Stage) -> None:
