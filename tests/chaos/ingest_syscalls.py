@@ -10,7 +10,7 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from ingest_child import traced
@@ -111,7 +111,6 @@ class Strace:
 
     trace: Path
     process: "subprocess.Popen[bytes]"
-    problems: list[str] = field(default_factory=list[str])
 
     def detach(self) -> None:
         """Let the process go on by itself."""

@@ -1,5 +1,6 @@
 """Commits of a Delta Lake table, and the files that they make visible."""
 
+import contextlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -101,8 +102,10 @@ def keep_what_is_read(table: DeltaTable) -> None:
     newest = max((path.name[:20] for path in entries if path.suffix == ".parquet"), default="")
     checkpoint = log / _NEWEST_CHECKPOINT
     _flush([*(path for path in entries if path.name[:20] >= newest), *([checkpoint] if checkpoint.exists() else [])], log)
-    for folder in (log.parent, log.parent.parent, log.parent.parent.parent):
+    for folder in (log.parent, log.parent.parent):
         flush_folder(folder)
+    with contextlib.suppress(PermissionError):  # that of the store may be someone else's; then it was there before us
+        flush_folder(log.parent.parent.parent)
 
 
 def _local_log(table: DeltaTable) -> Path | None:

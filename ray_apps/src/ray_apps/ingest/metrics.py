@@ -10,6 +10,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histo
 
 from ray_apps.ingest.publishing import Committed
 from recsys_schemas.metric_names import (
+    ALL,
     INGEST_BYTES,
     INGEST_COMMIT_SECONDS,
     INGEST_DEAD,
@@ -22,16 +23,7 @@ from recsys_schemas.metric_names import (
 )
 from recsys_schemas.train_job import ModelIdentity
 
-EXPORTED = (
-    INGEST_ROWS,
-    INGEST_BYTES,
-    INGEST_DEAD,
-    INGEST_COMMIT_SECONDS,
-    INGEST_PAUSES,
-    INGEST_PAUSED_SECONDS,
-    INGEST_FAILURES,
-    INGEST_READING,
-)
+EXPORTED = tuple(metric for metric in ALL if metric.source == "ingest")
 _SAY_EVERY_S = 2.0
 
 
