@@ -32,7 +32,7 @@ LAST = 100
 
 
 def claim(store: Store) -> EventTable:
-    return EventTable.claim(store, "watch", consumer=WHO, topics=["watch"], cluster_id="bench")
+    return EventTable.claim(store, "watch", consumer=WHO, topics=["watch"], dead_letter_topic="dead", cluster_id="bench")
 
 
 def row(offset: int) -> pa.RecordBatch:

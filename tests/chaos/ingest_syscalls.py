@@ -18,7 +18,7 @@ from ingest_child import traced
 CALLS = ("openat", "write", "pwrite64", "fsync", "fdatasync", "ftruncate", "link", "linkat", "rename", "renameat2", "unlink", "mkdir")
 SENDS = "sendmsg"
 ATTACH_S = 10.0
-_REQUESTS = {0: "Produce", 22: "InitProducerId", 24: "AddPartitionsToTxn", 25: "AddOffsetsToTxn", 26: "EndTxn", 28: "TxnOffsetCommit"}
+_REQUESTS = {0: "Produce", 22: "InitProducerId", 24: "AddPartitionsToTxn", 26: "EndTxn"}
 """Kafka's requests that write (the protocol's API keys); the others only ask."""
 _LINE = re.compile(r"^(?:(\d+)\s+)?(\w+)\((.*)$")  # a single thread is not named
 _RESUMED = re.compile(r"^(\d+)\s+<\.\.\. (\w+) resumed>.*= (\?|-?\d+)")

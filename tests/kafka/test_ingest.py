@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 from confluent_kafka import Consumer, Producer
@@ -16,19 +17,22 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewPartitions, NewTopic
 from prometheus_client import CollectorRegistry
 
+from ray_apps.ingest import dead_letters
+from ray_apps.ingest.commits import DataFile
 from ray_apps.ingest.consumer import consume
 from ray_apps.ingest.dead_letters import DeadLetters
+from ray_apps.ingest.letters_read import read_letters
 from ray_apps.ingest.metrics import Metrics, RegistryMeters
 from ray_apps.ingest.quality import Fault, dead_letter
 from ray_apps.ingest.reading import Reader, open_consumer
 from ray_apps.ingest.session import Progress
-from ray_apps.ingest.tables import FencedError, RefusedError
+from ray_apps.ingest.tables import Covered, EventTable, FencedError, RefusedError
 from ray_apps.ingest.verify import Verification, verify
 from ray_apps.stores.objects import open_store
-from ray_apps.stores.snapshots import latest_manifest, open_snapshot
+from ray_apps.stores.snapshots import TableState, latest_manifest, open_snapshot
 from recsys_dev.kafka import Brokers
 from recsys_dev.processes import wait_until
-from recsys_schemas.events import DeadLetterReason
+from recsys_schemas.events import DeadLetter, DeadLetterReason
 from recsys_schemas.train_job import IngestJob, ModelIdentity, TopicToRead
 
 LIMIT_S = 90.0
@@ -277,15 +281,14 @@ def test_dead_letters_whose_commit_never_came_are_not_written_again(
     producer.flush(30)
     # What a consumer does before its table commit, and then it dies.
     fault = Fault(reason=DeadLetterReason.UNPARSEABLE, detail="value: cut short")
-    member = open_consumer(job, lambda _error: None)
-    died = DeadLetters(job, member)
+    died = DeadLetters(job)
     died.fence(lambda: True)
-    assert died.write([dead_letter((topic, 0, offset, 0), f"bad {offset}".encode(), fault) for offset in range(4)]) == 4
+    assert died.put_aside({}, {}) == {}
+    assert died.write([dead_letter((topic, 0, offset, 0), f"bad {offset}".encode(), fault) for offset in range(4)], {}) == 4
     run()
     wait_covered(job, 6)
     assert exact(job).dead_letters == 6
     assert len(values(brokers, job.dead_letter_topic)) == 6
-    member.close()
 
 
 def test_a_record_put_aside_before_a_crash_stays_aside_when_it_would_be_judged_otherwise_today(
@@ -299,24 +302,67 @@ def test_a_record_put_aside_before_a_crash_stays_aside_when_it_would_be_judged_o
     # The rules of another day: good events of today were put aside, in two transactions, and bad ones of today were not.
     fault = Fault(reason=DeadLetterReason.UNKNOWN_ITEM, detail="item_id: not in the catalogue")
     for offsets in ([0, 2], [0, 2, 4]):
-        member = open_consumer(job, lambda _error: None)
-        died = DeadLetters(job, member)
+        died = DeadLetters(job)
         died.fence(lambda: True)
-        before = died.put_aside({})
-        assert died.write([dead_letter((topic, 0, offset, 0), b"seen", fault) for offset in offsets]) == len(offsets) - len(before)
-        member.close()
-    member = open_consumer(job, lambda _error: None)
-    again = DeadLetters(job, member)
+        before = died.put_aside({}, {})
+        assert died.write([dead_letter((topic, 0, offset, 0), b"seen", fault) for offset in offsets], {}) == len(offsets) - len(before)
+    again = DeadLetters(job)
     again.fence(lambda: True)
-    assert sorted(place[2] for place in again.put_aside({})) == [0, 2, 4]
-    assert sorted(place[2] for place in again.put_aside({(topic, 0): 3})) == [4]
-    assert again.put_aside({(topic, 0): 5}) == {}
-    member.close()
+    assert sorted(place[2] for place in again.put_aside({}, {})) == [0, 2, 4]
+    assert sorted(place[2] for place in again.put_aside({(topic, 0): 3}, {})) == [4]
+    assert again.put_aside({(topic, 0): 5}, {}) == {}
     run()
     wait_covered(job, 12)
     found = verify(open_store(job.storage_uri), job)
     assert (found.rows, found.dead_letters, found.missing, found.repeated, found.unknown) == (3, 9, 0, 0, 0)
     assert len(values(brokers, job.dead_letter_topic)) == 9
+
+
+def test_letters_of_a_table_whose_commit_never_came_are_known_though_another_table_was_committed(
+    job: IngestJob, run: Callable[[], Running], producer: Producer, brokers: Brokers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original, failed = EventTable.publish, list[int]()
+
+    def publish(table: EventTable, file: DataFile | None, covers: Covered) -> TableState:
+        if table.state.event_type == "watch" and not failed:
+            failed.append(sum(covers.letters_since.values()))
+            raise OSError("no space")
+        return original(table, file, covers)
+
+    monkeypatch.setattr(EventTable, "publish", publish)
+    for topic in (each.topic for each in job.topics):
+        for number in range(3):
+            producer.produce(topic, f"bad {number}".encode(), user(number))
+    producer.flush(30)
+    first = run()
+    wait_covered(job, 6)
+    first.stop()
+    assert failed
+    assert exact(job).dead_letters == 6
+    assert len(values(brokers, job.dead_letter_topic)) == 6
+
+
+def test_a_start_reads_only_the_letters_of_the_newest_batch(
+    job: IngestJob, run: Callable[[], Running], producer: Producer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = run()
+    for number in range(4):
+        write(producer, job, 5, bad=(b"bad",) * 5)
+        wait_covered(job, 10 * (number + 1))
+    first.stop()
+    read = list[DeadLetter]()
+
+    def spy(*arguments: Any) -> list[DeadLetter]:
+        read.extend(read_letters(*arguments))
+        return read
+
+    monkeypatch.setattr(dead_letters, "read_letters", spy)
+    second = run()
+    write(producer, job, 5)
+    wait_covered(job, 45)
+    second.stop()
+    assert len(read) <= 5
+    assert exact(job).dead_letters == 20
 
 
 def test_an_event_sent_again_after_a_restart_is_known_from_the_tables(

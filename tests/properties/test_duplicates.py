@@ -125,7 +125,7 @@ def test_what_is_remembered_is_bounded_over_all_partitions() -> None:
 @pytest.mark.parametrize(("length", "known"), [(100, [0, 3, 4]), (3, [3, 4]), (0, [])])
 def test_the_memory_is_read_from_the_newest_rows_of_the_table(tmp_path: Path, length: int, known: list[int]) -> None:
     store = open_store(f"file://{tmp_path}")
-    table = EventTable.claim(store, "watch", consumer="c", topics=["w"], cluster_id="k")
+    table = EventTable.claim(store, "watch", consumer="c", topics=["w"], dead_letter_topic="dead", cluster_id="k")
     for offsets in ([0], [3, 4]):
         made = [
             {"event_id": f"e{o}", "user_id": "u", "item_id": "i", "timestamp": 1, "fraction": 1.0, TOPIC: "w", PARTITION: 0, OFFSET: o}

@@ -92,6 +92,15 @@ class Brokers:
             children=living,
         )
 
+    def wait_in_sync(self, *, deadline_s: float = READY_DEADLINE_S) -> None:
+        """Return when every replica of every topic, the brokers' own too, is in sync: only then can the next broker be missed.
+
+        Raises:
+            Unmet: at the deadline.
+        """
+        client = _admin(self.bootstrap_servers)
+        processes.wait_until(lambda: _in_sync(client), what=f"replicas at {self.bootstrap_servers} in sync", deadline_s=deadline_s)
+
     def stop(self) -> None:
         """End every broker that we started and wait until they are gone; data stay in `run_dir`. Existing: no-op."""
         living = [child for broker in self.ids if (child := self._child(broker)) is not None]
@@ -229,6 +238,14 @@ def _seen(client: AdminClient) -> set[int]:
         return set(client.list_topics(timeout=1.0).brokers)
     except KafkaException:
         return set()
+
+
+def _in_sync(client: AdminClient) -> bool:
+    try:
+        topics = client.list_topics(timeout=1.0).topics.values()
+    except KafkaException:
+        return False
+    return all(len(partition.isrs) == len(partition.replicas) for topic in topics for partition in topic.partitions.values())
 
 
 def _silent(_line: str) -> None:

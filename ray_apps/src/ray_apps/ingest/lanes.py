@@ -137,7 +137,7 @@ class Conductor:
             cluster_id = access.meet(consumer)
             store = open_store(self.job.storage_uri)
             publisher = open_publisher(
-                store, self.job, consumer, cluster_id, held=self.held, going_on=lambda: not self.stopping.is_set(), log=self.log
+                store, self.job, cluster_id, held=self.held, going_on=lambda: not self.stopping.is_set(), log=self.log
             )
             try:
                 self.hands.start(self.desk.open(), publisher.positions, publisher.put_aside)

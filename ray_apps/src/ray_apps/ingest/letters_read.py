@@ -31,23 +31,24 @@ def ends_of(admin: AdminClient, topic: str) -> Positions:
 
 
 def read_letters(
-    servers: Mapping[str, Any], admin: AdminClient, topic: str, since: Mapping[int, int], header: tuple[str, bytes]
+    servers: Mapping[str, Any], topic: str, since: Mapping[int, int], ends: Mapping[int, int], header: tuple[str, bytes]
 ) -> list[DeadLetter]:
-    """Read the committed dead letters that carry a header.
+    """Read the committed dead letters that carry a header, between two positions.
 
     Args:
         servers: how the brokers are reached, and a `group.id` that we may read: the client asks for one, is no member, commits nothing.
-        admin: a client of the same brokers.
         topic: the dead-letter topic.
         since: where to begin; a partition that is not named is read from its beginning.
+        ends: where to end (see `ends_of`).
         header: name and value; other letters are passed over.
 
     Raises:
         KafkaException: the brokers do not answer.
         TimeoutError: the end was not reached within two minutes.
     """
-    ends = ends_of(admin, topic)
     left = {partition for partition, end in ends.items() if end > since.get(partition, 0)}
+    if not left:
+        return []
     consumer = Consumer(
         {
             **servers,
@@ -64,7 +65,7 @@ def read_letters(
         consumer.close()
 
 
-def _read(consumer: Consumer, topic: str, ends: Positions, left: set[int], header: tuple[str, bytes]) -> Iterator[DeadLetter]:
+def _read(consumer: Consumer, topic: str, ends: Mapping[int, int], left: set[int], header: tuple[str, bytes]) -> Iterator[DeadLetter]:
     deadline = time.monotonic() + _DEADLINE_S
     while left:
         if time.monotonic() > deadline:

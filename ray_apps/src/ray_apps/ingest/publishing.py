@@ -1,7 +1,7 @@
 """A batch becomes visible: dead letters first, then each table's commit, then the manifest.
 
 Whatever is killed when, the next writer takes up from the tables. Dead letters written before a commit that never came are
-known by their group's offset, and a manifest that was never written is derived from the tables.
+found from where the tables say that they begin, and a manifest that was never written is derived from the tables.
 """
 
 import time
@@ -64,13 +64,21 @@ class Publisher:
         self._tables = {table.state.event_type: table for table in tables}
         self._letters = letters
         self._cluster_id = cluster_id
-        self.put_aside = letters.put_aside(self.positions)
+        self.put_aside = letters.put_aside(self.positions, self._letters_since())
         """Dead letters that are written of records which the tables do not cover: the verdict on these records."""
 
     @property
     def positions(self) -> dict[TopicPartition, int]:
         """The next offset of each partition that the tables cover."""
         return {partition: offset for table in self._tables.values() for partition, offset in table.state.offsets.items()}
+
+    def _letters_since(self) -> dict[TopicPartition, int]:
+        """Where the letters of the newest batch begin: what any table says of an older one is before that."""
+        since: dict[TopicPartition, int] = {}
+        for table in self._tables.values():
+            for place, offset in table.state.letters_since.items():
+                since[place] = max(offset, since.get(place, 0))
+        return since
 
     def publish(self, written: Written, event_types: Mapping[str, str], on_commit: Callable[[Committed], None]) -> None:
         """Publish a batch that was written: one commit for each event type that it moves on.
@@ -93,6 +101,7 @@ class Publisher:
                     dead_letters=len(reasons),
                     repeated=reasons.count(DeadLetterReason.DUPLICATE),
                     newest_ms=written.newest_ms.get(event_type),
+                    letters_since=self._letters.since,
                 ),
             )
             manifest = self._manifest()
@@ -170,6 +179,7 @@ def claim_all(store: Store, job: IngestJob, consumer: str, cluster_id: str, held
                 event_type,
                 consumer=consumer,
                 topics=topics,
+                dead_letter_topic=job.dead_letter_topic,
                 cluster_id=cluster_id,
                 held=None if new else last,
                 event=events[event_type],

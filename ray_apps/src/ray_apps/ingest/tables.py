@@ -6,7 +6,7 @@ table was opened: an older writer can publish nothing more, however late it wake
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 from deltalake import DeltaTable
@@ -23,6 +23,7 @@ from ray_apps.stores.snapshots import (
     TopicPartition,
     committed_ms,
     dead_letters_key,
+    letters_key,
     newest_key,
     offset_key,
     read_state,
@@ -51,6 +52,8 @@ class Covered:
     """Those of them that only repeat a row."""
     newest_ms: int | None
     """Newest record timestamp in this commit."""
+    letters_since: Mapping[TopicPartition, int] = field(default_factory=dict[TopicPartition, int])
+    """Where in the dead-letter topic this batch's letters begin; none: where they began before."""
 
 
 class EventTable:
@@ -76,6 +79,7 @@ class EventTable:
         *,
         consumer: str,
         topics: Sequence[str],
+        dead_letter_topic: str,
         cluster_id: str,
         held: int | None = None,
         event: type[BaseModel] | None = None,
@@ -87,6 +91,7 @@ class EventTable:
             event_type: which one.
             consumer: whose claim it is.
             topics: topics of the event type.
+            dead_letter_topic: where its bad records go.
             cluster_id: the Kafka cluster that the records come from.
             held: the writer's number of our own last claim: only that one is replaced. None replaces any, as a new process does.
             event: the schema of its records. Default: the event type's own, with nothing added.
@@ -111,7 +116,7 @@ class EventTable:
             table.update_incremental()
             if table.transaction_version(_writer_key(consumer)) == writer:
                 keep_what_is_read(table)
-                state = read_state(table, event_type, consumer=consumer, topics=topics)
+                state = read_state(table, event_type, consumer=consumer, topics=topics, dead_letter_topic=dead_letter_topic)
                 return cls(store, table, state, columns, consumer=consumer, writer=writer, cluster_id=cluster_id)
         raise FencedError(f"table {event_type!r}: claimed by others {_CLAIM_ATTEMPTS} times in a row; stop all writers of {uri} but one")
 
@@ -147,6 +152,7 @@ class EventTable:
         dead_letters = before.dead_letters + covered.dead_letters
         marks = {offset_key(self._consumer, partition): offset for partition, offset in offsets.items()}
         marks |= {_writer_key(self._consumer): self._writer, dead_letters_key(self._consumer): dead_letters}
+        marks |= {letters_key(self._consumer, place): offset for place, offset in covered.letters_since.items()}
         marks |= {newest_key(self._consumer): max(newest)} if newest else {}
         bad = covered.dead_letters - covered.repeated
         recent = (before.recent or Recent()).followed_by((file.rows if file else 0) + bad, bad)
@@ -167,6 +173,7 @@ class EventTable:
             newest_ms=max(newest) if newest else None,
             committed_ms=committed_ms(self._store, before.event_type, self._table.version()),
             recent=recent,
+            letters_since={**before.letters_since, **covered.letters_since},
         )
         return self.state
 

@@ -62,7 +62,7 @@ class Alone:
     def begin(self, consumer: Consumer, cluster_id: str, going_on: Callable[[], bool]) -> tuple[Target, Reader]:
         """Claim the tables and read on from where they end."""
         store = open_store(self._job.storage_uri)
-        publisher = open_publisher(store, self._job, consumer, cluster_id, held=self._held, going_on=going_on, log=self._log)
+        publisher = open_publisher(store, self._job, cluster_id, held=self._held, going_on=going_on, log=self._log)
         grounds = grounds_at(store, self._job, publisher.positions, publisher.put_aside)
         return WritesAndPublishes(store, publisher, grounds), Reader(consumer, list(event_types(self._job)), self._log)
 
@@ -92,7 +92,6 @@ class WritesAndPublishes:
 def open_publisher(  # noqa: PLR0913 (what every writer of tables needs)
     store: Store,
     job: IngestJob,
-    consumer: Consumer,
     cluster_id: str,
     *,
     held: dict[str, int],
@@ -109,7 +108,7 @@ def open_publisher(  # noqa: PLR0913 (what every writer of tables needs)
         settle_all(job)
     # The tables first: who has lost them must not shut out the dead letters of the one who took over.
     tables = claim_all(store, job, consumer_name(job), cluster_id, held)
-    letters = DeadLetters(job, consumer)
+    letters = DeadLetters(job)
     letters.fence(going_on)
     publisher = Publisher(store, tables, letters, cluster_id=cluster_id)
     restored = publisher.restore_manifest()

@@ -6,9 +6,10 @@ function of the tables' states, so that one that was never written can be writte
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 
 import pyarrow as pa
@@ -79,6 +80,8 @@ class TableState:
     committed_ms: int
     recent: Recent | None = None
     """None in a table that an older release wrote."""
+    letters_since: Mapping[TopicPartition, int] = field(default_factory=dict[TopicPartition, int])
+    """Where in the dead-letter topic the letters of the newest batch begin: those of all batches before are covered."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +124,11 @@ def dead_letters_key(consumer: str) -> str:
     return f"{consumer}/dead-letters"
 
 
+def letters_key(consumer: str, partition: TopicPartition) -> str:
+    """Name of the application transaction that says where in the dead-letter topic a batch's letters begin. No topic's name has a slash."""
+    return f"{consumer}/letters/{partition[0]}/{partition[1]}"
+
+
 def newest_key(consumer: str) -> str:
     """Name of the application transaction that carries the newest broker time covered, in milliseconds."""
     return f"{consumer}/newest-timestamp"
@@ -137,17 +145,12 @@ def _recent(table: DeltaTable, consumer: str) -> Recent | None:
     return Recent(**known) if known else None
 
 
-def read_state(table: DeltaTable, event_type: str, *, consumer: str, topics: Iterable[str]) -> TableState:
+def read_state(table: DeltaTable, event_type: str, *, consumer: str, topics: Iterable[str], dead_letter_topic: str) -> TableState:
     """Read what a table, as it is opened, holds and covers.
 
     Every commit carries all partitions of a topic from 0 upwards, so the first one without an offset ends the topic.
     """
-    offsets: dict[TopicPartition, int] = {}
-    for topic in topics:
-        partition = 0
-        while (offset := table.transaction_version(offset_key(consumer, (topic, partition)))) is not None:
-            offsets[topic, partition] = offset
-            partition += 1
+    offsets = {place: offset for topic in topics for place, offset in _positions(table, lambda place: offset_key(consumer, place), topic)}
     actions = pa.table(table.get_add_actions(flatten=True))
     return TableState(
         event_type=event_type,
@@ -158,7 +161,16 @@ def read_state(table: DeltaTable, event_type: str, *, consumer: str, topics: Ite
         newest_ms=table.transaction_version(newest_key(consumer)),
         committed_ms=int(table.history(1)[0]["timestamp"]),
         recent=_recent(table, consumer),
+        letters_since=dict(_positions(table, lambda place: letters_key(consumer, place), dead_letter_topic)),
     )
+
+
+def _positions(table: DeltaTable, key: Callable[[TopicPartition], str], topic: str) -> Iterator[tuple[TopicPartition, int]]:
+    for partition in count():
+        offset = table.transaction_version(key((topic, partition)))
+        if offset is None:
+            return
+        yield (topic, partition), offset
 
 
 def committed_ms(store: Store, path: str, version: int) -> int:

@@ -131,7 +131,7 @@ def test_without_a_catalogue_ingest_waits_only_when_unknown_items_are_to_be_put_
 def test_the_command_names_items_of_events_that_the_catalogue_does_not_have(
     write: Callable[..., str], store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    table = EventTable.claim(store, "watch", consumer="c", topics=["w"], cluster_id="k")
+    table = EventTable.claim(store, "watch", consumer="c", topics=["w"], dead_letter_topic="dead", cluster_id="k")
     rows = [
         {"event_id": f"e{at}", "user_id": "u", "item_id": item, "timestamp": 1, "fraction": 1.0}
         | {"_topic": "w", "_partition": 0, "_offset": at, "_timestamp": 1, "_payload_crc32": 1}

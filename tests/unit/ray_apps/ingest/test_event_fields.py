@@ -41,7 +41,7 @@ def judged(event: type[BaseModel], *events: dict[str, object], first: int = 0) -
 def write(store: Store, fields: Sequence[AddedField], *events: dict[str, object]) -> EventTable:
     """What one life of ingest does whose events have some fields more."""
     event = with_fields(WatchEvent, fields)
-    table = EventTable.claim(store, "watch", consumer="c", topics=["w"], cluster_id="k", event=event)
+    table = EventTable.claim(store, "watch", consumer="c", topics=["w"], dead_letter_topic="dead", cluster_id="k", event=event)
     begin = table.state.offsets.get(("w", 0), 0)
     chunk = judged(event, *events, first=begin)
     assert not chunk.letters

@@ -50,7 +50,7 @@ def test_an_argument_that_is_no_job_ends_with_the_refused_status(capsys: pytest.
 
 
 def test_names_on_kafka_are_derived_from_the_model(tmp_path: Path) -> None:
-    assert group_id(job(tmp_path)) == "recsys.demo.movies.dead-letters"
+    assert group_id(job(tmp_path)) == "recsys.demo.movies.ingest"
     assert transactional_id(job(tmp_path)) == "recsys.demo.movies.01234567.dead-letters"
 
 

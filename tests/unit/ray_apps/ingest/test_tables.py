@@ -22,7 +22,7 @@ def store(tmp_path: Path) -> Store:
 
 
 def claim(store: Store, cluster: str = "kafka-a", held: int | None = None) -> EventTable:
-    return EventTable.claim(store, "watch", consumer=WHO, topics=["watch"], cluster_id=cluster, held=held)
+    return EventTable.claim(store, "watch", consumer=WHO, topics=["watch"], dead_letter_topic="dead", cluster_id=cluster, held=held)
 
 
 def rows(first: int, count: int) -> pa.RecordBatch:
@@ -123,7 +123,7 @@ def test_the_state_kept_while_writing_is_the_state_that_a_reader_finds(store: St
     table = claim(store)
     for turn in range(3):
         publish(store, table, turn * 4, 3, dead=1)
-    found = read_state(DeltaTable(f"{store.uri}/watch"), "watch", consumer=WHO, topics=["watch"])
+    found = read_state(DeltaTable(f"{store.uri}/watch"), "watch", consumer=WHO, topics=["watch"], dead_letter_topic="dead")
     assert found == table.state
 
 
@@ -209,7 +209,7 @@ def test_an_older_manifest_written_late_does_not_become_the_latest(store: Store)
 def test_a_manifest_is_the_same_whoever_derives_it(store: Store) -> None:
     table = claim(store)
     publish(store, table, 0, 5, dead=2)
-    found = read_state(DeltaTable(f"{store.uri}/watch"), "watch", consumer=WHO, topics=["watch"])
+    found = read_state(DeltaTable(f"{store.uri}/watch"), "watch", consumer=WHO, topics=["watch"], dead_letter_topic="dead")
     assert manifest_of("kafka-a", [found]).model_dump_json() == manifest_of("kafka-a", [table.state]).model_dump_json()
 
 
@@ -231,7 +231,9 @@ def test_the_newest_records_are_counted_apart_so_that_a_bad_hour_passes(store: S
         file = write_rows(store, "watch", [rows(offset, records - bad)], 1_700_000_000.0) if records > bad else None
         offset += records + repeated
         table.publish(file, Covered(offsets={("watch", 0): offset}, dead_letters=bad + repeated, repeated=repeated, newest_ms=1))
-        manifest = manifest_of("kafka-a", [read_state(DeltaTable(f"{store.uri}/watch"), "watch", consumer=WHO, topics=["watch"])])
+        manifest = manifest_of(
+            "kafka-a", [read_state(DeltaTable(f"{store.uri}/watch"), "watch", consumer=WHO, topics=["watch"], dead_letter_topic="dead")]
+        )
         assert manifest == manifest_of("kafka-a", [table.state])
         return manifest.recent_records, manifest.recent_dead_letters
 

@@ -55,7 +55,7 @@ class Growing:
 
     def claim(self) -> None:
         """A new process takes over."""
-        self.table = EventTable.claim(self.store, "watch", consumer=WHO, topics=["watch"], cluster_id="kafka-a")
+        self.table = EventTable.claim(self.store, "watch", consumer=WHO, topics=["watch"], dead_letter_topic="dead", cluster_id="kafka-a")
         self.offset = self.table.state.offsets.get(("watch", 0), 0)
 
     def publish(self, count: int = 3, *, manifest: bool = True) -> SnapshotManifest:

@@ -161,5 +161,7 @@ def test_a_file_that_no_compaction_committed_is_in_no_snapshot(growing: Growing)
     assert len(sequences(growing.store)) == 2
     assert (
         open_snapshot(growing.store).manifest.rows
-        == EventTable.claim(growing.store, "watch", consumer=WHO, topics=["watch"], cluster_id="kafka-a").state.rows
+        == EventTable.claim(
+            growing.store, "watch", consumer=WHO, topics=["watch"], dead_letter_topic="dead", cluster_id="kafka-a"
+        ).state.rows
     )
