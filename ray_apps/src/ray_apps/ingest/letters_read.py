@@ -11,6 +11,8 @@ from recsys_schemas.events import DeadLetter
 
 Positions = dict[int, int]
 """An offset for each partition of the dead-letter topic."""
+FETCH_WAIT_MS = 20
+"""Who reads to an end and stops need not wait there for more, as the client does by itself for half a second."""
 _CALL_S = 15.0
 _DEADLINE_S = 120.0
 """Longer than a transaction of another model may stay open, behind which nothing can be read."""
@@ -56,6 +58,7 @@ def read_letters(
             "isolation.level": "read_committed",
             "auto.offset.reset": "earliest",
             "enable.partition.eof": True,
+            "fetch.wait.max.ms": FETCH_WAIT_MS,
         }
     )
     try:
@@ -72,7 +75,7 @@ def _read(consumer: Consumer, topic: str, ends: Mapping[int, int], left: set[int
             raise TimeoutError(
                 f"deadLetterTopic: partitions {sorted(left)} of {topic!r} not read within {_DEADLINE_S:g} s; look at the brokers"
             )
-        for message in consumer.consume(1000, 0.2):
+        for message in consumer.consume(1000, 0.05):
             error, partition, offset = message.error(), message.partition() or 0, message.offset() or 0
             if error is None:
                 headers: Any = message.headers() or []

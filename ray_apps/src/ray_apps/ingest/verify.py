@@ -18,6 +18,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from ray_apps.ingest.dead_letters import CONSUMER_HEADER, consumer_name
+from ray_apps.ingest.letters_read import FETCH_WAIT_MS
 from ray_apps.stores import snapshots
 from ray_apps.stores.objects import Store, open_store
 from ray_apps.stores.secrets import connection_settings
@@ -162,6 +163,7 @@ def _committed(job: IngestJob, topics: Sequence[str]) -> Iterator[tuple[Place, b
             "isolation.level": "read_committed",
             "auto.offset.reset": "earliest",
             "enable.partition.eof": True,
+            "fetch.wait.max.ms": FETCH_WAIT_MS,
         }
     )
     try:
@@ -175,7 +177,7 @@ def _committed(job: IngestJob, topics: Sequence[str]) -> Iterator[tuple[Place, b
         while left:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"topics: {sorted(left)} not read to their end within {_DEADLINE_S:g} s; look at the brokers")
-            for message in consumer.consume(10_000, 0.2):
+            for message in consumer.consume(10_000, 0.05):
                 error, partition = message.error(), (message.topic() or "", message.partition() or 0)
                 if error is None:
                     headers: Any = dict(message.headers() or [])
