@@ -44,8 +44,9 @@ uv="$UV_HOME/bin/uv"
 
 began=$SECONDS
 echo "Python packages of requirements.lock: installing into .venv (about 1 min the first time)"
+# Compiled here, once: every process that imports ray would do it by itself where bytecode is not written.
 printf -- '-e ./%s\n' schemas operator ray_apps dev |
-    "$uv" pip sync --quiet --python .venv/bin/python requirements.lock - ||
+    "$uv" pip sync --quiet --compile-bytecode --python .venv/bin/python requirements.lock - ||
     fail "the packages of requirements.lock could not be installed (see above). Check the network, then run make again."
 touch .venv/.installed
 echo "Python packages: ready after $((SECONDS - began)) s"

@@ -133,7 +133,7 @@ TORN = [
 ]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(raw_values(), max_size=80), st.sampled_from([0, 1, LATE]), st.sampled_from([GOOD, None]))
 def test_records_that_are_judged_together_are_judged_as_each_would_be_alone(
     samples: list[tuple[str, bytes]], at: int, between: bytes | None

@@ -6,7 +6,7 @@ from math import comb, exp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsys_operator.plan.evidence import Count, Grouped, Verdict, _log_martingale, interval, less_often, more_often
+from recsys_operator.plan.evidence import Count, Grouped, Verdict, _log_likelihood, _log_mixture, interval, less_often, more_often
 
 counts = st.integers(0, 2000).flatmap(lambda n: st.integers(0, n).map(lambda s: Count(hits=s, trials=n)))
 
@@ -38,7 +38,7 @@ def test_the_martingale_has_mean_one_whatever_the_sample_size():
     for rate in (0.01, 0.3, 0.5, 0.9):
         for trials in (1, 7, 40):
             chances = [comb(trials, hits) * rate**hits * (1 - rate) ** (trials - hits) for hits in range(trials + 1)]
-            wealth = [exp(_log_martingale(Count(hits=hits, trials=trials), rate)) for hits in range(trials + 1)]
+            wealth = [exp(_log_mixture(hits, trials - hits) - _log_likelihood(hits, trials - hits, rate)) for hits in range(trials + 1)]
             mean = sum(chance * each for chance, each in zip(chances, wealth, strict=True))
             assert abs(mean - 1) < 1e-9
 

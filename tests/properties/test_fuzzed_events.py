@@ -5,6 +5,8 @@ import random
 from collections import Counter
 from collections.abc import Iterator
 
+import pytest
+
 from properties.stored import Stored
 from ray_apps.ingest.duplicates import Duplicates
 from ray_apps.ingest.grounds import Grounds
@@ -69,6 +71,7 @@ def records(seed: int) -> Iterator[Stored]:
         yield Stored((*partition, ends[partition]), fuzzed(chance, number % 60_000), at, key)
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_fuzzed_records_are_each_a_row_or_a_dead_letter() -> None:
     judging, waiting, seen, expected = (
         Judging(TYPES, Grounds(duplicates=Duplicates(1000))),

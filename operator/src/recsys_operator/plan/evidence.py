@@ -103,13 +103,14 @@ def _log_beta(a: float, b: float) -> float:
     return lgamma(a) + lgamma(b) - lgamma(a + b)
 
 
-def _log_martingale(count: Count, rate: float) -> float:
-    misses = count.trials - count.hits
-    mixture = _log_beta(count.hits + _PRIOR, misses + _PRIOR) - _log_beta(_PRIOR, _PRIOR)
-    if (count.hits and rate <= 0) or (misses and rate >= 1):
-        return inf
-    likelihood = (count.hits * log(rate) if count.hits else 0.0) + (misses * log(1 - rate) if misses else 0.0)
-    return mixture - likelihood
+def _log_mixture(hits: float, misses: float) -> float:
+    return _log_beta(hits + _PRIOR, misses + _PRIOR) - _log_beta(_PRIOR, _PRIOR)
+
+
+def _log_likelihood(hits: float, misses: float, rate: float) -> float:
+    if (hits and rate <= 0) or (misses and rate >= 1):
+        return -inf
+    return (hits * log(rate) if hits else 0.0) + (misses * log(1 - rate) if misses else 0.0)
 
 
 def interval(count: Count, alpha: float) -> tuple[float, float]:
@@ -123,17 +124,18 @@ def interval(count: Count, alpha: float) -> tuple[float, float]:
     """
     if count.trials == 0:
         return 0.0, 1.0
-    threshold = log(1 / alpha)
-    centre = count.hits / count.trials
+    hits, misses = count.hits, count.trials - count.hits
+    least = _log_mixture(hits, misses) - log(1 / alpha)
+    """Log-likelihood of a rate at which the martingale, mixture over likelihood, reaches 1 / alpha."""
 
     def edge(outside: float) -> float:
         """The martingale is convex in log-likelihood around the mean: halve between a rate inside and one outside."""
-        if _log_martingale(count, outside) < threshold:
+        if _log_likelihood(hits, misses, outside) > least:
             return outside
-        inside = centre
+        inside = hits / count.trials
         for _ in range(_HALVINGS):
             middle = (inside + outside) / 2
-            if _log_martingale(count, middle) < threshold:
+            if _log_likelihood(hits, misses, middle) > least:
                 inside = middle
             else:
                 outside = middle
