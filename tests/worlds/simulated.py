@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, assert_never
 
+import numpy as np
+
 from recsys_operator.plan import ingest, rollout, serving, shares, topics, training, upkeep
 from recsys_operator.plan.plan import plan
 from recsys_operator.state.actions import (
@@ -152,6 +154,11 @@ class World:
     bad_when_promoted: dict[str, int] = field(default_factory=dict[str, int])
     """Bad requests of a candidate when its promotion was decided: what goes wrong after that, no decision could know."""
     share_history: list[tuple[str, int]] = field(default_factory=list[tuple[str, int]])
+    draws: np.random.Generator = field(init=False)
+    """Of many answers at once; it follows `chance`."""
+
+    def __post_init__(self) -> None:
+        self.draws = np.random.default_rng(self.chance.getrandbits(64))
 
     # --- what the plan sees -------------------------------------------------------------------------------------
 
@@ -546,8 +553,8 @@ class World:
             arms = replica.record.arms if replica.record else []
             for arm in arms:
                 count = int(self.requests_per_second * seconds * arm.share / 100 / len(self.replicas))
-                errors = sum(self.chance.random() < self.error_rate.get(arm.version, 0.0) for _ in range(count))
-                rewards = sum(self.chance.random() < self.reward_rate.get(arm.version, 0.3) for _ in range(count - errors))
+                errors = int(self.draws.binomial(count, self.error_rate.get(arm.version, 0.0)))
+                rewards = int(self.draws.binomial(count - errors, self.reward_rate.get(arm.version, 0.3)))
                 self._count(replica, arm.version, (count, errors, count - errors, rewards))
                 # One that errs beside an arm that errs as much is not shown to be worse.
                 others = [self.error_rate.get(other.version, 0.0) for other in arms if other.version != arm.version]
@@ -566,8 +573,9 @@ class World:
         groups = [list(numbers) or [0] * GROUPS for numbers in before]
         first = self.chance.randrange(GROUPS)
         for numbers, count in zip(groups, counts, strict=True):
-            for user in range(count):
-                numbers[(first + user) % GROUPS] += 1
+            each, left = divmod(count, GROUPS)
+            for user in range(GROUPS):
+                numbers[(first + user) % GROUPS] += each + (user < left)
         requests, errors, impressions, rewards = groups
         grown = StratumCounters(requests=requests, errors=errors, impressions=impressions, rewards=rewards)
         replica.counters[version] = ArmCounters(strata={**old.strata, stratum: grown})

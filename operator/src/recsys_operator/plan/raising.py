@@ -95,8 +95,9 @@ def established(observed: Observed, seen: TopicsState, topic: str, partition: Pa
 
 def _own(observed: Observed, topic: str, partition: int) -> list[int]:
     before = remembered(observed)
-    mine = [each for each in before.moving if (each.topic, each.partition) == (topic, partition)] if before else []
-    return [broker for each in mine for broker in each.adding]
+    if before is None or not before.moving:
+        return []
+    return [broker for each in before.moving if (each.topic, each.partition) == (topic, partition) for broker in each.adding]
 
 
 def _under_way(seen: TopicsState, topic: str, partition: int) -> tuple[int, ...]:
