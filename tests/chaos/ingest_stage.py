@@ -56,6 +56,10 @@ class Stage:
         return child
 
     @property
+    def store_path(self) -> str:
+        return self.job.storage_uri.removeprefix("file://")
+
+    @property
     def log(self) -> Path:
         return self.folder / "consumer.log"
 
@@ -83,7 +87,7 @@ class Stage:
         self.verified += 1
         if not found.exact:
             raise NotExactError(f"{when}: {_told(found)}")
-        for file in Path(self.job.storage_uri.removeprefix("file://")).glob("*/20*/*_events.parquet"):
+        for file in Path(self.store_path).glob("*/20*/*_events.parquet"):
             pq.read_metadata(file)  # raises where a file is there by its name, but not whole
 
     def finish(self, when: str) -> Verification:

@@ -17,7 +17,6 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import ingest_syscalls
 from confluent_kafka.admin import AdminClient
@@ -32,7 +31,8 @@ from recsys_dev.figures import tell
 RUNS = Path(__file__).resolve().parents[2] / "build" / "run" / "tests"  # what stands there, `make down` spares while its owner lives
 PER_STAGE = 25
 """Kills on one stage: the comparison after each reads its topics from the beginning."""
-KILL_S = 4.0
+KILL_S = 6.0
+HOLD_US = 40_000
 FENCE_S = 60.0
 OUTAGE_S = 1.5
 
@@ -52,8 +52,6 @@ class Storm:
     effective: Counter[str] = field(default_factory=Counter[str])
     known: dict[str, Point] = field(default_factory=dict[str, Point])
     """Every kind of point that was seen, with where it was seen last."""
-    again: set[str] = field(default_factory=set[str])
-    """Kinds that come in every cycle; the others only when a consumer starts."""
     hit: Counter[str] = field(default_factory=Counter[str])
     tried: Counter[str] = field(default_factory=Counter[str])
     verified: int = 0
@@ -92,63 +90,30 @@ def watch_a_cycle(storm: Storm, there: Stage) -> None:
         seen = learn(storm, there, "cycle.trace")
         if loose := ingest_syscalls.unsynced(seen):
             raise NotExactError(f"a power failure could lose what is published: {loose[0]} (and {len(loose) - 1} more)")
-    child, before = there.start(), there.sequence()
-    there.commit_after(before, "before the watch")
-    tracer = ingest_syscalls.attach(child.pid, there.folder / "watch.trace")
-    there.commit_after(there.sequence() + 2, "while watched")
-    child.kill()
-    child.join()
-    tracer.wait()
-    learn(storm, there, "watch.trace")
 
 
 def learn(storm: Storm, there: Stage, trace: str) -> list[Point]:
-    found = list(ingest_syscalls.points(there.folder / trace, there.job.storage_uri.removeprefix("file://")))
+    found = list(ingest_syscalls.points(there.folder / trace, there.store_path))
     storm.known |= {point.kind: point for point in found}
-    if trace == "watch.trace":
-        storm.again |= {point.kind for point in found}
     return found
 
 
 def kill_at_a_call(storm: Storm, there: Stage) -> None:
-    """Kill a consumer as it enters a call; the kinds that were hit least often come first."""
-    kind = storm.least_hit()
+    """Kill a consumer as it enters a call, at the start or in a cycle; the kinds that were hit least often come first."""
+    kind, passing = storm.least_hit(), storm.chance.choice([0, 0, 1, 2])
     storm.tried[kind] += 1
     storm.executed["kill -9 at a system call"] += 1
-    child, tracer = (aim_in_a_cycle if kind in storm.again else aim_at_the_start)(storm, there, kind)
-    child.join(KILL_S)
-    storm.effective["kill -9 at a system call"] += child.exitcode == -signal.SIGKILL
+    child = there.start(gated=True)
+    # Held at the entry of each such call for a moment, of whichever thread: long enough to be seen, and killed, there.
+    tracer = ingest_syscalls.attach(child.pid, there.folder / "kill.trace", f"{storm.known[kind].call}:delay_enter={HOLD_US}")
+    os.kill(child.pid, signal.SIGCONT)
+    ingest_syscalls.wait_for(there.folder / "kill.trace", there.store_path, kind, passing, KILL_S)
     child.kill()
     child.join()
     tracer.wait()
-    storm.hit.update(seen.kind for seen in learn(storm, there, "kill.trace") if seen.killed)
-
-
-def aim_at_the_start(storm: Storm, there: Stage, kind: str) -> tuple[Any, ingest_syscalls.Strace]:
-    """Count the calls of every thread from its first: what comes once in a life is there."""
-    point = storm.known[kind]
-    when = max(1, point.ordinal + storm.chance.choice([-1, 0, 0, 0, 1]))
-    child = there.start(gated=True)
-    tracer = ingest_syscalls.attach(child.pid, there.folder / "kill.trace", f"{point.call}:signal=KILL:when={when}")
-    os.kill(child.pid, signal.SIGCONT)
-    return child, tracer
-
-
-def aim_in_a_cycle(storm: Storm, there: Stage, kind: str) -> tuple[Any, ingest_syscalls.Strace]:
-    """Watch a cycle to see which thread does it, then count that thread's calls alone: nobody else's get in the way."""
-    child, before = there.start(), there.sequence()
-    there.commit_after(before, "before the watch")
-    watch = ingest_syscalls.attach(child.pid, there.folder / "watch.trace")
-    there.commit_after(there.sequence(), "while watched")
-    watch.detach()
-    seen = learn(storm, there, "watch.trace")
-    point = storm.chance.choice([each for each in seen if each.kind == kind] or seen)
-    calls = ingest_syscalls.count(there.folder / "watch.trace", point.thread, point.call)
-    inject = f"{point.call}:signal=KILL:when={storm.chance.randint(1, calls)}"
-    try:
-        return child, ingest_syscalls.attach(child.pid, there.folder / "kill.trace", inject, thread=point.thread)
-    except RuntimeError:  # that thread has ended meanwhile: pools let theirs go
-        return child, ingest_syscalls.attach(child.pid, there.folder / "kill.trace", inject)
+    hit = {point.kind for point in learn(storm, there, "kill.trace") if point.killed}
+    storm.hit.update(hit)
+    storm.effective["kill -9 at a system call"] += kind in hit
 
 
 def kill_at_random(storm: Storm, there: Stage) -> None:

@@ -8,7 +8,6 @@ import re
 import shutil
 import subprocess
 import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,9 +43,6 @@ class Point:
     kind: str
     """What it does to what, with numbers left out."""
     call: str
-    thread: int
-    ordinal: int
-    """How manieth such call of its thread it is, from 1."""
     killed: bool
     """Whether it never returned."""
     failed: bool
@@ -57,26 +53,16 @@ class Point:
 
 def points(trace: Path, store: str) -> Iterator[Point]:
     """Read the points of a trace, in their order."""
-    seen: Counter[tuple[int, str]] = Counter()
     lines = trace.read_text(errors="replace").splitlines()
     for number, line in enumerate(lines):
         found = _LINE.match(line)
         if found is None:
             continue
         thread, call, rest = int(found[1] or 0), found[2], found[3]
-        seen[thread, call] += 1
-        paths: list[str] = re.findall(re.escape(store) + r'/?([^">]*)', rest)
+        paths = _paths(rest, store)
         if kind := _kind(call, rest, paths):
             result = _result(rest, thread, call, lines[number + 1 :])
-            yield Point(
-                kind=kind,
-                call=call,
-                thread=thread,
-                ordinal=seen[thread, call],
-                killed=result == "?",
-                failed=result.startswith("-"),
-                paths=paths,
-            )
+            yield Point(kind=kind, call=call, killed=result == "?", failed=result.startswith("-"), paths=paths)
 
 
 def _result(rest: str, thread: int, call: str, after: Sequence[str]) -> str:
@@ -127,27 +113,51 @@ class Strace:
             self.process.wait()
 
 
-def count(trace: Path, thread: int, call: str) -> int:
-    """How often a thread made a call, those that are no points included."""
-    begins = f"{call}("
-    lines = (line.split(maxsplit=1) for line in trace.read_text(errors="replace").splitlines())
-    return sum(words[0] == str(thread) and words[-1].startswith(begins) for words in lines if words)
+def wait_for(trace: Path, store: str, kind: str, passing: int, limit_s: float) -> bool:
+    """Wait until a traced process enters a call of a kind; returns whether it did.
+
+    Args:
+        trace: what a tracer writes: an entry is there before the call is done.
+        store: folder of the store.
+        kind: what for.
+        passing: how many such calls are let go first.
+        limit_s: how long.
+    """
+    deadline, done = time.monotonic() + limit_s, 0
+    while time.monotonic() < deadline:
+        with trace.open("rb") as lines:
+            lines.seek(done)
+            *whole, entered = lines.read().split(b"\n")
+        done += sum(len(line) + 1 for line in whole)
+        passing -= sum(_kind_of(line, store) == kind for line in whole)
+        if passing < 0 or (passing == 0 and _kind_of(entered, store) == kind):
+            return True
+        time.sleep(0.001)
+    return False
 
 
-def attach(pid: int, trace: Path, *inject: str, thread: int = 0) -> Strace:
+def _kind_of(line: bytes, store: str) -> str:
+    found = _LINE.match(line.decode(errors="replace"))
+    return _kind(found[2], found[3], _paths(found[3], store)) if found else ""
+
+
+def _paths(rest: str, store: str) -> list[str]:
+    return re.findall(re.escape(store) + r'/?([^">]*)', rest)
+
+
+def attach(pid: int, trace: Path, *inject: str) -> Strace:
     """Hold a process from now on.
 
     Args:
-        pid: whom; all its threads, and those that it starts, unless `thread` names the one.
+        pid: whom; all its threads, and those that it starts.
         trace: where the calls are written to.
         inject: what to do at which call, in strace's words (`fsync:signal=KILL:when=3`).
     """
     filters = [word for each in inject for word in ("-e", f"inject={each}")]
-    whom = ["-p", str(thread)] if thread else ["-f", "-p", str(pid)]
-    argv = ["strace", "-y", "-qq", "-s", "24", "-o", str(trace), "-e", f"trace={','.join((*CALLS, SENDS))}", *filters, *whom]
+    argv = ["strace", "-y", "-qq", "-s", "24", "-o", str(trace), "-e", f"trace={','.join((*CALLS, SENDS))}", *filters, "-f", "-p", str(pid)]
     process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     deadline = time.monotonic() + ATTACH_S
-    while not traced(thread or pid):
+    while not traced(pid):
         if process.poll() is not None or time.monotonic() > deadline:
             process.kill()
             said = process.stderr.read().decode() if process.stderr else ""
