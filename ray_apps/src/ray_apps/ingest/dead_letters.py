@@ -7,6 +7,7 @@ not written again, and stay the verdict on their records. So a record that would
 field, the catalogue an item) is still a row or a dead letter, never both.
 """
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -152,7 +153,9 @@ class DeadLetters:
             if not error.args[0].txn_requires_abort():
                 raise
             why = self._why(error)
-            _retried(self._producer.abort_transaction, "abort_transaction", _always)
+            # A courtesy: the next session ends what is left. A broker that let no record in says there is no transaction to end.
+            with contextlib.suppress(KafkaException, DeadLettersError):
+                _retried(self._producer.abort_transaction, "abort_transaction", _always)
             # The transaction's own error says only that some were not delivered; theirs says why.
             why = self._undelivered or why
             raise DeadLettersError(f"deadLetterTopic: {self._topic!r} did not take {len(new)} records: {why}") from error
