@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import binascii
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from recsys_operator.state.observed import ModelState
@@ -48,14 +49,21 @@ async def read_connection(kube: Kube, model: ModelState) -> Connection:
     names = sorted({ref.secret for ref in named.values()})
     bodies = await asyncio.gather(*(kube.get(secret_path(namespace, name)) for name in names))
     found = dict(zip(names, bodies, strict=True))
-    values = {what: _value(found[ref.secret], ref, namespace, what) for what, ref in named.items()}
+    if absent := next((name for name in names if found[name] is None), ""):
+        raise RefusedError(_absent(absent, namespace, {what: ref.key for what, ref in named.items() if ref.secret == absent}))
+    values = {what: _value(found[ref.secret] or {}, ref, namespace, what) for what, ref in named.items()}
     return Connection(bootstrap_servers=servers, security=security, secrets=Secrets(values=values))
 
 
-def _value(body: Json | None, ref: SecretKeyName, namespace: str, what: str) -> str:
+def _absent(secret: str, namespace: str, keys: Mapping[str, str]) -> str:
+    """Words for a Secret that is not there, with all the keys that are looked for in it, by what they hold."""
+    fields = " and ".join(sorted({FIELDS[what] for what in keys}))
+    wanted = f"{'keys' if len(keys) > 1 else 'key'} {', '.join(map(repr, keys.values()))}"
+    return f"{fields}: Secret {namespace}/{secret} not found; create it with the {wanted}: it is looked for again by itself"
+
+
+def _value(body: Json, ref: SecretKeyName, namespace: str, what: str) -> str:
     place = f"{FIELDS[what]}: Secret {namespace}/{ref.secret}"
-    if body is None:
-        raise RefusedError(f"{place} not found; create it with the key {ref.key!r}: it is looked for again by itself")
     data: dict[str, str] = body.get("data") or {}
     if ref.key not in data:
         raise RefusedError(f"{place}: key {ref.key!r} is missing (it has: {', '.join(sorted(data)) or 'none'}); add it")

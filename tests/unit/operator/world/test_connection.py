@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from recsys_operator.world.connection import Connection, _value
+from recsys_operator.world.connection import Connection, _absent, _value
 from recsys_operator.world.errors import RefusedError
 from recsys_schemas.kafka_access import KafkaSecurity, SecretKeyName, Secrets
 
@@ -24,7 +24,6 @@ def test_a_value_is_read_without_the_ends_of_its_line() -> None:
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        (None, "Secret shop/kafka not found; create it with the key 'password'"),
         (secret(pass_word=b"x"), r"key 'password' is missing \(it has: pass_word\); add it"),
         (secret(password=b"\xff"), "key 'password' is no text"),
         (secret(password=b""), "key 'password' is empty"),
@@ -33,6 +32,13 @@ def test_a_value_is_read_without_the_ends_of_its_line() -> None:
 def test_a_secret_that_cannot_be_used_is_told_by_field_and_name(body: Any, words: str) -> None:
     with pytest.raises(RefusedError, match=f"^spec.kafka.security.credentialsSecretRef: .*{words}"):
         _value(body, REF, "shop", "password")
+
+
+def test_a_secret_that_is_not_there_is_told_with_every_key_that_it_must_hold() -> None:
+    words = _absent("kafka", "shop", {"username": "user", "password": "password"})
+    assert words.startswith(
+        "spec.kafka.security.credentialsSecretRef: Secret shop/kafka not found; create it with the keys 'user', 'password'"
+    )
 
 
 def test_a_changed_secret_is_another_connection_and_none_shows_what_it_holds() -> None:
