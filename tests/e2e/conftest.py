@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 
 from e2e.sight import Sight
-from recsys_dev import runs
+from recsys_dev import objects, runs
 from recsys_dev.eyes import open_eyes
 from recsys_dev.line import Line, install_chart, make_ray_secret, start_parts
-from recsys_dev.ports import LOOPBACK, free_ports
 
 RUNS = Path(__file__).resolve().parents[2] / "build" / "run" / "tests"
 
@@ -23,16 +22,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def line(ray_turn: None) -> Iterator[Line]:  # noqa: ARG001
-    """Control plane, three brokers, Ray, chart and operator; object stores are looked for where nothing answers."""
+    """Control plane, three brokers, Ray, chart and operator; object stores are looked for where nothing answers until a test starts one."""
     run_dir = runs.claim(RUNS / f"line-{os.getpid()}")
     started = None
     with pytest.MonkeyPatch.context() as patch:
         # What `start_parts` sets for its children is not for the tests of other folders.
         for name in ("PATH", "RAY_worker_niceness", "RECSYS_VERSION_CACHE"):
             patch.setenv(name, os.environ.get(name, "0"))
-        patch.setenv("AWS_ENDPOINT_URL", f"http://{LOOPBACK}:{free_ports(1)[0]}")
-        for name, value in {"ACCESS_KEY_ID": "nobody", "SECRET_ACCESS_KEY": "nothing", "REGION": "us-east-1"}.items():
-            patch.setenv(f"AWS_{name}", value)
+        store = objects.start(object_store_dir(run_dir), progress=print)
+        store.stop()
+        for name, value in store.env().items():
+            patch.setenv(name, value)
         try:
             started = start_parts(run_dir, print)
             install_chart(started)
@@ -43,6 +43,11 @@ def line(ray_turn: None) -> Iterator[Line]:  # noqa: ARG001
             if started is not None:
                 started.stop()
             runs.discard(run_dir)
+
+
+def object_store_dir(run_dir: Path) -> Path:
+    """Where the line's S3 server keeps its objects."""
+    return run_dir / "objects"
 
 
 @pytest.fixture(scope="session")

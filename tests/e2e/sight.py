@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from confluent_kafka import Consumer, TopicPartition
 
-from recsys_dev.eyes import Eyes
+from recsys_dev.eyes import Eyes, Seen
 from recsys_dev.line import NAMESPACE, Line, api_path
 
 LOOK_EVERY_S = 0.2
@@ -65,6 +65,20 @@ class Sight:
         said = [f"{c['type']} {c['status']} ({c['reason']}): {c['message']}" for c in self.conditions(model, namespace).values()]
         operator = self.line.operator
         return "\n  ".join(["the model says:", *said, "the operator's last words:", operator.last_lines(4) if operator else "it is gone"])
+
+    def ready(self, model: str) -> Seen | None:
+        """The model, once its champion has all users."""
+        seen = self.eyes.look(model)
+        at_rest = seen is not None and seen.holds("Ready") and seen.holds("Serving") and seen.status.phase == "Serving"
+        return seen if at_rest and seen is not None and seen.status.champion is not None and seen.status.champion.weight == 100 else None
+
+    def api(self, model: str) -> tuple[str, str]:
+        """URL and token of a model's API."""
+        seen, token = self.eyes.look(model), self.eyes.secret(f"{model}-api", "token")
+        assert seen is not None
+        assert seen.status.serving is not None
+        assert token is not None
+        return seen.status.serving.url, token
 
     def jobs(self, uid8: str) -> dict[str, str]:
         """Submission id → Ray's word, of all jobs of one model."""

@@ -13,8 +13,8 @@ import httpx
 import pytest
 
 from e2e.sight import Sight, until
+from e2e.small import small_model
 from recsys_dev.audience import SimulatedAudience
-from recsys_dev.eyes import Seen
 from recsys_dev.line import NAMESPACE, REPOSITORY, apply_model, manifest_of
 from recsys_dev.producer import EventProducer
 from recsys_dev.tallies import Tally
@@ -46,20 +46,7 @@ class Pair:
 
 def wishes(name: str) -> dict[str, Any]:
     """A small model with topics for its answers of its own; the events are those of the other one too."""
-    topics = [{"name": role.lower(), "role": role} for role in ("Watch", "Rate")]
-    topics += [{"name": f"{name}.{role.lower()}", "role": role} for role in ("Requests", "Responses")]
-    return {
-        "metadata.name": name,
-        "spec.kafka.topics": topics,
-        "spec.model": {"algorithm": ALGORITHMS[name], "baselines": []},
-        "spec.data.snapshot.roll": {"maxSeconds": 1},
-        "spec.training": {"initialRecords": 1500},
-        # A good model is not the point here: both must serve.
-        "spec.gates": [{"name": "seen", "metric": "ndcg@10", "atLeast": 0, "enforcement": "Observe"}],
-        "spec.rollout.analysis": {"minimumSeconds": 1, "minimumRequests": 10, "attributionSeconds": 1},
-        # Two cores are shared with all parts: a late answer would be the fallback's.
-        "spec.serving": {"replicas": 1, "timeoutMilliseconds": 2000},
-    }
+    return small_model(name, ALGORITHMS[name], watch="watch", rate="rate")
 
 
 @pytest.fixture(scope="module")
@@ -88,26 +75,10 @@ def pair(sight: Sight) -> Iterator[Pair]:
     running = training()
     line.start_operator()
     for name in ALGORITHMS:
-        until(lambda name=name: ready(sight, name), what=f"{name} Ready", within_s=START_S, or_tell=lambda name=name: sight.words(name))
+        until(lambda name=name: sight.ready(name), what=f"{name} Ready", within_s=START_S, or_tell=lambda name=name: sight.words(name))
     yield Pair(audience=audience, running_when_killed=running, uids=uids)
     for name in ALGORITHMS:
         line.cluster.kubectl("delete", "rm", name, "--ignore-not-found", "--wait=false")
-
-
-def ready(sight: Sight, model: str) -> Seen | None:
-    """The model, once its champion has all users."""
-    seen = sight.eyes.look(model)
-    at_rest = seen is not None and seen.holds("Ready") and seen.holds("Serving") and seen.status.phase == "Serving"
-    return seen if at_rest and seen is not None and seen.status.champion is not None and seen.status.champion.weight == 100 else None
-
-
-def api(sight: Sight, model: str) -> tuple[str, str]:
-    """URL and token of a model's API."""
-    seen, token = sight.eyes.look(model), sight.eyes.secret(f"{model}-api", "token")
-    assert seen is not None
-    assert seen.status.serving is not None
-    assert token is not None
-    return seen.status.serving.url, token
 
 
 def files_below(folder: Path) -> set[Path]:
@@ -126,7 +97,7 @@ def test_an_operator_killed_while_a_version_is_trained_finds_its_run_again(sight
 
 
 def test_each_of_two_models_answers_on_its_own_path_with_its_own_version(sight: Sight, pair: Pair):
-    tokens = {model: api(sight, model) for model in ALGORITHMS}
+    tokens = {model: sight.api(model) for model in ALGORITHMS}
     for model, (url, token) in tokens.items():
         asked = {"user_id": pair.audience.visitor(), "k": 5}
         answer = httpx.post(
@@ -143,7 +114,7 @@ def test_each_of_two_models_answers_on_its_own_path_with_its_own_version(sight: 
 @pytest.fixture(scope="module")
 def parted(sight: Sight, pair: Pair) -> "Parted":
     """One model deleted while users of the other go on asking."""
-    url, token = api(sight, STAYS)
+    url, token = sight.api(STAYS)
     left = sight.eyes.look(GOES)
     assert left is not None
     folder = Path(urlsplit(left.versions[0].spec.storage_uri).path)
@@ -176,7 +147,7 @@ def test_deleting_one_model_costs_the_users_of_the_other_nothing(sight: Sight, p
     assert parted.tally.ok == parted.tally.sent
     assert set(parted.tally.versions) == {f"{STAYS}-000001"}
     assert parted.tally.good == parted.tally.ok
-    assert ready(sight, STAYS)
+    assert sight.ready(STAYS)
 
 
 def test_deleting_one_model_touches_neither_config_nor_replicas_of_the_other(sight: Sight, parted: Parted):
