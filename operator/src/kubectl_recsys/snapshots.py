@@ -4,16 +4,21 @@ Rows are read with pyarrow and deltalake, which the operator and this plugin do 
 """
 
 import asyncio
+import contextlib
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Generator, Sequence
+from pathlib import Path
 
 from kubectl_recsys.views import find_model
 from recsys_operator.plan.ingest import job_of
 from recsys_operator.state.observed import ModelState
+from recsys_operator.world.connection import Connection, read_connection
 from recsys_operator.world.errors import RefusedError
 from recsys_operator.world.kube import Kube
+from recsys_schemas.kafka_access import FOLDER
 
 TOOL = "recsys"
 
@@ -22,7 +27,7 @@ async def snapshots(kube: Kube, namespace: str, name: str, word: str, more: Sequ
     """Run `recsys snapshots WORD` on a model's store, and return its exit status.
 
     Raises:
-        RefusedError: there is no such model, its store is not known yet, or the tool is not installed here.
+        RefusedError: there is no such model, its store is not known yet, the tool is not installed here, or a Secret cannot be used.
     """
     model = await find_model(kube, namespace, name)
     uri = model.spec.data.snapshot.storage_uri or (model.status.ingestion.storage_uri if model.status.ingestion else "")
@@ -36,8 +41,28 @@ async def snapshots(kube: Kube, namespace: str, name: str, word: str, more: Sequ
             f"the tool {TOOL!r}, which reads snapshots, is not on PATH; {mend}: {TOOL} snapshots {word} {uri} {asked}".rstrip()
         )
     compared = ["--job", _job(model, uri)] if word == "verify" else []
-    child = await asyncio.create_subprocess_exec(tool, "snapshots", word, uri, *more, *compared)
-    return await child.wait()
+    connection = await read_connection(kube, model) if compared else None
+    with mounted(connection) as environment:
+        child = await asyncio.create_subprocess_exec(tool, "snapshots", word, uri, *more, *compared, env=environment)
+        return await child.wait()
+
+
+@contextlib.contextmanager
+def mounted(connection: Connection | None) -> Generator[dict[str, str]]:
+    """Give the tool a model's credentials as a Ray cluster does, as files: they are in a folder of this user's alone, as long as it runs.
+
+    A folder that the user has named already is left as it is.
+    """
+    environment = dict(os.environ)
+    if connection is None or connection.security is None or FOLDER in environment:
+        yield environment
+        return
+    with tempfile.TemporaryDirectory(prefix="recsys-secrets-") as root:
+        for what, ref in connection.security.named().items():
+            place = Path(root) / connection.security.namespace / ref.secret / ref.key
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_text(connection.secrets.values[what])
+        yield environment | {FOLDER: root}
 
 
 def _tool() -> str | None:

@@ -18,6 +18,8 @@ from recsys_schemas.artifact import Artifact
 Protocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
 Mechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
 FIELD = "spec.kafka.security"
+FOLDER = "RECSYS_SECRETS"
+"""Environment variable that names the folder of mounted Secrets."""
 GRANT = "grant what `kubectl recsys topics acls` lists for this model"
 """The mend of what the brokers' authorizer denies."""
 PathPart = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[A-Za-z0-9._-]*[A-Za-z0-9_-][A-Za-z0-9._-]*$")]

@@ -17,7 +17,7 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from ray_apps.ingest.dead_letters import CONSUMER_HEADER, consumer_name
+from ray_apps.ingest.dead_letters import CONSUMER_HEADER, consumer_name, group_id
 from ray_apps.ingest.letters_read import FETCH_WAIT_MS
 from ray_apps.stores import snapshots
 from ray_apps.stores.objects import Store, open_store
@@ -95,7 +95,7 @@ def verify(store: Store, job: IngestJob, sequence: int | None = None) -> Verific
 
 def _first_offsets(job: IngestJob, topics: Sequence[str]) -> dict[tuple[str, int], int]:
     """Return the first offset that each partition still has."""
-    consumer = Consumer({**connection_settings(job.bootstrap_servers, job.kafka_security), "group.id": "recsys.verify"})
+    consumer = Consumer({**connection_settings(job.bootstrap_servers, job.kafka_security), "group.id": group_id(job)})
     try:
         places = [
             (topic, partition) for topic in topics for partition in consumer.list_topics(topic, timeout=30.0).topics[topic].partitions
@@ -158,7 +158,7 @@ def _committed(job: IngestJob, topics: Sequence[str]) -> Iterator[tuple[Place, b
     consumer = Consumer(
         {
             **connection_settings(job.bootstrap_servers, job.kafka_security),
-            "group.id": "recsys.verify",  # asked for by the client; nothing is committed to it
+            "group.id": group_id(job),  # asked for by the client; nothing is committed to it
             "enable.auto.commit": False,
             "isolation.level": "read_committed",
             "auto.offset.reset": "earliest",

@@ -9,9 +9,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from recsys_schemas.kafka_access import FIELDS, KafkaSecurity, SecretKeyName, Secrets, client_settings, flaw
+from recsys_schemas.kafka_access import FIELDS, FOLDER, KafkaSecurity, SecretKeyName, Secrets, client_settings, flaw
 
-FOLDER = "RECSYS_SECRETS"
 LOOK_EVERY_S = 10.0
 """How often files are looked at again; a kubelet itself takes up to a minute to show a change."""
 _LONGEST = 1 << 20  # no Secret of Kubernetes is larger

@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 
 from ray_apps.serving.renewed_producer import RenewedProducer
-from ray_apps.stores.secrets import FOLDER
 from recsys_dev import pki
-from recsys_schemas.kafka_access import KafkaSecurity, SecretKeyName
+from recsys_schemas.kafka_access import FOLDER, KafkaSecurity, SecretKeyName
 
 SECURITY = KafkaSecurity(
     protocol="SSL",

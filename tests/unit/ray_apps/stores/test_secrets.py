@@ -7,8 +7,8 @@ import pytest
 
 from ray_apps.ingest.consumer import EXIT_REFUSED, check, main
 from ray_apps.ingest.tables import RefusedError
-from ray_apps.stores.secrets import FOLDER, Rotation, SecretsError, connection_settings, read_secrets
-from recsys_schemas.kafka_access import KafkaSecurity, SecretKeyName
+from ray_apps.stores.secrets import Rotation, SecretsError, connection_settings, read_secrets
+from recsys_schemas.kafka_access import FOLDER, KafkaSecurity, SecretKeyName
 from recsys_schemas.train_job import IngestJob
 
 SECURITY = KafkaSecurity(
