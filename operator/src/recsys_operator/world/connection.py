@@ -49,9 +49,14 @@ async def read_connection(kube: Kube, model: ModelState) -> Connection:
     names = sorted({ref.secret for ref in named.values()})
     bodies = await asyncio.gather(*(kube.get(secret_path(namespace, name)) for name in names))
     found = dict(zip(names, bodies, strict=True))
-    if absent := next((name for name in names if found[name] is None), ""):
-        raise RefusedError(_absent(absent, namespace, {what: ref.key for what, ref in named.items() if ref.secret == absent}))
-    values = {what: _value(found[ref.secret] or {}, ref, namespace, what) for what, ref in named.items()}
+    values: dict[str, str] = {}
+    for what, ref in named.items():
+        body = found[ref.secret]
+        if body is None:
+            raise RefusedError(
+                _absent(ref.secret, namespace, {each: other.key for each, other in named.items() if other.secret == ref.secret})
+            )
+        values[what] = _value(body, ref, namespace, what)
     return Connection(bootstrap_servers=servers, security=security, secrets=Secrets(values=values))
 
 
