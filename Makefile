@@ -80,7 +80,7 @@ chaos-line: tools ## Kill each part at N=20 random moments of the line; the end 
 	@$(PYTHON) tests/chaos/ingest_storm.py --twin "offsets outside the commit"
 
 .PHONY: chaos-ingest
-chaos-ingest: tools ## Blows to ingest: N=200 kills at system calls and at random, stops, failing stores and brokers; and broken twins (7 min).
+chaos-ingest: tools ## Blows to ingest: N=200 kills at system calls and at random, stops, failing stores and brokers; and broken twins (5 min).
 	@$(PYTHON) tests/chaos/ingest_storm.py --kills $(if $(findstring command,$(origin N)),$(N),200) --twins $(ARGS)
 
 .PHONY: bench

@@ -8,13 +8,16 @@ was asked for was caught.
 """
 
 import argparse
+import itertools
 import os
 import random
 import signal
 import sys
+import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -51,7 +54,8 @@ class Storm:
     twin: str
     chance: random.Random
     brokers: kafka.Brokers | None = None
-    stages: int = 0
+    stages: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+    counting: threading.Lock = field(default_factory=threading.Lock)
     executed: Counter[str] = field(default_factory=Counter[str])
     effective: Counter[str] = field(default_factory=Counter[str])
     known: dict[str, Point] = field(default_factory=dict[str, Point])
@@ -73,11 +77,12 @@ class Storm:
 
     def on_stage(self, act: Callable[[Stage], None], *, twin: str | None = None) -> None:
         """Do something on a fresh stage, and compare everything at its end."""
-        self.stages += 1
+        number = next(self.stages)
         broken = self.twin if twin is None else twin
-        with stage(self.servers, self.folder / f"stage-{self.stages}", self.stages, self.seed, twin=broken) as there:
+        with stage(self.servers, self.folder / f"stage-{number}", number, self.seed, twin=broken) as there:
             act(there)
             found = there.finish(act.__name__)
+        with self.counting:
             self.verified += there.verified
             self.records += found.records
 
@@ -148,6 +153,10 @@ def kill_at_random(storm: Storm, there: Stage) -> None:
 
 
 def kills(storm: Storm, there: Stage, count: int, blow: Callable[[Storm, Stage], None]) -> None:
+    child, before = there.start(), there.sequence()
+    there.commit_after(before, "before the kills")  # from here on there is something to compare
+    child.kill()
+    child.join()
     for _ in range(count):
         blow(storm, there)
         there.check(blow.__name__)
@@ -293,18 +302,22 @@ def kill_brokers(storm: Storm, there: Stage) -> None:
 # --- the whole ----------------------------------------------------------------------------------------------------
 
 
+def many_kills(storm: Storm, blow: Callable[[Storm, Stage], None], left: int) -> None:
+    while left > 0:
+        now = min(left, PER_STAGE)
+        storm.on_stage(lambda there, now=now: kills(storm, there, now, blow))
+        left -= now
+        sys.stdout.write(f"{blow.__name__}: {left} to go\n")
+
+
 def run(storm: Storm, count: int) -> None:
     """The whole storm: `count` kills, three in ten of them at system calls."""
     storm.on_stage(lambda there: watch_a_cycle(storm, there))
     for kind in storm.once:
         storm.on_stage(lambda there, kind=kind: kill_as_a_store_is_made(storm, there, kind))
-    for blow, wanted in ((kill_at_a_call, round(count * 0.3) - len(storm.once)), (kill_at_random, round(count * 0.7))):
-        left = wanted
-        while left > 0:
-            now = min(left, PER_STAGE)
-            storm.on_stage(lambda there, now=now, blow=blow: kills(storm, there, now, blow))
-            left -= now
-            sys.stdout.write(f"{blow.__name__}: {left} to go\n")
+    parts = [(kill_at_a_call, round(count * 0.3) - len(storm.once)), (kill_at_random, round(count * 0.7))]
+    with ThreadPoolExecutor(len(parts)) as side_by_side:  # each of them is mostly waiting
+        list(side_by_side.map(lambda part: many_kills(storm, *part), parts))
     storm.on_stage(lambda there: stops(storm, there, max(3, count // 40)))
     for act in (fail_the_store, step_clocks, grow_topics):
         storm.on_stage(lambda there, act=act: act(storm, there))
