@@ -53,7 +53,7 @@ test: $(VENV) ## All tests on real parts (20 min; 15 min more the first time): A
 
 .PHONY: test-unit
 test-unit: $(VENV) ## Units, properties and simulated worlds: no real parts (1 min).
-	@$(PYTEST) $(FAST) -m "not slow" -n $(shell expr $$(nproc) + 1) --dist worksteal $(ARGS)
+	@$(PYTEST) $(FAST) -m "not slow" -n $(shell expr 2 \* $$(nproc)) --dist worksteal $(ARGS)
 
 .PHONY: test-kube
 test-kube: $(VENV) ## Tests on a real Kubernetes API server (2 min; 7 min more the first time).

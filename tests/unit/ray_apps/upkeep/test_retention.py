@@ -137,6 +137,7 @@ def test_a_file_of_a_compaction_that_an_idle_table_s_manifests_do_not_know_yet_s
     growing.check(kept={oldest, middle})
 
 
+@pytest.mark.slow
 def test_the_log_is_cut_behind_the_oldest_snapshot_and_every_one_left_still_opens(growing: Growing) -> None:
     for _ in range(120):
         growing.publish(1)
