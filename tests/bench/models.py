@@ -15,7 +15,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from ray_apps.algorithms import ALGORITHMS
-from ray_apps.algorithms.als import ALS, THREADS
+from ray_apps.algorithms.als import ALS
 from ray_apps.algorithms.hyperparameters import checked
 from ray_apps.algorithms.interactions import Interactions
 from ray_apps.evaluation.measuring import LONGEST
@@ -29,6 +29,7 @@ from unit.ray_apps.training import planted
 ROUNDS = 5
 USERS = 200
 SEED = 42
+THREADS = 1
 
 
 def interactions() -> tuple[str, Interactions]:

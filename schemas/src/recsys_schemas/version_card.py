@@ -58,9 +58,16 @@ class Evaluation(Artifact):
     size_bytes: Annotated[int, Field(ge=0)]
     """Size of the model's own arrays."""
     metrics: dict[str, Estimate]
-    """hr@10, hr@20, ndcg@10, ndcg@20, coverage@20."""
+    """Over all users measured, by metric, such as ndcg@10."""
     difference: dict[str, Estimate] = {}
     """The candidate minus this model, paired by user: for per-user metrics only; empty for the candidate itself."""
+    slices: dict[str, dict[str, Estimate]] = {}
+    """The same metrics over a part of the users or items, by slice (coldUsers, warmUsers, coldItems, oldItems, group:<field>=<value>), then
+    by metric. A slice that nobody belongs to is absent."""
+    slice_difference: dict[str, dict[str, Estimate]] = {}
+    """The candidate minus this model, by slice, then by metric."""
+    abstained: dict[str, str] = {}
+    """Metrics that were asked for and could not be told honestly, each with the reason: an off-policy estimate without support."""
 
 
 class FileDigest(Artifact):

@@ -12,10 +12,7 @@ from numpy.typing import NDArray
 
 from ray_apps.algorithms.hyperparameters import Hyperparameters, Parameter, checked
 from ray_apps.algorithms.interactions import Histories, Indices, Interactions, Weights
-from ray_apps.algorithms.recommender import Arrays, Scores, required
-
-THREADS = 1
-"""Threads of training: as many as the CPUs that a Ray Train worker asks for."""
+from ray_apps.algorithms.recommender import ALONE, Arrays, Fitting, Scores, required
 
 LEAST_RIDGE = 1e-6
 """Keeps the Gram matrix invertible when there are fewer items than factors and no regularization was asked for."""
@@ -37,7 +34,7 @@ class ALS:
         self._items, self._gram_inverse, self._alpha = item_factors, gram_inverse, alpha
 
     @classmethod
-    def fit(cls, interactions: Interactions, hyperparameters: Hyperparameters, seed: int) -> Self:
+    def fit(cls, interactions: Interactions, hyperparameters: Hyperparameters, seed: int, fitting: Fitting = ALONE) -> Self:
         """Factorise with implicit's conjugate gradient kernel, then invert the Gram matrix once for fold-in.
 
         Raises:
@@ -50,16 +47,16 @@ class ALS:
         alpha, regularization = float(values["alpha"]), float(values["regularization"])
         confidence = interactions.histories().matrix(interactions.n_items)
         confidence.data = (1 + alpha * confidence.data).astype(np.float32)
-        with threadpool_limits(THREADS, "blas"):
+        with threadpool_limits(1, "blas"):
             kernel = AlternatingLeastSquares(
                 factors=int(values["factors"]),
                 regularization=regularization,
                 iterations=int(values["iterations"]),
-                num_threads=THREADS,
+                num_threads=fitting.threads,
                 random_state=seed,
                 dtype=np.float32,
             )
-            kernel.fit(confidence, show_progress=False)
+            kernel.fit(confidence, show_progress=False, callback=lambda step, *_: fitting.tell(step + 1, int(values["iterations"])))
             items = np.ascontiguousarray(kernel.item_factors, dtype=np.float32)
             wide = items.astype(np.float64)
             gram = wide.T @ wide + max(regularization, LEAST_RIDGE) * np.eye(wide.shape[1])

@@ -46,11 +46,31 @@ class Histories:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Content:
+    """What is known of the items themselves, in compressed sparse rows: item i owns `indices[indptr[i]:indptr[i + 1]]`, ascending.
+
+    `indices` point into `features` (names such as `genre:Comedy` or `text:robot`), `weights` say how much each says of the item. Rows
+    have length 1 (L2) or, where nothing is known, 0.
+    """
+
+    indptr: NDArray[np.int64]
+    indices: Indices
+    weights: Weights
+    features: tuple[str, ...]
+
+    def matrix(self) -> "csr_matrix":
+        """The same as a scipy matrix of shape (n_items, features), float32."""
+        from scipy.sparse import csr_matrix  # noqa: PLC0415 — serving scores with numpy alone
+
+        return csr_matrix((self.weights, self.indices, self.indptr), shape=(self.indptr.size - 1, len(self.features)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Interactions:
     """One entry for each (user, item), sorted by user, then item: the same events give the same arrays in any row order.
 
     `users`, `items`, `weights` and `times` (milliseconds since the epoch) have shape (interactions,). The catalogue may be wider
-    than the entries: a training part keeps the users and items of the whole.
+    than the entries: a training part keeps the users and items of the whole, and items may be known that nobody has liked yet.
     """
 
     users: Indices
@@ -59,6 +79,8 @@ class Interactions:
     times: NDArray[np.int64]
     n_users: int
     n_items: int
+    content: Content | None = None
+    """What is known of the `n_items` items; None without a catalogue."""
 
     def __len__(self) -> int:
         return self.users.size
@@ -72,6 +94,7 @@ class Interactions:
             times=self.times[chosen],
             n_users=self.n_users,
             n_items=self.n_items,
+            content=self.content,
         )
 
     def histories(self) -> Histories:

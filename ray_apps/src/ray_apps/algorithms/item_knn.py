@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ray_apps.algorithms.hyperparameters import Hyperparameters, Parameter, checked
 from ray_apps.algorithms.interactions import Histories, Indices, Interactions, Weights
-from ray_apps.algorithms.recommender import Arrays, Scores, required
+from ray_apps.algorithms.recommender import ALONE, Arrays, Fitting, Scores, required
 
 
 class ItemItem:
@@ -26,13 +26,13 @@ class ItemItem:
         self._n_items = indptr.size - 1
 
     @classmethod
-    def fit(cls, interactions: Interactions, hyperparameters: Hyperparameters, seed: int) -> Self:
+    def fit(cls, interactions: Interactions, hyperparameters: Hyperparameters, seed: int, fitting: Fitting = ALONE) -> Self:
         """Find each item's nearest neighbours with implicit's kernel; nothing is left to chance.
 
         Raises:
             HyperparameterError: a hyperparameter is unknown or out of range.
         """
-        del seed
+        del seed, fitting
         neighbours = int(checked(cls.name, cls.parameters, hyperparameters)["neighbours"])
         from implicit.nearest_neighbours import CosineRecommender  # noqa: PLC0415 — training only
         from scipy.sparse import csr_matrix  # noqa: PLC0415 — training only

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from ray_apps.algorithms.hyperparameters import Hyperparameters, Parameter, checked
 from ray_apps.algorithms.interactions import Histories, Indices, Interactions, Weights
-from ray_apps.algorithms.recommender import Arrays, Scores, required
+from ray_apps.algorithms.recommender import ALONE, Arrays, Fitting, Scores, required
 
 
 class Popularity:
@@ -21,9 +21,9 @@ class Popularity:
         self._counts = counts
 
     @classmethod
-    def fit(cls, interactions: Interactions, hyperparameters: Hyperparameters, seed: int) -> Self:
+    def fit(cls, interactions: Interactions, hyperparameters: Hyperparameters, seed: int, fitting: Fitting = ALONE) -> Self:
         """Count the users of each item; nothing is left to chance."""
-        del seed
+        del seed, fitting
         checked(cls.name, cls.parameters, hyperparameters)
         return cls(interactions.popularity().astype(np.float32))
 

@@ -1,6 +1,7 @@
 """What every algorithm can do: learn from interactions, and score all items for a user from that user's history alone."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import ClassVar, Protocol, Self
 
 import numpy as np
@@ -15,6 +16,27 @@ Scores = NDArray[np.float32]
 """One score per item, higher is better, comparable within one user only."""
 
 
+def _tell_nobody(done: int, of: int) -> None:
+    del done, of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fitting:
+    """What a fit may use, and whom it tells how far it is."""
+
+    threads: int = 1
+    """Threads, as many as the CPUs that its worker asks for. The arrays do not depend on it."""
+    tell: Callable[[int, int], None] = _tell_nobody
+    """Called after each step (an epoch, a sweep) with the steps done and the steps in all."""
+    start: Arrays | None = None
+    """Arrays of an earlier model of the same algorithm, its items in this catalogue's order: where learning may go on from (warm start).
+    Algorithms without steps pass it over."""
+
+
+ALONE = Fitting()
+"""One thread, from the beginning, in silence."""
+
+
 class Recommender(Protocol):
     """A fitted model. Users are known to it by what they liked (fold-in), so the newest events count and new users are no exception."""
 
@@ -24,8 +46,8 @@ class Recommender(Protocol):
     """The hyperparameters that it takes."""
 
     @classmethod
-    def fit(cls, interactions: Interactions, hyperparameters: Hyperparameters, seed: int) -> Self:
-        """Learn. The same interactions, hyperparameters, seed and library versions give the same arrays, bit for bit.
+    def fit(cls, interactions: Interactions, hyperparameters: Hyperparameters, seed: int, fitting: Fitting = ALONE) -> Self:
+        """Learn. The same interactions, hyperparameters, seed, start and library versions give the same arrays, bit for bit.
 
         Raises:
             HyperparameterError: a hyperparameter is unknown or out of range.

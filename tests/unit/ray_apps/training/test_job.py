@@ -19,6 +19,7 @@ from ray_apps.algorithms import ALGORITHMS, Algorithms, load_model
 from ray_apps.algorithms.als import ALS
 from ray_apps.algorithms.hyperparameters import Hyperparameters
 from ray_apps.algorithms.interactions import Interactions
+from ray_apps.algorithms.recommender import ALONE, Fitting
 from ray_apps.stores.objects import open_store
 from ray_apps.stores.registry import open_version, read_card
 from ray_apps.training.entry import main
@@ -175,9 +176,9 @@ class Shuffled(ALS):
     """ALS whose items are written in the wrong order."""
 
     @classmethod
-    def fit(cls, interactions: Interactions, hyperparameters: Hyperparameters, seed: int) -> Self:
+    def fit(cls, interactions: Interactions, hyperparameters: Hyperparameters, seed: int, fitting: Fitting = ALONE) -> Self:
         """Fit, then mix the rows up."""
-        fitted = super().fit(interactions, hyperparameters, seed)
+        fitted = super().fit(interactions, hyperparameters, seed, fitting)
         arrays: Mapping[str, NDArray[np.generic]] = fitted.arrays()
         mixed = {**arrays, "item_factors": arrays["item_factors"][::-1].copy()}
         return cls.from_arrays(mixed, interactions.n_items)
