@@ -111,6 +111,23 @@ class Arm(Artifact):
     """Percent of users. 0: loaded and ready, seen by nobody."""
 
 
+class Skip(Artifact):
+    """Records of one partition that the live knowledge of the replicas leaves out: a bad hour, undone."""
+
+    topic: str
+    """Kafka topic of events."""
+    partition: Annotated[int, Field(ge=0)]
+    """Its partition."""
+    first: Annotated[int, Field(ge=0)]
+    """The first offset that is left out."""
+    last: Annotated[int, Field(ge=0)]
+    """The last one."""
+
+    def has(self, topic: str, partition: int, offset: int) -> bool:
+        """Whether a record is one of them."""
+        return self.first <= offset <= self.last and partition == self.partition and topic == self.topic
+
+
 class ServingRecord(Artifact):
     """The deployment's `user_config`: which arms, with what shares. One small value, replaced as a whole."""
 
@@ -125,6 +142,8 @@ class ServingRecord(Artifact):
     the request id carries its time, so that a young arm is not judged by answers that could not be rewarded yet."""
     tokens: Annotated[dict[str, Role], Field(max_length=64)]
     """SHA-256 (hex) of a bearer token → its role."""
+    skips: Annotated[list[Skip], Field(max_length=1000)] = []
+    """Records that the replicas' live knowledge leaves out."""
 
 
 class ServingArguments(Artifact):
@@ -200,6 +219,29 @@ class ArmCounters(Artifact):
     """Name of the shares (see `stratum_of`) → what was counted under them; the newest few."""
 
 
+class OnlineState(Artifact):
+    """What one arm of a replica knows beyond its version: it follows the event topics from the card's offsets on."""
+
+    caught_up: bool
+    """Whether it knows all that was there when it began."""
+    applied: Annotated[int, Field(ge=0)]
+    """Events taken in."""
+    unreadable: Annotated[int, Field(ge=0)]
+    """Records that are no events; ingest says why."""
+    users: Annotated[int, Field(ge=0)]
+    """Users of whom something is remembered."""
+    events: Annotated[int, Field(ge=0)]
+    """Events of the last five minutes that the next two figures are of."""
+    p50_ms: float | None
+    """Median time from the event's record to the answers that know it, milliseconds; an upper bound, None beyond ten minutes."""
+    p99_ms: float | None
+    """The 99th percentile of the same."""
+    skipped: list[Skip] = []
+    """What is left out."""
+    trouble: str = ""
+    """Why it cannot follow; empty while it can."""
+
+
 class ReplicaReport(Artifact):
     """What one replica serves and has counted."""
 
@@ -215,6 +257,8 @@ class ReplicaReport(Artifact):
     """Version → why it could not be mapped."""
     counters: dict[str, ArmCounters]
     """Version → counters."""
+    online: dict[str, OnlineState] = {}
+    """Version → what it knows of the events since."""
 
 
 class EvidenceResponse(Artifact):

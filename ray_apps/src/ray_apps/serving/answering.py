@@ -9,6 +9,7 @@ import numpy as np
 from ray_apps.serving.arms import LoadedArm, Serving
 from ray_apps.serving.assignment import assigned
 from ray_apps.serving.counters import Tallies, group_of
+from ray_apps.serving.online.blending import Indices, Weights, blended
 from ray_apps.serving.pace import ArmLate
 from ray_apps.serving.ranking import ArmFailure, first_allowed, top_k
 from recsys_schemas.serving_api import Reason, RecommendationRequest, Variant
@@ -113,12 +114,11 @@ def rank(arm: LoadedArm, request: RecommendationRequest) -> Ranked:
     Raises:
         ArmFailure: scores are not finite, or not one per item.
     """
-    version = arm.version
-    history, weights = version.history(request.user_id)
-    excluded = banned_by_request(arm, request)
+    history, weights, shunned = known_of(arm, request.user_id)
+    excluded = banned_by_request(arm, request) | shunned
     if history.size == 0:
         return Ranked(items=popular(arm, request.k, excluded), reason=Reason.POPULAR)
-    scores = version.model.scores(history, weights)
+    scores = arm.version.model.scores(history, weights)
     if scores.shape != (len(arm.names),):
         raise ArmFailure(f"scores: shape {scores.shape} for {len(arm.names)} items")
     banned = np.concatenate((history, np.fromiter(excluded, dtype=history.dtype))) if excluded else history
@@ -126,6 +126,13 @@ def rank(arm: LoadedArm, request: RecommendationRequest) -> Ranked:
     return Ranked(
         items=[(arm.names[int(i)], float(v)) for i, v in zip(chosen.tolist(), values.tolist(), strict=True)], reason=Reason.PERSONAL
     )
+
+
+def known_of(arm: LoadedArm, user_id: str) -> tuple[Indices, Weights, set[int]]:
+    """What is known of a user now: items liked, how strongly, and places of those dealt with that were not liked."""
+    history, weights = arm.version.history(user_id)
+    deeds = arm.live.knowledge.recent.of(user_id)
+    return blended(history, weights, deeds, arm.places) if deeds else (history, weights, set())
 
 
 def banned_by_request(arm: LoadedArm, request: RecommendationRequest) -> set[int]:
@@ -137,12 +144,13 @@ def banned_by_request(arm: LoadedArm, request: RecommendationRequest) -> set[int
 def seen(arm: LoadedArm, user_id: str) -> set[int]:
     """What the user has seen, as far as a version that may be broken can tell."""
     with contextlib.suppress(Exception):
-        history, _ = arm.version.history(user_id)
-        return set(history.tolist())
+        history, _, shunned = known_of(arm, user_id)
+        return set(history.tolist()) | shunned
     return set()
 
 
 def popular(arm: LoadedArm, k: int, banned: set[int]) -> list[tuple[str, float]]:
-    """The most popular items that are not banned, with their popularity as score."""
-    chosen = first_allowed(arm.by_popularity, k, banned)
-    return [(arm.names[i], float(arm.version.popularity[i])) for i in chosen]
+    """The items that are most popular now and not banned, with their popularity as score."""
+    popularity = arm.live.knowledge.popularity
+    counts = popularity.counts
+    return [(arm.names[i], float(counts[i])) for i in first_allowed(popularity.order, k, banned)]

@@ -25,6 +25,7 @@ from ray_apps.algorithms.recommender import Arrays, Recommender
 from ray_apps.serving.answering import rank
 from ray_apps.serving.arms import LoadedArm, load
 from ray_apps.serving.logs import log_as_json
+from ray_apps.serving.online.live import still
 from ray_apps.stores.objects import StorageError, Store, open_store
 from ray_apps.stores.registry import open_version
 from recsys_schemas.serving_api import Arm, Reason, RecommendationRequest, Variant
@@ -151,7 +152,7 @@ def try_version(job: PreflightJob, store: Store, cache: Path) -> PreflightReport
         return load_model(algorithm, own, n_items)
 
     try:
-        loaded = load(arm, lambda version, digest: open_version(store, version, digest, cache, keep))
+        loaded = load(arm, lambda version, digest: open_version(store, version, digest, cache, keep), still)
     except (ConnectionError, TimeoutError, PermissionError):
         raise
     except Exception as error:  # noqa: BLE001 - a version that cannot be opened has not passed

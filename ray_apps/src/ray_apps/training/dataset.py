@@ -9,15 +9,11 @@ import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
 from ray_apps.algorithms.interactions import Interactions
+from ray_apps.algorithms.tastes import BOUNDS, LEAST_FRACTION, LEAST_RATING
 from ray_apps.stores.snapshots import Snapshot
 from ray_apps.training.refusals import Refusal, TrainingRefused
 from recsys_schemas.snapshot import SnapshotManifest
 
-LEAST_FRACTION = 0.1
-"""Less of an item watched than this says nothing of a taste."""
-LEAST_RATING = 3.5
-"""Stars from which a rating says that the user liked the item; lower ones are left out."""
-MOST_RATING = 5.0
 LEAST_ITEMS, LEAST_USERS = 2, 2
 
 _STRENGTH = {"watch": "fraction", "rate": "rating"}
@@ -86,7 +82,7 @@ def _liked(event_type: str, dataset: ds.Dataset) -> pa.Table:
     """Columns user_id, item_id, timestamp (milliseconds), weight and organic, of the events that say that an item was liked."""
     wanted = ["user_id", "item_id", "timestamp", _STRENGTH[event_type], "request_id"]
     rows = dataset.to_table(columns=[name for name in wanted if name in dataset.schema.names])
-    least, most = (LEAST_FRACTION, 1.0) if event_type == "watch" else (LEAST_RATING, MOST_RATING)
+    least, most = BOUNDS[event_type]
     strength = pc.cast(rows[_STRENGTH[event_type]], pa.float64())
     asked = rows["request_id"] if "request_id" in rows.column_names else pa.nulls(rows.num_rows)
     columns = {
