@@ -11,7 +11,7 @@ from typing import Any, assert_never
 
 import numpy as np
 
-from recsys_operator.plan import ingest, rollout, serving, shares, topics, training, upkeep
+from recsys_operator.plan import freshness, ingest, rollout, serving, shares, topics, training, upkeep
 from recsys_operator.plan.plan import plan
 from recsys_operator.state.actions import (
     Action,
@@ -56,6 +56,7 @@ from recsys_schemas.serving_api import (
     GROUPS,
     ArmCounters,
     EvidenceResponse,
+    OnlineState,
     ReplicaReport,
     Role,
     ServingRecord,
@@ -96,6 +97,7 @@ class Replica:
     id: str
     record: ServingRecord | None = None
     counters: dict[str, ArmCounters] = field(default_factory=dict[str, ArmCounters])
+    online: dict[str, OnlineState] = field(default_factory=dict[str, OnlineState])
 
 
 @dataclass
@@ -261,6 +263,7 @@ class World:
             ready={arm.version: arm.digest for arm in arms if arm.version not in self.refuses_to_load},
             refused={arm.version: "digest differs" for arm in arms if arm.version in self.refuses_to_load},
             counters=dict(replica.counters),
+            online=dict(replica.online),
         )
 
     # --- what the plan does, with SAFETY asserted ---------------------------------------------------------------
@@ -287,6 +290,7 @@ class World:
             "ingest": (ingest.judge(observed, seen), ingest.MOVES),
             "serving": (serving.judge(observed, seen, None), serving.MOVES),
             "upkeep": (upkeep.judge(observed), upkeep.MOVES),
+            "freshness": (freshness.judge(observed), freshness.MOVES),
         }
         for concern, (word, table) in words.items():
             before = self.words.get(concern)

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from recsys_operator.plan import ingest, raising, rollout, serving, shares, status, topics, training, upkeep
+from recsys_operator.plan import freshness, ingest, raising, rollout, serving, shares, status, topics, training, upkeep
 from recsys_operator.plan.names import app_name, uid8
 from recsys_operator.state.actions import (
     Action,
@@ -38,7 +38,7 @@ def plan(observed: Observed) -> Plan:
     parts.append(training.act(training.judge(observed, seen), observed, seen))
     walk = rollout.act(rollout.judge(observed, seen), observed)
     written = next((action.status for action in walk.actions if isinstance(action, WriteRolloutStatus)), None)
-    parts += [walk, serving.act(serving.judge(observed, seen, written), observed, written)]
+    parts += [walk, serving.act(serving.judge(observed, seen, written), observed, written), freshness.part(observed)]
     parts += [Part(actions=(*_phases(observed), *_prune(observed))), upkeep.act(upkeep.judge(observed), observed)]
     parts.append(_raise(observed))
     first: tuple[Action, ...] = () if observed.model.has_finalizer else (AddFinalizer(),)

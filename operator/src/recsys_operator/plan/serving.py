@@ -9,7 +9,7 @@ from recsys_operator.plan.topics import USABLE, Topics
 from recsys_operator.state.actions import Action, DeployApp, EnsureTokens
 from recsys_operator.state.observed import AppState, Observed, Unavailable
 from recsys_operator.state.plan import Fact, Part
-from recsys_schemas.serving_api import ServingArguments, ServingRecord
+from recsys_schemas.serving_api import ServingArguments, ServingRecord, Skip
 from recsys_schemas.v1alpha1.conditions import ConditionType
 from recsys_schemas.v1alpha1.rollout import RolloutStatus
 
@@ -63,6 +63,10 @@ def record(observed: Observed, status: RolloutStatus | None = None) -> ServingRe
         arms=shares.arms(observed, status),
         attribution_seconds=analysis.attribution_seconds,
         tokens={} if isinstance(observed.tokens, Unavailable) else dict(observed.tokens),
+        skips=[
+            Skip(topic=each.topic, partition=each.partition, first=each.first, last=each.last)
+            for each in observed.model.spec.serving.online.skip
+        ],
     )
     if deployed == wanted:
         return wanted

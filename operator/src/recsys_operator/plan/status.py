@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from recsys_operator.plan import raising, shares
+from recsys_operator.plan.freshness import measured
 from recsys_operator.plan.ingest import wanted as wanted_ingest
 from recsys_operator.plan.lag import furthest, lag_records, lag_seconds
 from recsys_operator.plan.names import route_prefix
@@ -44,6 +45,7 @@ def compose(observed: Observed, facts: Sequence[Fact]) -> ModelStatus:
         catalogue=_catalogue(observed),
         quality=_quality(observed),
         serving=_serving(observed),
+        freshness=measured(observed),
         history=_history(observed),
         conditions=[_condition(observed, fact) for fact in (ready, *facts, stalled)],
     )

@@ -19,6 +19,7 @@ class ConditionType(StrEnum):
     TRAINED = "Trained"
     GATES_PASSED = "GatesPassed"
     SERVING = "Serving"
+    FRESHNESS_MET = "FreshnessMet"
     PROGRESSING = "Progressing"
     ROLLED_BACK = "RolledBack"
     STALLED = "Stalled"

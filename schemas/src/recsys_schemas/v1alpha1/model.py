@@ -381,6 +381,32 @@ class Rollout(Resource):
     """A rollout that has not ended by then is rolled back as inconclusive."""
 
 
+class SkippedRecords(Resource):
+    """Records of one partition that answers leave out: a bad hour, undone. Snapshots and training have them still."""
+
+    model_config = Resource.model_config | {
+        "json_schema_extra": cel(("self.first <= self.last", "first must not exceed last: name the first and the last offset to leave out"))
+    }
+
+    topic: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[a-zA-Z0-9._-]+$")]
+    """A topic of events."""
+    partition: Annotated[int, Field(ge=0, le=99_999)]
+    """Its partition."""
+    first: Annotated[int, Field(ge=0, le=9_007_199_254_740_991)]
+    """The first offset that is left out."""
+    last: Annotated[int, Field(ge=0, le=9_007_199_254_740_991)]
+    """The last one."""
+
+
+class Online(Resource):
+    """What answers know of the events since their version was trained: replicas follow the event topics."""
+
+    freshness_target_milliseconds: Annotated[int, Field(ge=10, le=600_000)] = 1000
+    """FreshnessMet is True while 99 % of the events of the last five minutes were known to the answers within so long."""
+    skip: Annotated[list[SkippedRecords], Field(max_length=200)] = []
+    """Records that are left out: every replica comes to know the rest again, and answers meanwhile from what it knew."""
+
+
 class Serving(Resource):
     """How answers are given."""
 
@@ -390,6 +416,8 @@ class Serving(Resource):
     """Path of the API on the cluster's ingress. Default: /<name>."""
     timeout_milliseconds: Annotated[int, Field(ge=1, le=60_000)] = 100
     """Later than this, the answer is the popular fallback."""
+    online: Online = Field(default_factory=Online)
+    """What answers know of the events since their version was trained."""
     token_secret_ref: SecretKey | None = None
     """The bearer token of the API. Default: one is made, in the Secret <name>-api, key `token`."""
 
@@ -552,6 +580,19 @@ class ServingStatus(Resource):
     """Label selector, for the scale subresource."""
 
 
+class Freshness(Resource):
+    """How long events took to be known to the answers: the slowest replica, over the last five minutes."""
+
+    p50_milliseconds: int
+    """The median; an upper bound."""
+    p99_milliseconds: int
+    """The 99th percentile; an upper bound."""
+    target_milliseconds: int
+    """What it should be at most."""
+    events: int
+    """How many events it was measured on, in the replica that saw most."""
+
+
 class HistoryEntry(Resource):
     """How one rollout ended."""
 
@@ -586,6 +627,8 @@ class ModelStatus(Resource):
     """The champion's held-out metrics."""
     serving: ServingStatus | None = None
     """The serving application."""
+    freshness: Freshness | None = None
+    """How long events take to be known to the answers."""
     history: Annotated[list[HistoryEntry], Field(max_length=20)] = []
     """The last 20 rollouts, newest first."""
     conditions: Annotated[
