@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from recsys_schemas.artifact import Artifact
-from recsys_schemas.catalogue import CatalogueToRead
+from recsys_schemas.catalogue import CatalogueSource, CatalogueToRead
 from recsys_schemas.event_fields import AddedField
 from recsys_schemas.kafka_access import KafkaSecurity
 
@@ -84,6 +84,8 @@ class TrainJob(Artifact):
     """The version serving now, measured on the same users."""
     num_workers: Annotated[int, Field(ge=1)] = 1
     """Ray Train workers."""
+    catalogue: CatalogueSource | None = None
+    """What is known of the items; none: nothing but the events."""
 
 
 class PreflightJob(Artifact):

@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from recsys_schemas.artifact import Artifact
+from recsys_schemas.catalogue import CatalogueUsed
 from recsys_schemas.snapshot import SnapshotManifest
 
 CARD_FILE = "card.json"
@@ -101,7 +102,7 @@ class VersionCard(Artifact):
     users: Annotated[int, Field(ge=0)]
     """Users in training."""
     items: Annotated[int, Field(ge=0)]
-    """Items in training."""
+    """Items of the version: those of the interactions and those of the catalogue."""
     interactions: Annotated[int, Field(ge=0)]
     """Interactions in training."""
     test_users: Annotated[int, Field(ge=0)]
@@ -112,6 +113,8 @@ class VersionCard(Artifact):
     """Every file of the version but the card itself."""
     libraries: dict[str, str]
     """Package name → version, of code that shapes the result."""
+    catalogue: CatalogueUsed | None = None
+    """What was known of the items; none when the job named no catalogue."""
     parent: str | None = None
     """The champion at the time."""
     created_at: datetime

@@ -10,7 +10,7 @@ from recsys_operator.plan.topics import HOLDING, Topics
 from recsys_operator.state.actions import Action, CreateVersion, PublishEvent
 from recsys_operator.state.observed import Observed, Unavailable
 from recsys_schemas.snapshot import SnapshotManifest
-from recsys_schemas.v1alpha1.version import Cause, ModelReference, SnapshotReference, VersionPhase, VersionSpec
+from recsys_schemas.v1alpha1.version import CatalogueReference, Cause, ModelReference, SnapshotReference, VersionPhase, VersionSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +85,7 @@ def create(observed: Observed) -> tuple[Action, ...]:
         cause=reason.cause,
         snapshot=SnapshotReference(sequence=reason.manifest.sequence, rows=reason.manifest.rows),
         storage_uri=model.storage_uri,
+        catalogue=CatalogueReference(uri=spec.data.catalogue.uri) if spec.data.catalogue else None,
         algorithm=spec.model.algorithm,
         hyperparameters=spec.model.hyperparameters,
         baselines=list(spec.model.baselines),

@@ -6,6 +6,7 @@ from recsys_operator.plan import gates
 from recsys_operator.plan.names import identity, run_prefix
 from recsys_operator.state.actions import Action, PublishEvent, StopJob, SubmitJob, WriteVersionStatus
 from recsys_operator.state.observed import JobState, JobWord, Observed, Unavailable, VersionState
+from recsys_schemas.catalogue import CatalogueSource
 from recsys_schemas.train_job import PreflightJob, TrainJob
 from recsys_schemas.v1alpha1.version import Artifact, MetricValue, VersionPhase
 from recsys_schemas.version_card import VersionCard
@@ -48,6 +49,7 @@ def _train_job(observed: Observed, version: VersionState) -> TrainJob:
         seed=spec.seed,
         champion=spec.parent,
         num_workers=spec.num_workers,
+        catalogue=CatalogueSource(uri=spec.catalogue.uri) if spec.catalogue else None,
     )
 
 

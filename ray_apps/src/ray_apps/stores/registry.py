@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from ray_apps.stores.artefacts import ArtefactRefused, check_names, digest_of_bytes, map_verified, npy_bytes
+from ray_apps.stores.content import Content, content_of_arrays
 from ray_apps.stores.copies import local_copy
 from ray_apps.stores.identifiers import Identifiers, Positions, packed
 from ray_apps.stores.objects import Store
@@ -63,6 +64,8 @@ class VersionContents:
     history_weights: NDArray[np.float32]
     popularity: NDArray[np.int64]
     model: Arrays
+    content: Content | None = None
+    """What a catalogue says of the items; None without one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +82,8 @@ class LoadedVersion:
     history_indptr: NDArray[np.int64]
     history_indices: NDArray[np.int32]
     history_weights: NDArray[np.float32]
+    content: Content | None = None
+    """What a catalogue says of the items: what a new user likes by name is scored with it. None for a version without a catalogue."""
 
     @property
     def item_index(self) -> Mapping[str, int]:
@@ -111,7 +116,8 @@ def _named(contents: VersionContents) -> dict[str, NDArray[np.generic]]:
         contents.history_weights.astype(np.float32),
         contents.popularity.astype(np.int64),
     )
-    return dict(zip(OWN_FILES, own, strict=True)) | {f"{MODEL_PREFIX}{name}": array for name, array in contents.model.items()}
+    model = {f"{MODEL_PREFIX}{name}": array for name, array in contents.model.items()}
+    return dict(zip(OWN_FILES, own, strict=True)) | model | (contents.content.arrays() if contents.content else {})
 
 
 def _folder(version: str) -> str:
@@ -237,6 +243,7 @@ def _assembled(card: VersionCard, arrays: Arrays, load: ModelLoader) -> LoadedVe
         history_indptr=indptr,
         history_indices=indices,
         history_weights=np.asarray(arrays["history_weights"], dtype=np.float32),
+        content=content_of_arrays(arrays, len(items)),
     )
 
 

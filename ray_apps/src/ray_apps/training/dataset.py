@@ -8,9 +8,12 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
-from ray_apps.algorithms.interactions import Interactions
+from ray_apps.algorithms.content import content_of
+from ray_apps.algorithms.interactions import Content, Interactions
 from ray_apps.stores.snapshots import Snapshot
+from ray_apps.training.catalogue import Described
 from ray_apps.training.refusals import Refusal, TrainingRefused
+from recsys_schemas.catalogue import CatalogueUsed
 from recsys_schemas.snapshot import SnapshotManifest
 
 LEAST_FRACTION = 0.1
@@ -35,13 +38,15 @@ class Dataset:
     user_ids: list[str]
     item_ids: list[str]
     manifest: SnapshotManifest
+    catalogue: CatalogueUsed | None = None
 
 
-def read_dataset(snapshot: Snapshot) -> Dataset:
-    """Read what users liked.
+def read_dataset(snapshot: Snapshot, described: Described | None = None) -> Dataset:
+    """Read what users liked, and what is known of the items.
 
     A watch counts from LEAST_FRACTION on, with the fraction as weight; a rating from LEAST_RATING on, with its share of five stars.
     Of several events of one user with one item the strongest weight and the latest time stay, so an event sent twice counts once.
+    Items of the catalogue that nobody has liked yet are items too; items that it does not have are known by who liked them alone.
 
     Raises:
         TrainingRefused: there is too little to learn from.
@@ -54,6 +59,7 @@ def read_dataset(snapshot: Snapshot) -> Dataset:
     items, item_ids = _encoded(rows["item_id"])
     if len(user_ids) < LEAST_USERS or len(item_ids) < LEAST_ITEMS:
         raise _too_little(snapshot.manifest, len(user_ids), len(item_ids))
+    items, item_ids, content, used = _with_catalogue(items, item_ids, described)
     pair = users * len(item_ids) + items
     order = np.argsort(pair, kind="stable")
     pair = pair[order]
@@ -65,9 +71,27 @@ def read_dataset(snapshot: Snapshot) -> Dataset:
         times=np.maximum.reduceat(rows["timestamp"].to_numpy()[order], starts),
         n_users=len(user_ids),
         n_items=len(item_ids),
+        content=content,
     )
     organic = np.logical_and.reduceat(rows["organic"].to_numpy()[order], starts)
-    return Dataset(interactions=interactions, organic=organic, user_ids=user_ids, item_ids=item_ids, manifest=snapshot.manifest)
+    return Dataset(
+        interactions=interactions, organic=organic, user_ids=user_ids, item_ids=item_ids, manifest=snapshot.manifest, catalogue=used
+    )
+
+
+def _with_catalogue(
+    items: NDArray[np.int64], item_ids: list[str], described: Described | None
+) -> tuple[NDArray[np.int64], list[str], Content | None, CatalogueUsed | None]:
+    """Indices and ids with the catalogue's items put in their places, what is known of all, and what the card says of it."""
+    if described is None or not described.items:
+        return items, item_ids, None, described.used if described else None
+    both = sorted({*item_ids, *(item.item_id for item in described.items)}, key=str.encode)
+    position = {item: index for index, item in enumerate(both)}
+    content = content_of(described.items, both)
+    known = int(np.count_nonzero(np.diff(content.indptr)))
+    used = described.used.model_copy(update={"described": known, "features": len(content.features)})
+    moved = np.array([position[item] for item in item_ids], dtype=np.int64)
+    return moved[items], both, content, used
 
 
 def _known(snapshot: Snapshot) -> list[tuple[str, ds.Dataset]]:

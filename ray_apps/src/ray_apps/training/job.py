@@ -10,10 +10,12 @@ from pathlib import Path
 from threadpoolctl import threadpool_limits
 
 from ray_apps.algorithms import ALGORITHMS, Algorithms, load_model
+from ray_apps.algorithms.content import ContentNeeded
 from ray_apps.algorithms.recommender import Recommender
 from ray_apps.stores.objects import StorageError, Store, open_store
 from ray_apps.stores.registry import ArtefactRefused, LoadedVersion, VersionContents, open_version, read_card, write_arrays, write_card
 from ray_apps.stores.snapshots import open_snapshot
+from ray_apps.training.catalogue import read_described, without_content
 from ray_apps.training.dataset import Dataset, read_dataset
 from ray_apps.training.measuring import Comparison, asked_of, compare
 from ray_apps.training.refusals import Refusal, TrainingRefused
@@ -47,14 +49,21 @@ def run(job: TrainJob, algorithms: Algorithms = ALGORITHMS, *, written: Algorith
         if existing is not None:
             return existing
         asked_of(job, algorithms)
-        dataset = read_dataset(open_snapshot(store, job.snapshot_sequence))
-        # One thread: a worker has one CPU, and sums in another order would be other bytes.
-        with threadpool_limits(1), tempfile.TemporaryDirectory(prefix="champion-") as cache:
-            comparison = compare(job, dataset, algorithms, standing(store, job, Path(cache)))
-            serves = relearn(job, dataset, written or algorithms)
-        return write(job, dataset, comparison, serves, worker)
+        dataset = read_dataset(open_snapshot(store, job.snapshot_sequence), read_described(store, job.catalogue))
+        return write(job, dataset, *_learned(job, store, dataset, (algorithms, written or algorithms)), worker)
     except (StorageError, ArtefactRefused) as error:
         raise TrainingRefused(Refusal.STORAGE, str(error)) from error
+
+
+def _learned(job: TrainJob, store: Store, dataset: Dataset, algorithms: tuple[Algorithms, Algorithms]) -> tuple[Comparison, Recommender]:
+    """The comparison, and what serves."""
+    measured, written = algorithms
+    # One thread: a worker has one CPU, and sums in another order would be other bytes.
+    with threadpool_limits(1), tempfile.TemporaryDirectory(prefix="champion-") as cache:
+        try:
+            return compare(job, dataset, measured, standing(store, job, Path(cache))), relearn(job, dataset, written)
+        except ContentNeeded as error:
+            raise without_content(error, dataset.catalogue) from error
 
 
 def finished(store: Store, job: TrainJob) -> VersionCard | None:
@@ -106,6 +115,7 @@ def write(job: TrainJob, dataset: Dataset, comparison: Comparison, model: Recomm
         history_weights=histories.weights,
         popularity=dataset.interactions.popularity(),
         model=model.arrays(),
+        content=dataset.interactions.content,
     )
     files = write_arrays(store, job.version, contents)
     card = VersionCard(
@@ -124,6 +134,7 @@ def write(job: TrainJob, dataset: Dataset, comparison: Comparison, model: Recomm
         evaluations=comparison.evaluations,
         files=files,
         libraries={"python": platform.python_version()} | {name: installed(name) for name in LIBRARIES},
+        catalogue=dataset.catalogue,
         parent=job.champion,
         created_at=datetime.now(UTC),
         worker=worker,

@@ -51,6 +51,13 @@ class SnapshotReference(Resource):
     """Rows in it."""
 
 
+class CatalogueReference(Resource):
+    """What is known of the items: the catalogue as it is when the run reads it. The version card says which bytes that were."""
+
+    uri: Annotated[str, Field(max_length=1024)]
+    """As spec.data.catalogue.uri of the model was."""
+
+
 class VersionSpec(Resource):
     """Inputs of one run."""
 
@@ -66,6 +73,8 @@ class VersionSpec(Resource):
     """On what."""
     storage_uri: Annotated[str, Field(max_length=1024)]
     """Where snapshots and versions are kept."""
+    catalogue: CatalogueReference | None = None
+    """What is known of the items."""
     algorithm: Algorithm
     """What will serve."""
     hyperparameters: Hyperparameters = Field(default_factory=Hyperparameters)
