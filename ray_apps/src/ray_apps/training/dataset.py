@@ -1,6 +1,7 @@
 """From the tables of a snapshot to interactions: one for each (user, item), in an order that no file order changes."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from ray_apps.algorithms.interactions import Interactions
 from ray_apps.stores.snapshots import Snapshot
+from ray_apps.training.groups import read_groups
 from ray_apps.training.refusals import Refusal, TrainingRefused
 from recsys_schemas.snapshot import SnapshotManifest
 
@@ -35,10 +37,12 @@ class Dataset:
     user_ids: list[str]
     item_ids: list[str]
     manifest: SnapshotManifest
+    groups: Mapping[str, Sequence[str | None]] = field(default_factory=dict[str, list[str | None]])
+    """By field of `TrainJob.group_by`: the latest value that an event of the user carried, in the order of `user_ids`."""
 
 
-def read_dataset(snapshot: Snapshot) -> Dataset:
-    """Read what users liked.
+def read_dataset(snapshot: Snapshot, group_by: Sequence[str] = ()) -> Dataset:
+    """Read what users liked, and the values of the fields `group_by` that their events carry.
 
     A watch counts from LEAST_FRACTION on, with the fraction as weight; a rating from LEAST_RATING on, with its share of five stars.
     Of several events of one user with one item the strongest weight and the latest time stay, so an event sent twice counts once.
@@ -67,7 +71,14 @@ def read_dataset(snapshot: Snapshot) -> Dataset:
         n_items=len(item_ids),
     )
     organic = np.logical_and.reduceat(rows["organic"].to_numpy()[order], starts)
-    return Dataset(interactions=interactions, organic=organic, user_ids=user_ids, item_ids=item_ids, manifest=snapshot.manifest)
+    return Dataset(
+        interactions=interactions,
+        organic=organic,
+        user_ids=user_ids,
+        item_ids=item_ids,
+        manifest=snapshot.manifest,
+        groups=read_groups(dict(_known(snapshot)), user_ids, group_by),
+    )
 
 
 def _known(snapshot: Snapshot) -> list[tuple[str, ds.Dataset]]:

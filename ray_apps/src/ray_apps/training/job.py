@@ -47,7 +47,7 @@ def run(job: TrainJob, algorithms: Algorithms = ALGORITHMS, *, written: Algorith
         if existing is not None:
             return existing
         asked_of(job, algorithms)
-        dataset = read_dataset(open_snapshot(store, job.snapshot_sequence))
+        dataset = read_dataset(open_snapshot(store, job.snapshot_sequence), job.group_by)
         # One thread: a worker has one CPU, and sums in another order would be other bytes.
         with threadpool_limits(1), tempfile.TemporaryDirectory(prefix="champion-") as cache:
             comparison = compare(job, dataset, algorithms, standing(store, job, Path(cache)))

@@ -29,7 +29,7 @@ from ray_apps.training.table import table
 from recsys_schemas.version_card import VersionCard
 from unit.ray_apps.training import planted
 
-METRICS = {"hr@10", "hr@20", "ndcg@10", "ndcg@20"}
+METRICS = {"hr@10", "hr@20", "ndcg@10", "ndcg@20", "recall@20", "map@10", "mrr@10"}
 
 
 @pytest.fixture(scope="module")
