@@ -8,7 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ray_apps.algorithms.interactions import Histories, Indices, Weights
-from ray_apps.evaluation.confidence import bootstraps, less, wilson
+from ray_apps.evaluation.beyond_accuracy import calibration, diversity, genres_of, novelty, popularity_bias
+from ray_apps.evaluation.confidence import LEAST_USERS, bootstraps, less, wilson
+from ray_apps.evaluation.gaps import gap, gap_difference, large
 from ray_apps.evaluation.ranking import NOTHING, Value, best, covered, hit_rate, hits, mean_average_precision, ndcg, recall, reciprocal_rank
 from ray_apps.evaluation.slices import AMONG_COLD_ITEMS, COLD_ITEMS, COLD_USERS, WARM_USERS, Slices
 from ray_apps.evaluation.splits import Split
@@ -18,6 +20,8 @@ CUTS = (10, 20)
 """Lengths of list that are judged."""
 LONGEST = max(CUTS)
 COVERAGE = f"coverage@{LONGEST}"
+GAP_METRIC = "ndcg@10"
+"""The metric that groups are compared by."""
 BLOCK = 256
 """Users scored at a time, to bound memory."""
 TIMED_USERS = 200
@@ -34,19 +38,23 @@ _NONE: Indices = np.empty(0, dtype=np.int32)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """Per-user values by metric, over all and by slice; catalogue coverage; and the time of one answer."""
+    """Per-user values by metric, over all and by slice; coverage of the catalogue; and the time of one answer."""
 
     per_user: Values
     coverage: Estimate
     ms_per_user: float
     slices: Mapping[str, Values] = field(default_factory=dict[str, Values])
+    groups: Mapping[str, Mapping[str, Value]] = field(default_factory=dict[str, dict[str, Value]])
+    """By metric of a gap, such as `gap:activity:ndcg@10`: the groups' values."""
+    abstained: Mapping[str, str] = field(default_factory=dict[str, str])
+    """By metric: why it was not measured."""
 
     def estimates(self, seed: int) -> dict[str, Estimate]:
         """Every metric with its 95 % interval: Wilson's for hit rates and coverage, bootstrap over users for the others.
 
         The interval of coverage treats the items as independent trials, which they are not quite: it is a guide, not a test.
         """
-        return _estimates(self.per_user, seed) | {COVERAGE: self.coverage}
+        return _estimates(self.per_user, seed) | {COVERAGE: self.coverage} | {name: gap(each) for name, each in self.groups.items()}
 
     def minus(self, other: "Measured", seed: int) -> dict[str, Estimate]:
         """The metrics of this model less those of another on the same users: paired by user, but for coverage.
@@ -54,11 +62,9 @@ class Measured:
         Coverage has no value for each user; its interval is the widest that both allow.
         """
         ours, theirs = self.coverage, other.coverage
-        return _differences(self.per_user, other.per_user, seed) | {
-            COVERAGE: Estimate(
-                value=ours.value - theirs.value, low=ours.low - theirs.high, high=ours.high - theirs.low, samples=ours.samples
-            )
-        }
+        coverage = Estimate(value=ours.value - theirs.value, low=ours.low - theirs.high, high=ours.high - theirs.low, samples=ours.samples)
+        gaps = {name: gap_difference(groups, other.groups[name], seed) for name, groups in self.groups.items()}
+        return _differences(self.per_user, other.per_user, seed) | {COVERAGE: coverage} | gaps
 
     def slice_estimates(self, seed: int) -> dict[str, dict[str, Estimate]]:
         """The same as `estimates`, by slice."""
@@ -100,11 +106,16 @@ def measure(
         found[AMONG_COLD_ITEMS] = _judged(among, asked.named[COLD_ITEMS].relevant)
     if slices is not None and split.newcomers.size:
         found[COLD_USERS] = _judged(_newcomers(newcomers, score_many, split), split.sought)
+    groups = {f"gap:{name}:{GAP_METRIC}": large({each: found[each][GAP_METRIC] for each in asked.of(name)}) for name in asked.fields}
+    accurate = found.get(WARM_USERS) or _judged(lists, split.relevant)
+    beyond, silent = _beyond(lists, split, histories)
     return Measured(
-        per_user=found.get(WARM_USERS) or _judged(lists, split.relevant),
+        per_user={**accurate, **beyond},
         coverage=wilson(covered(lists), split.train.n_items if len(lists) else 0),
         ms_per_user=milliseconds_per_user(score, histories),
         slices=found,
+        groups={name: each for name, each in groups.items() if len(each) > 1},
+        abstained=silent | _ungrouped(asked, groups),
     )
 
 
@@ -121,6 +132,27 @@ def _judged(lists: Indices, relevant: Histories) -> Values:
             "mrr@10": reciprocal_rank(cut[10]),
         }
     )
+
+
+def _beyond(lists: Indices, split: Split, histories: Histories) -> tuple[dict[str, Value], dict[str, str]]:
+    """What the lists are like beside being right, and what cannot be said without content."""
+    train, content = split.train, split.train.content
+    found = {f"novelty@{LONGEST}": novelty(lists, train), f"popularity_bias@{LONGEST}": popularity_bias(lists, train)}
+    varied, calibrated = f"diversity@{LONGEST}", f"calibration@{LONGEST}"
+    if content is None:
+        words = "nothing is known of the items themselves: give spec.data.catalogue"
+        return found, {varied: words, calibrated: words}
+    found[varied] = diversity(lists, content)
+    if not genres_of(content).size:
+        return found, {calibrated: "the catalogue has no genres"}
+    return found | {calibrated: calibration(lists, histories, content)}, {}
+
+
+def _ungrouped(asked: Slices, groups: Mapping[str, Values]) -> dict[str, str]:
+    """By gap that cannot be told: why."""
+    few = f"fewer than two groups have {LEAST_USERS} users measured"
+    thin = {name: few for name, each in groups.items() if len(each) < 2}
+    return thin | {f"gap:{name}:{GAP_METRIC}": words for name, words in asked.refused.items()}
 
 
 def _lists(score_many: ScoreMany, histories: Histories, fresh: NDArray[np.int64], cold: Indices) -> tuple[Indices, Indices]:

@@ -46,6 +46,10 @@ class Slices:
     refused: Mapping[str, str] = field(default_factory=dict[str, str])
     """By field: why it makes no groups."""
 
+    def of(self, field_name: str) -> list[str]:
+        """Names of the slices that a field makes."""
+        return [name for name in self.named if name.startswith(group_name(field_name, ""))]
+
 
 def group_name(field_name: str, value: str) -> str:
     """Name of the slice of the users with a value: `group:gender=f`."""

@@ -111,6 +111,7 @@ def _evaluation(job: TrainJob, each: tuple[Recommender, float, Measured], candid
         metrics=values.estimates(job.seed),
         difference={} if values is candidate else candidate.minus(values, job.seed),
         slices=values.slice_estimates(job.seed),
+        abstained=dict(values.abstained),
         slice_difference={} if values is candidate else candidate.slice_minus(values, job.seed),
     )
 
@@ -134,5 +135,6 @@ def _standing(version: LoadedVersion, job: TrainJob, dataset: Dataset, fair: Fai
         metrics=values.estimates(job.seed),
         difference=beside.minus(values, job.seed),
         slices=values.slice_estimates(job.seed),
+        abstained=dict(values.abstained),
         slice_difference=beside.slice_minus(values, job.seed),
     )
