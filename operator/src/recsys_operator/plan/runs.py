@@ -122,12 +122,27 @@ def _told(version: VersionState, reason: str, words: str, *, good: bool) -> Publ
     return PublishEvent(reason=reason, message=f"{version.name}: {words}"[:900], severity="Normal" if good else "Warning")
 
 
+MOST_METRICS = 64
+"""As many as a status holds."""
+LOOKED_AT = ("ndcg@10", "hr@10", "coverage@20", "ndcg@20", "hr@20", "recall@20", "map@10", "mrr@10", "diversity@20", "novelty@20")
+"""What people ask for first: where a card has more than a status holds, these stay, the first the longest."""
+
+
 def _metrics(card: VersionCard) -> list[MetricValue]:
+    """The card's metrics over all users, model by model; what there is no room for is in the card."""
+    names = sorted({name for model in card.evaluations for name in model.metrics}, key=_rank)
+    found = [(model.name, name) for name in names for model in card.evaluations if name in model.metrics]
+    kept = set(found[:MOST_METRICS])
     return [
         MetricValue(model=model.name, metric=name, value=f"{e.value:.4f}", low=f"{e.low:.4f}", high=f"{e.high:.4f}")
         for model in card.evaluations
         for name, e in sorted(model.metrics.items())
-    ][:64]
+        if (model.name, name) in kept
+    ][:MOST_METRICS]
+
+
+def _rank(metric: str) -> tuple[int, str]:
+    return (LOOKED_AT.index(metric) if metric in LOOKED_AT else len(LOOKED_AT), metric)
 
 
 def conclude_trial(version: VersionState) -> tuple[Action, ...]:

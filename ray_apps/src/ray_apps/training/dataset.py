@@ -1,6 +1,7 @@
 """From the tables of a snapshot to interactions: one for each (user, item), in an order that no file order changes."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +13,7 @@ from ray_apps.algorithms.content import content_of
 from ray_apps.algorithms.interactions import Content, Interactions
 from ray_apps.stores.snapshots import Snapshot
 from ray_apps.training.catalogue import Described
+from ray_apps.training.groups import read_groups
 from ray_apps.training.refusals import Refusal, TrainingRefused
 from recsys_schemas.catalogue import CatalogueUsed
 from recsys_schemas.snapshot import SnapshotManifest
@@ -39,10 +41,12 @@ class Dataset:
     item_ids: list[str]
     manifest: SnapshotManifest
     catalogue: CatalogueUsed | None = None
+    groups: Mapping[str, Sequence[str | None]] = field(default_factory=dict[str, list[str | None]])
+    """By field of `TrainJob.group_by`: the latest value that an event of the user carried, in the order of `user_ids`."""
 
 
-def read_dataset(snapshot: Snapshot, described: Described | None = None) -> Dataset:
-    """Read what users liked, and what is known of the items.
+def read_dataset(snapshot: Snapshot, described: Described | None = None, group_by: Sequence[str] = ()) -> Dataset:
+    """Read what users liked, what is known of the items, and the values of the fields `group_by` that the events carry.
 
     A watch counts from LEAST_FRACTION on, with the fraction as weight; a rating from LEAST_RATING on, with its share of five stars.
     Of several events of one user with one item the strongest weight and the latest time stay, so an event sent twice counts once.
@@ -75,7 +79,13 @@ def read_dataset(snapshot: Snapshot, described: Described | None = None) -> Data
     )
     organic = np.logical_and.reduceat(rows["organic"].to_numpy()[order], starts)
     return Dataset(
-        interactions=interactions, organic=organic, user_ids=user_ids, item_ids=item_ids, manifest=snapshot.manifest, catalogue=used
+        interactions=interactions,
+        organic=organic,
+        user_ids=user_ids,
+        item_ids=item_ids,
+        manifest=snapshot.manifest,
+        catalogue=used,
+        groups=read_groups(dict(_known(snapshot)), user_ids, group_by),
     )
 
 

@@ -49,7 +49,7 @@ def run(job: TrainJob, algorithms: Algorithms = ALGORITHMS, *, written: Algorith
         if existing is not None:
             return existing
         asked_of(job, algorithms)
-        dataset = read_dataset(open_snapshot(store, job.snapshot_sequence), read_described(store, job.catalogue))
+        dataset = read_dataset(open_snapshot(store, job.snapshot_sequence), read_described(store, job.catalogue), job.group_by)
         return write(job, dataset, *_learned(job, store, dataset, (algorithms, written or algorithms)), worker)
     except (StorageError, ArtefactRefused) as error:
         raise TrainingRefused(Refusal.STORAGE, str(error)) from error
