@@ -84,6 +84,8 @@ class TrainJob(Artifact):
     """The version serving now, measured on the same users."""
     num_workers: Annotated[int, Field(ge=1)] = 1
     """Ray Train workers."""
+    group_by: Annotated[list[str], Field(max_length=8)] = []
+    """Added fields of events by whose values users are grouped, for the gaps between groups; `activity` is always there."""
 
 
 class PreflightJob(Artifact):
