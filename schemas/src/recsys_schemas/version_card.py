@@ -9,7 +9,7 @@ from pydantic import Field
 
 from recsys_schemas.artifact import Artifact
 from recsys_schemas.catalogue import CatalogueUsed
-from recsys_schemas.snapshot import SnapshotManifest
+from recsys_schemas.snapshot import EventProfile, SnapshotManifest
 
 CARD_FILE = "card.json"
 PREFLIGHT_FILE = "preflight.json"
@@ -71,6 +71,39 @@ class Evaluation(Artifact):
     """Metrics that were asked for and could not be told honestly, each with the reason: an off-policy estimate without support."""
 
 
+class Probe(Artifact):
+    """One question and what the model answered to it where it was fitted."""
+
+    user: str
+    """Whose history it is."""
+    history: dict[str, float]
+    """Item id → how strongly it was liked: all that the version knows of the user."""
+    best: list[str]
+    """The ten best items that are not in the history, best first."""
+
+
+class Learnt(Artifact):
+    """How well models answer from what they were fitted on: some of a user's items are left out of the history, and asked for."""
+
+    measured: Estimate
+    """NDCG@10 of the fit that the metrics are of."""
+    serves: Estimate
+    """Of the fit that serves, for the same users and items."""
+    held_out_minus_learnt: Estimate
+    """NDCG@10 of the measured fit on held-out items less that on as many learnt items, paired by user. Far above 0: it knew them."""
+
+
+class Capture(Artifact):
+    """Which part of the lists of users whom the champion knew has gone to items that only newcomers brought up."""
+
+    newcomers: Annotated[int, Field(ge=0)]
+    """Users that the champion did not know."""
+    items: list[str]
+    """Items that are liked mostly by newcomers and were hardly known before, those with the largest part first; at most 20."""
+    share: Estimate
+    """Part of the 20 places of each list that they hold, less what the champion gave them; over users whom the champion knew."""
+
+
 class FileDigest(Artifact):
     """One file of a version."""
 
@@ -121,6 +154,14 @@ class VersionCard(Artifact):
     """When training ended (UTC). Not part of the digest."""
     worker: str = ""
     """Where it ran: Ray Train run name and number of workers."""
+    probes: list[Probe] = []
+    """What its preflight asks again, of the arrays as they were written."""
+    learnt: Learnt | None = None
+    """None: an older release wrote it, or nobody has two items."""
+    capture: Capture | None = None
+    """None without a champion, or without newcomers."""
+    profile: EventProfile | None = None
+    """Of the newest events of its snapshot."""
 
 
 class PreflightReport(Artifact):
