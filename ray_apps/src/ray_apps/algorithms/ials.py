@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ray_apps.algorithms.hyperparameters import Hyperparameters, Parameter, checked
-from ray_apps.algorithms.ials_blocks import Alone, Plan, beginning, learn, sides
+from ray_apps.algorithms.ials_blocks import Alone, Plan, Side, beginning, learn, sides
 from ray_apps.algorithms.ials_rows import Factors, Loss, Spectrum, solve_one
 from ray_apps.algorithms.interactions import Histories, Indices, Interactions, Weights
 from ray_apps.algorithms.recommender import ALONE, Arrays, Fitting, Scores, required
@@ -42,8 +42,8 @@ class IALS:
         """
         from threadpoolctl import threadpool_limits  # noqa: PLC0415 — training only
 
-        plan = planned(checked(cls.name, cls.parameters, hyperparameters), seed, fitting)
         users, items = sides(interactions)
+        plan = planned(checked(cls.name, cls.parameters, hyperparameters), (users, items), seed, fitting)
         with threadpool_limits(1, "blas"):
             factors, spectrum = learn(users, items, plan, beginning(items, plan, started(fitting, plan)), Alone())
         return cls(factors, spectrum, plan.loss)
@@ -82,9 +82,9 @@ class IALS:
         return cls(items, spectrum, Loss(regularization=regularization, exponent=exponent, unobserved=unobserved))
 
 
-def planned(values: Mapping[str, float], seed: int, fitting: Fitting) -> Plan:
+def planned(values: Mapping[str, float], both: tuple[Side, Side], seed: int, fitting: Fitting) -> Plan:
     """What to learn, from checked hyperparameters."""
-    loss = Loss(regularization=values["regularization"], exponent=values["exponent"], unobserved=values["unobserved"])
+    loss = Loss.balanced(values, both[0].lengths, both[1].lengths)
     return Plan(factors=int(values["factors"]), epochs=int(values["iterations"]), loss=loss, seed=seed, tell=fitting.tell)
 
 

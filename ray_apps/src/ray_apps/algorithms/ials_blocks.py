@@ -1,10 +1,11 @@
-"""Alternating least squares in blocks: rows are cut into a number of blocks that the data alone decides, and workers share the blocks out.
+"""Alternating least squares in blocks: rows are dealt to a number of blocks that the data alone decides, and workers share the blocks out.
 
-Each block is solved, summed up and rotated by itself and sums run in the order of the blocks, so one worker or many give the same
-bytes. One process is the case of one worker, which has all blocks.
+Row r of B blocks is in block r modulo B: whatever ids say of age or popularity, blocks are of about the same work. Each block is
+solved, summed up and rotated by itself and sums run in the order of the blocks, so one worker or many give the same bytes. One process
+is the case of one worker, which has all blocks.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
@@ -18,18 +19,16 @@ MOST_BLOCKS = 64
 """As many workers can share the work."""
 LEAST_ROWS = 64
 """A block of fewer rows is not worth its overhead."""
-ROW_WORK = 16
-"""What a row costs beside its entries, in entries."""
 STANDARD_DEVIATION = 0.1
 """Of a whole vector at the start, as in the paper."""
 
-Array = TypeVar("Array", NDArray[np.float32], NDArray[np.float64])
+Number = TypeVar("Number", bound=np.generic)
 
 
 class Together(Protocol):
     """How workers put their blocks together."""
 
-    def gather(self, own: Mapping[int, Array]) -> list[Array]:
+    def gather(self, own: Mapping[int, NDArray[Number]]) -> list[NDArray[Number]]:
         """The blocks of all workers in order; called by all, with the same step in mind."""
         ...
 
@@ -37,22 +36,18 @@ class Together(Protocol):
 class Alone:
     """One worker, which has all blocks."""
 
-    def gather(self, own: Mapping[int, Array]) -> list[Array]:
+    def gather(self, own: Mapping[int, NDArray[Number]]) -> list[NDArray[Number]]:
         """The same blocks, in order."""
         return [own[block] for block in sorted(own)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Side:
-    """Users or items: where each block begins (one more than there are blocks), and the rows of the blocks that this worker has."""
+    """Users or items: how many entries each row has, in how many blocks the rows are, and those of the blocks that this worker has."""
 
-    bounds: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+    blocks: int
     own: Mapping[int, Histories]
-
-    @property
-    def rows(self) -> int:
-        """Rows of all blocks."""
-        return int(self.bounds[-1])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,12 +75,9 @@ class Plan:
     """Called after each epoch with this worker's own blocks."""
 
 
-def cut(lengths: NDArray[np.integer]) -> NDArray[np.int64]:
-    """Bounds of blocks of about the same work, for rows with so many entries: a function of the data, never of the workers."""
-    blocks = max(1, min(MOST_BLOCKS, lengths.size // LEAST_ROWS))
-    work = np.cumsum(lengths + ROW_WORK)
-    inner = np.searchsorted(work, work[-1] * np.arange(1, blocks) / blocks) if lengths.size else np.empty(0)
-    return np.concatenate(([0], inner, [lengths.size])).astype(np.int64)
+def count_of_blocks(rows: int) -> int:
+    """In how many blocks so many rows are: a function of the data, never of the workers."""
+    return max(1, min(MOST_BLOCKS, rows // LEAST_ROWS))
 
 
 def blocks_of(rank: int, workers: int, blocks: int) -> range:
@@ -104,28 +96,22 @@ def sides(interactions: Interactions) -> tuple[Side, Side]:
 
 
 def _side(rows: Histories) -> Side:
-    bounds = cut(np.diff(rows.indptr))
-    own = {block: slice_of(rows, int(bounds[block]), int(bounds[block + 1])) for block in range(bounds.size - 1)}
-    return Side(bounds=bounds, own=own)
-
-
-def slice_of(rows: Histories, low: int, high: int) -> Histories:
-    """Neighbouring rows, without a copy of their entries."""
-    first, last = int(rows.indptr[low]), int(rows.indptr[high])
-    return Histories(indptr=rows.indptr[low : high + 1] - first, indices=rows.indices[first:last], weights=rows.weights[first:last])
+    blocks = count_of_blocks(len(rows))
+    own = {block: rows.select(np.arange(block, len(rows), blocks)) for block in range(blocks)}
+    return Side(lengths=np.diff(rows.indptr), blocks=blocks, own=own)
 
 
 def beginning(side: Side, plan: Plan, start: Factors | None = None) -> Progress:
     """Random vectors, each block's from a generator of its own; where an earlier model knows an item (a row not all zeros), its vector."""
     drawn: dict[int, Factors] = {}
-    for block in side.own:
-        low, high = int(side.bounds[block]), int(side.bounds[block + 1])
+    size = np.float32(STANDARD_DEVIATION / plan.factors**0.5)
+    for block, rows in side.own.items():
         chance = np.random.default_rng([plan.seed, block])
-        vectors = chance.standard_normal((high - low, plan.factors), dtype=np.float32) * np.float32(STANDARD_DEVIATION / plan.factors**0.5)
+        drawn[block] = chance.standard_normal((len(rows), plan.factors), dtype=np.float32) * size
         if start is not None:
-            known = start[low:high].any(axis=1)
-            vectors[known] = start[low:high][known]
-        drawn[block] = vectors
+            earlier = start[block :: side.blocks]
+            known = earlier.any(axis=1)
+            drawn[block][known] = earlier[known]
     return Progress(epochs=0, items=drawn)
 
 
@@ -155,7 +141,15 @@ def aligned(own: Mapping[int, Factors], together: Together) -> tuple[Factors, Sp
     spectrum, basis = np.linalg.eigh(gram)
     turn = basis.astype(np.float32)
     gathered = together.gather({block: vectors @ turn for block, vectors in own.items()})
-    return np.concatenate(gathered).astype(np.float32, copy=False), spectrum
+    return interleaved(gathered), spectrum
+
+
+def interleaved(blocks: Sequence[NDArray[Number]]) -> NDArray[Number]:
+    """The rows of all blocks in the order of the whole."""
+    whole = np.empty((sum(len(block) for block in blocks), *blocks[0].shape[1:]), dtype=blocks[0].dtype)
+    for number, block in enumerate(blocks):
+        whole[number :: len(blocks)] = block
+    return whole
 
 
 def _gram(vectors: Factors) -> NDArray[np.float64]:

@@ -5,7 +5,7 @@ Both sides stand in the eigenbasis of the other side's Gram matrix G. There the 
 min(n, factors): by the Woodbury identity one of its own length when it is short. Nothing is approximated, and no d x d matrix is stored.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,6 +35,18 @@ class Loss:
     exponent: float
     """1: a vector's penalty grows with what it stands for; 0: all are penalised alike."""
     unobserved: float
+
+    @classmethod
+    def balanced(cls, values: Mapping[str, float], users: NDArray[np.integer], items: NDArray[np.integer]) -> "Loss":
+        """The loss of hyperparameters, for users and items with so many entries each.
+
+        `regularization` is as it would be at exponent 1: the penalties of all rows sum up to the same whatever the exponent (the paper's
+        lambda*), so that one default does for large and small data.
+        """
+        unobserved, exponent = values["unobserved"], values["exponent"]
+        masses = np.concatenate((users + unobserved * items.size, items + unobserved * users.size))
+        scale = masses.sum() / (masses**exponent).sum() if masses.size else 1.0
+        return cls(regularization=float(values["regularization"] * scale), exponent=exponent, unobserved=unobserved)
 
     def penalties(self, lengths: NDArray[np.integer], others: int) -> NDArray[np.float64]:
         """The penalty of rows with so many entries, `others` being the number of rows of the other side."""

@@ -12,13 +12,12 @@ from numpy.typing import NDArray
 
 from ray_apps.algorithms import ials_rows
 from ray_apps.algorithms.ials import IALS, planned
-from ray_apps.algorithms.ials_blocks import Alone, Array, Progress, Side, aligned, beginning, blocks_of, cut, learn, sides
+from ray_apps.algorithms.ials_blocks import Alone, Number, Progress, Side, aligned, beginning, blocks_of, count_of_blocks, learn, sides
 from ray_apps.algorithms.ials_rows import Factors, Loss, Spectrum, solve_rows
 from ray_apps.algorithms.interactions import Histories, Interactions
 from ray_apps.algorithms.recommender import ALONE, Fitting
 
 VALUES = {"factors": 8, "iterations": 4, "regularization": 0.02, "unobserved": 0.2, "exponent": 1.0}
-PLAN = planned(VALUES, 7, ALONE)
 
 
 def interactions(users: int = 330, items: int = 290, seed: int = 1, share: float = 0.06) -> Interactions:
@@ -33,6 +32,9 @@ def interactions(users: int = 330, items: int = 290, seed: int = 1, share: float
         n_users=users,
         n_items=items,
     )
+
+
+PLAN = planned(VALUES, sides(interactions()), 7, ALONE)
 
 
 @dataclass
@@ -54,7 +56,7 @@ class Threads:
 class Member:
     threads: Threads
 
-    def gather(self, own: Mapping[int, Array]) -> list[Array]:
+    def gather(self, own: Mapping[int, NDArray[Number]]) -> list[NDArray[Number]]:
         self.threads.barrier.wait()
         step = self.threads.steps[-1]
         step.update(own)
@@ -63,7 +65,7 @@ class Member:
 
 
 def part(side: Side, rank: int, workers: int) -> Side:
-    mine = blocks_of(rank, workers, side.bounds.size - 1)
+    mine = blocks_of(rank, workers, side.blocks)
     return replace(side, own={block: side.own[block] for block in mine})
 
 
@@ -157,20 +159,14 @@ def test_workers_share_all_blocks_and_none_twice():
             assert shares == list(range(blocks))
 
 
-def test_blocks_are_of_about_the_same_work_however_skewed_the_rows():
-    lengths = np.sort(np.random.default_rng(2).zipf(1.6, size=20_000).clip(max=3000))[::-1]
-    bounds = cut(lengths)
-    work = np.add.reduceat(lengths + 16, bounds[:-1])
-    assert bounds[0] == 0
-    assert bounds[-1] == lengths.size
-    assert (np.diff(bounds) > 0).all()
-    assert work.max() < 1.2 * work.mean()
+def test_blocks_are_of_about_the_same_work_though_rows_are_sorted_by_it():
+    lengths = np.sort(np.random.default_rng(2).zipf(1.6, size=20_000).clip(max=300))[::-1]
+    work = np.array([lengths[block :: count_of_blocks(20_000)].sum() for block in range(count_of_blocks(20_000))])
+    assert work.max() < 1.1 * work.mean()
 
 
-def test_blocks_are_cut_where_there_is_one_row_that_outweighs_all():
-    bounds = cut(np.array([100_000] + [1] * 300))
-    assert (np.diff(bounds) >= 0).all()
-    assert bounds[-1] == 301
+def test_the_number_of_blocks_is_a_function_of_the_rows_and_bounded():
+    assert [count_of_blocks(rows) for rows in (1, 127, 128, 671, 10_000_000)] == [1, 1, 2, 10, 64]
 
 
 def stopped_after(known: Interactions, epochs: int) -> Progress:
