@@ -55,7 +55,7 @@ def read_dataset(snapshot: Snapshot, described: Described | None = None, group_b
     Raises:
         TrainingRefused: there is too little to learn from.
     """
-    parts = [_liked(name, dataset) for name, dataset in _known(snapshot)]
+    parts = [liked(name, dataset.to_table(columns=columns_of(name, dataset))) for name, dataset in known(snapshot)]
     rows = pa.concat_tables(parts) if parts else None
     if rows is None or not rows.num_rows:
         raise _too_little(snapshot.manifest, 0, 0)
@@ -104,7 +104,8 @@ def _with_catalogue(
     return moved[items], both, content, used
 
 
-def _known(snapshot: Snapshot) -> list[tuple[str, ds.Dataset]]:
+def known(snapshot: Snapshot) -> list[tuple[str, ds.Dataset]]:
+    """Event types that say what users liked, in order, with their rows."""
     return [(name, snapshot.datasets[name]) for name in sorted(snapshot.datasets) if name in _STRENGTH]
 
 
@@ -116,10 +117,14 @@ def _too_little(manifest: SnapshotManifest, users: int, items: int) -> TrainingR
     )
 
 
-def _liked(event_type: str, dataset: ds.Dataset) -> pa.Table:
-    """Columns user_id, item_id, timestamp (milliseconds), weight and organic, of the events that say that an item was liked."""
+def columns_of(event_type: str, dataset: ds.Dataset) -> list[str]:
+    """The columns that `liked` takes, of those that are there."""
     wanted = ["user_id", "item_id", "timestamp", _STRENGTH[event_type], "request_id"]
-    rows = dataset.to_table(columns=[name for name in wanted if name in dataset.schema.names])
+    return [name for name in wanted if name in dataset.schema.names]
+
+
+def liked(event_type: str, rows: pa.Table) -> pa.Table:
+    """Columns user_id, item_id, timestamp (milliseconds), weight and organic, of the events that say that an item was liked."""
     least, most = (LEAST_FRACTION, 1.0) if event_type == "watch" else (LEAST_RATING, MOST_RATING)
     strength = pc.cast(rows[_STRENGTH[event_type]], pa.float64())
     asked = rows["request_id"] if "request_id" in rows.column_names else pa.nulls(rows.num_rows)
