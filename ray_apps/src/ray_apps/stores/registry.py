@@ -12,15 +12,34 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from pyarrow import fs
 from pydantic import ValidationError
 
 from ray_apps.stores.artefacts import ArtefactRefused, check_names, digest_of_bytes, map_verified, npy_bytes
 from ray_apps.stores.copies import local_copy
 from ray_apps.stores.identifiers import Identifiers, Positions, packed
 from ray_apps.stores.objects import Store
-from recsys_schemas.version_card import CARD_FILE, PREFLIGHT_FILE, FileDigest, VersionCard, digest_of, version_folder
+from recsys_schemas.version_card import (
+    CARD_FILE,
+    PREFLIGHT_FILE,
+    REPORT_FILE,
+    VERSIONS_FOLDER,
+    FileDigest,
+    VersionCard,
+    digest_of,
+    version_folder,
+)
 
-__all__ = ["ArtefactRefused", "LoadedVersion", "VersionContents", "open_version", "read_card", "write_arrays", "write_card"]
+__all__ = [
+    "ArtefactRefused",
+    "LoadedVersion",
+    "VersionContents",
+    "open_version",
+    "read_card",
+    "version_names",
+    "write_arrays",
+    "write_card",
+]
 
 MODEL_PREFIX = "model."
 OWN_FILES = (
@@ -34,6 +53,8 @@ OWN_FILES = (
     "popularity",
 )
 """Arrays of every version; the algorithm's own carry the prefix `model.`."""
+BESIDE_THE_ARRAYS = frozenset({CARD_FILE, PREFLIGHT_FILE, REPORT_FILE})
+"""What may stand in a version's folder and is never mapped."""
 _VERSION_NAME = re.compile(r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$")
 _NOBODY = (np.empty(0, dtype=np.int32), np.empty(0, dtype=np.float32))
 
@@ -165,6 +186,13 @@ def read_card(store: Store, version: str) -> VersionCard | None:
     return card
 
 
+def version_names(store: Store) -> list[str]:
+    """Names of all versions that have a folder, sorted; one without a card was never finished."""
+    selector = fs.FileSelector(store.path(VERSIONS_FOLDER), recursive=False, allow_not_found=True)
+    found = (info.base_name for info in store.files.get_file_info(selector) if info.type == fs.FileType.Directory)
+    return sorted(name for name in found if _VERSION_NAME.fullmatch(name))
+
+
 def _digest(card: VersionCard) -> str:
     return digest_of({name: file.sha256 for name, file in card.files.items()})
 
@@ -205,7 +233,7 @@ def _present(store: Store, version: str) -> set[str]:
     """Files in a version's folder that are meant to be arrays; what begins with a dot was never finished."""
     prefix = f"{_folder(version)}/"
     names = {name.removeprefix(prefix) for name in store.names(_folder(version))}
-    return {name for name in names if not name.startswith(".")} - {CARD_FILE, PREFLIGHT_FILE}
+    return {name for name in names if not name.startswith(".")} - BESIDE_THE_ARRAYS
 
 
 def _assembled(card: VersionCard, arrays: Arrays, load: ModelLoader) -> LoadedVersion:

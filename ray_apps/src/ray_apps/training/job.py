@@ -1,10 +1,8 @@
 """One run: read the snapshot, compare, learn from everything, write the version. It does nothing when the version exists."""
 
 import logging
-import platform
 import tempfile
 from datetime import UTC, datetime
-from importlib.metadata import version as installed
 from pathlib import Path
 
 from threadpoolctl import threadpool_limits
@@ -16,12 +14,10 @@ from ray_apps.stores.registry import ArtefactRefused, LoadedVersion, VersionCont
 from ray_apps.stores.snapshots import open_snapshot
 from ray_apps.training.dataset import Dataset, read_dataset
 from ray_apps.training.measuring import Comparison, asked_of, compare
+from ray_apps.training.provenance import code, libraries, machine
 from ray_apps.training.refusals import Refusal, TrainingRefused
 from recsys_schemas.train_job import TrainJob
 from recsys_schemas.version_card import VersionCard, digest_of
-
-LIBRARIES = ("ray-apps", "implicit", "numpy", "scipy", "pyarrow", "deltalake", "ray")
-"""Packages whose code shapes the result."""
 
 logger = logging.getLogger(__name__)
 
@@ -97,17 +93,7 @@ def relearn(job: TrainJob, dataset: Dataset, algorithms: Algorithms) -> Recommen
 def write(job: TrainJob, dataset: Dataset, comparison: Comparison, model: Recommender, worker: str) -> VersionCard:
     """Write a fitted model as the version that the job asks for, the card last."""
     store = open_store(job.storage_uri)
-    histories = dataset.interactions.histories()
-    contents = VersionContents(
-        item_ids=dataset.item_ids,
-        user_ids=dataset.user_ids,
-        history_indptr=histories.indptr,
-        history_indices=histories.indices,
-        history_weights=histories.weights,
-        popularity=dataset.interactions.popularity(),
-        model=model.arrays(),
-    )
-    files = write_arrays(store, job.version, contents)
+    files = write_arrays(store, job.version, contents_of(dataset, model))
     card = VersionCard(
         version=job.version,
         model=_full_name(job),
@@ -123,13 +109,30 @@ def write(job: TrainJob, dataset: Dataset, comparison: Comparison, model: Recomm
         test_users=comparison.split.users.size,
         evaluations=comparison.evaluations,
         files=files,
-        libraries={"python": platform.python_version()} | {name: installed(name) for name in LIBRARIES},
+        libraries=libraries(),
         parent=job.champion,
         created_at=datetime.now(UTC),
         worker=worker,
+        job=job,
+        code=code(),
+        machine=machine(),
     )
     write_card(store, card)
     return card
+
+
+def contents_of(dataset: Dataset, model: Recommender) -> VersionContents:
+    """What a version of this data and this model holds."""
+    histories = dataset.interactions.histories()
+    return VersionContents(
+        item_ids=dataset.item_ids,
+        user_ids=dataset.user_ids,
+        history_indptr=histories.indptr,
+        history_indices=histories.indices,
+        history_weights=histories.weights,
+        popularity=dataset.interactions.popularity(),
+        model=model.arrays(),
+    )
 
 
 def _full_name(job: TrainJob) -> str:
