@@ -4,6 +4,7 @@ A version is a folder `versions/<version>` below the storage URI: its arrays as 
 read-only, so that replicas on one node share them.
 """
 
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -55,6 +56,7 @@ OWN_FILES = (
 """Arrays of every version; the algorithm's own carry the prefix `model.`."""
 BESIDE_THE_ARRAYS = frozenset({CARD_FILE, PREFLIGHT_FILE, REPORT_FILE})
 """What may stand in a version's folder and is never mapped."""
+MOST_CARD_BYTES = 16 * 1024 * 1024
 _VERSION_NAME = re.compile(r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$")
 _NOBODY = (np.empty(0, dtype=np.int32), np.empty(0, dtype=np.float32))
 
@@ -175,8 +177,11 @@ def read_card(store: Store, version: str) -> VersionCard | None:
     Raises:
         ArtefactRefused: the card cannot be read as one, or belongs to another version.
     """
+    name = f"{_folder(version)}/{CARD_FILE}"
+    if not _plain_card(store, version, name):
+        return None
     try:
-        card = VersionCard.model_validate_json(store.read(f"{_folder(version)}/{CARD_FILE}"))
+        card = VersionCard.model_validate_json(store.read(name))
     except FileNotFoundError:
         return None
     except ValidationError as error:
@@ -184,6 +189,18 @@ def read_card(store: Store, version: str) -> VersionCard | None:
     if card.version != version:
         raise ArtefactRefused(f"{version}: {CARD_FILE} is that of {card.version}")
     return card
+
+
+def _plain_card(store: Store, version: str, name: str) -> bool:
+    """Whether there is a card; a pipe would be read for ever, a link leads elsewhere, and what is too long is no card."""
+    info = store.files.get_file_info(store.path(name))
+    if info.type == fs.FileType.NotFound and not (store.local and os.path.islink(store.path(name))):  # noqa: PTH114 - a path of the store
+        return False
+    if info.type != fs.FileType.File or (store.local and os.path.islink(store.path(name))):  # noqa: PTH114
+        raise ArtefactRefused(f"{version}: {CARD_FILE} is no plain file")
+    if info.size > MOST_CARD_BYTES:
+        raise ArtefactRefused(f"{version}: {CARD_FILE} has {info.size} bytes; no card has more than {MOST_CARD_BYTES}")
+    return True
 
 
 def version_names(store: Store) -> list[str]:
@@ -226,13 +243,19 @@ def open_version(store: Store, version: str, digest: str, cache_dir: Path, load:
 def _mapped(folder: Path, card: VersionCard) -> Arrays:
     if folder.is_symlink():
         raise ArtefactRefused(f"{folder.name}: the folder is a symbolic link")
-    return {name.removesuffix(".npy"): map_verified(folder / name, file) for name, file in sorted(card.files.items())}
+    files = dict(sorted(card.files.items()))
+    arrays = map_verified({folder / name: file for name, file in files.items()})
+    return {name.removesuffix(".npy"): array for name, array in zip(files, arrays, strict=True)}
 
 
 def _present(store: Store, version: str) -> set[str]:
-    """Files in a version's folder that are meant to be arrays; what begins with a dot was never finished."""
+    """What a version's folder has that is meant to be arrays; what begins with a dot was never finished."""
     prefix = f"{_folder(version)}/"
-    names = {name.removeprefix(prefix) for name in store.names(_folder(version))}
+    if store.local:
+        # Links, pipes and folders too, none of which is followed.
+        names = {entry.name for entry in os.scandir(store.path(_folder(version)))}
+    else:
+        names = {name.removeprefix(prefix) for name in store.names(_folder(version))}
     return {name for name in names if not name.startswith(".")} - BESIDE_THE_ARRAYS
 
 
