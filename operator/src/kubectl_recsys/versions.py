@@ -14,6 +14,7 @@ WORDS = {
     "list": "the versions in the store: snapshot, NDCG@10, digest",
     "show": "the card of a version, with its gates: MODEL VERSION",
     "diff": "in what a version differs from an older one: MODEL OLDER NEWER",
+    "report": "write a version's page for people: MODEL VERSION --to FILE",
     "reproduce": "make a version again from its snapshot, and compare the bytes: MODEL VERSION",
 }
 

@@ -124,6 +124,8 @@ class VersionCard(Artifact):
     """Where it ran: Ray Train run name and number of workers."""
     job: TrainJob | None = None
     """What was asked, whole: with it the version can be made again. None: written by a release that did not say."""
+    report: str | None = None
+    """Name of the page for people beside the card; None: there is none."""
     code: dict[str, str] = {}
     """Part of the Ray apps (algorithms, training, ...) → SHA-256 over its source files: what `libraries` cannot tell between releases."""
     machine: dict[str, str] = {}

@@ -6,7 +6,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from ray_apps.cli.reproducing import reproduce
-from ray_apps.cli.versions import diff, list_versions, show
+from ray_apps.cli.versions import diff, list_versions, report, show
 from ray_apps.stores.objects import Store
 from recsys_schemas.v1alpha1.version import VersionStatus
 
@@ -14,6 +14,7 @@ _WORDS = {
     "list": "name, time, algorithm, snapshot, NDCG@10 and digest of the newest versions",
     "show": "the card of a version: data, libraries, code, metrics with intervals, files",
     "diff": "in what a version differs from an older one",
+    "report": "write a version's page for people, made anew from its card and its verified arrays",
     "reproduce": "make a version again from its snapshot, by its card alone, and compare the bytes",
 }
 
@@ -27,11 +28,12 @@ def add_versions(parser: argparse.ArgumentParser) -> None:
         one.add_argument("--storage", dest="store", metavar="URI", required=True, help="storageURI: file:///folder or s3://bucket/prefix")
         one.add_argument("-o", "--output", choices=("table", "json"), default="table")
     commands["list"].add_argument("--last", type=count, default=20, metavar="N", help="so many; default 20")
-    for word in ("show", "reproduce"):
+    for word in ("show", "report", "reproduce"):
         commands[word].add_argument("name", metavar="NAME", help="such as movies-000042")
     for word in ("older", "newer"):
         commands["diff"].add_argument(word, metavar=word.upper())
     commands["show"].add_argument("--status", type=_status, help="the version's status as JSON: shows phase and gates too")
+    commands["report"].add_argument("--to", type=Path, metavar="FILE", help="default: NAME.html in this folder")
     commands["reproduce"].add_argument("--keep", type=Path, metavar="FOLDER", help="where the arrays stay; else they are removed")
     commands["reproduce"].add_argument("--metrics", action="store_true", help="measure again too, and compare (takes longer)")
 
@@ -48,6 +50,8 @@ def run_versions(store: Store, asked: argparse.Namespace, *, as_json: bool) -> i
             return list_versions(store, asked.last, as_json=as_json)
         case "show":
             return show(store, asked.name, asked.status, as_json=as_json)
+        case "report":
+            return report(store, asked.name, asked.to or Path(f"{asked.name}.html"), as_json=as_json)
         case "diff":
             return diff(store, asked.older, asked.newer, as_json=as_json)
         case _:

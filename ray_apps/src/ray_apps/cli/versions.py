@@ -1,10 +1,16 @@
-"""`recsys versions list | show | diff`: what versions a store has, what one is made of, and in what two differ."""
+"""`recsys versions list | show | diff | report`: what versions there are, what one is made of, in what two differ, a page of it."""
 
+import tempfile
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
+from ray_apps.algorithms import load_model
+from ray_apps.algorithms.interactions import Histories
 from ray_apps.cli.text import size, table, tell, tell_json
+from ray_apps.reports.exposure import exposure
+from ray_apps.reports.page import page
 from ray_apps.stores.objects import StorageError, Store
-from ray_apps.stores.registry import ArtefactRefused, read_card, version_names
+from ray_apps.stores.registry import ArtefactRefused, open_version, read_card, version_names
 from ray_apps.stores.snapshots import sequences
 from ray_apps.training.rebuilding import Change, changes
 from ray_apps.training.table import table as comparison
@@ -182,4 +188,23 @@ def diff(store: Store, older: str, newer: str, *, as_json: bool) -> int:
         tell_json([{"what": each.what.strip(), "then": each.then, "now": each.now} for each in found])
     else:
         tell(table(("WHAT", older, newer), ((each.what.strip(), each.then, each.now) for each in found)) if found else "nothing differs")
+    return 0
+
+
+def report(store: Store, version: str, to: Path, *, as_json: bool) -> int:
+    """Write a version's page. The one in the store is not taken, for the digest does not cover it.
+
+    Raises:
+        StorageError: there is no such version.
+        ArtefactRefused: its files are not what the card says.
+        OSError: the page cannot be written.
+    """
+    card = card_of(store, version)
+    with tempfile.TemporaryDirectory(prefix="recsys-version-") as cache:
+        opened = open_version(store, version, card.digest, Path(cache), load_model)
+        histories = Histories(indptr=opened.history_indptr, indices=opened.history_indices, weights=opened.history_weights)
+        text = page(card, exposure(opened.model.scores, histories, opened.popularity, opened.item_ids.__getitem__))
+    to.parent.mkdir(parents=True, exist_ok=True)
+    to.write_text(text, encoding="utf-8")
+    tell_json({"report": str(to)}) if as_json else tell(f"{version}: {to}")
     return 0
