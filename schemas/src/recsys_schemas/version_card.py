@@ -10,16 +10,20 @@ from pydantic import Field
 from recsys_schemas.artifact import Artifact
 from recsys_schemas.catalogue import CatalogueUsed
 from recsys_schemas.snapshot import EventProfile, SnapshotManifest
+from recsys_schemas.train_job import TrainJob
 
 CARD_FILE = "card.json"
 PREFLIGHT_FILE = "preflight.json"
+REPORT_FILE = "report.html"
+"""The card as a page for people: beside the card and no part of the digest, for it holds times."""
+VERSIONS_FOLDER = "versions"
 RUNS_FOLDER = "runs"
 """Folder of Ray Train's own state below the storage URI, with one folder for each version."""
 
 
 def version_folder(version: str) -> str:
     """Folder of a version below the storage URI: `versions/movies-000042`."""
-    return f"versions/{version}"
+    return f"{VERSIONS_FOLDER}/{version}"
 
 
 def digest_of(files: Mapping[str, str]) -> str:
@@ -162,6 +166,14 @@ class VersionCard(Artifact):
     """None without a champion, or without newcomers."""
     profile: EventProfile | None = None
     """Of the newest events of its snapshot."""
+    job: TrainJob | None = None
+    """What was asked, whole: with it the version can be made again. None: written by a release that did not say."""
+    report: str | None = None
+    """Name of the page for people beside the card; None: there is none."""
+    code: dict[str, str] = {}
+    """Part of the Ray apps (algorithms, training, ...) → SHA-256 over its source files: what `libraries` cannot tell between releases."""
+    machine: dict[str, str] = {}
+    """What else may shape the last bits of a float: platform, and the kernels that linear algebra chose for the processor."""
 
 
 class PreflightReport(Artifact):

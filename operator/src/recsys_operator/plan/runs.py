@@ -9,7 +9,7 @@ from recsys_operator.state.observed import JobState, JobWord, Observed, Unavaila
 from recsys_schemas.catalogue import CatalogueSource
 from recsys_schemas.train_job import PreflightJob, TrainJob
 from recsys_schemas.v1alpha1.version import Artifact, GateVerdict, MetricValue, VersionPhase
-from recsys_schemas.version_card import VersionCard
+from recsys_schemas.version_card import REPORT_FILE, VersionCard, version_folder
 
 PREFLIGHT_TRIES = 3
 MOST_VERDICTS = 64
@@ -116,13 +116,18 @@ def accept(observed: Observed, version: VersionState) -> tuple[Action, ...]:
     words = f"passed {_told_of(found)}" if good else f"stopped by {'; '.join(refused)}"
     made = Artifact(digest=card.digest, size_bytes=sum(file.size_bytes for file in card.files.values()))
     phase = VersionPhase.PREFLIGHT if good else VersionPhase.REJECTED
-    written = _now(version, phase, words, artifact=made, metrics=_metrics(card), gates=found)
+    written = _now(version, phase, words, artifact=made, metrics=_metrics(card), gates=found, report=_report(version, card))
     return written, _told(version, "GatesPassed" if good else "GateFailed", words, good=good)
 
 
 def _told_of(found: list[GateVerdict]) -> str:
     silent = sum(verdict.verdict == "Abstained" for verdict in found)
     return f"{len(found) - silent} gates" + (f", {silent} abstained" if silent else "")
+
+
+def _report(version: VersionState, card: VersionCard) -> str | None:
+    """Where the version's page is; a card that names another file names none."""
+    return f"{version.spec.storage_uri}/{version_folder(version.name)}/{REPORT_FILE}" if card.report == REPORT_FILE else None
 
 
 def _told(version: VersionState, reason: str, words: str, *, good: bool) -> PublishEvent:

@@ -85,7 +85,7 @@ def read_dataset(snapshot: Snapshot, described: Described | None = None, group_b
         item_ids=item_ids,
         manifest=snapshot.manifest,
         catalogue=used,
-        groups=read_groups(dict(_known(snapshot)), user_ids, group_by),
+        groups=read_groups(dict(known(snapshot)), user_ids, group_by),
     )
 
 
@@ -98,8 +98,8 @@ def _with_catalogue(
     both = sorted({*item_ids, *(item.item_id for item in described.items)}, key=str.encode)
     position = {item: index for index, item in enumerate(both)}
     content = content_of(described.items, both)
-    known = int(np.count_nonzero(np.diff(content.indptr)))
-    used = described.used.model_copy(update={"described": known, "features": len(content.features)})
+    told = int(np.count_nonzero(np.diff(content.indptr)))
+    used = described.used.model_copy(update={"described": told, "features": len(content.features)})
     moved = np.array([position[item] for item in item_ids], dtype=np.int64)
     return moved[items], both, content, used
 

@@ -147,6 +147,8 @@ class VersionStatus(Resource):
     """The card's metrics."""
     gates: Annotated[list[GateVerdict], Field(max_length=64)] = []
     """Verdicts: of the gates, of the guards beside them, and of the checks of its preflight."""
+    report: Annotated[str | None, Field(max_length=2048)] = None
+    """Where its page for people is: metrics, popularity bias, data, files; `kubectl recsys versions report` makes it anew."""
     snapshot_removed: bool = False
     """The snapshot that it was trained on is gone from the store: it cannot be trained again from it."""
     message: str = ""
