@@ -53,7 +53,7 @@ test: $(VENV) ## All tests on real parts (20 min; 15 min more the first time): A
 
 .PHONY: test-unit
 test-unit: $(VENV) ## Units, properties and simulated worlds: no real parts (1 min).
-	@$(PYTEST) $(FAST) -m "not slow" -n $(shell expr 2 \* $$(nproc)) --dist worksteal $(ARGS)
+	@$(PYTEST) $(FAST) -m "not slow" -n $$($(PYTHON) -c 'import os; print(2 * (os.cpu_count() or 1))') --dist worksteal $(ARGS)
 
 .PHONY: test-kube
 test-kube: $(VENV) ## Tests on a real Kubernetes API server (2 min; 7 min more the first time).
@@ -105,7 +105,6 @@ lint: $(VENV) ## Style, types, layers, generated files, chart.
 	@.venv/bin/lint-imports
 	@$(PYTHON) -m recsys_schemas.generate --check
 	@$(PYTHON) -m recsys_dev.openapi --check
-	@$(PYTHON) -m recsys_dev.openapi --check
 	@$(PYTHON) -m recsys_dev.diagrams --check
 	@$(PYTHON) -m recsys_dev.cache helm
 	@$(HELM) lint --strict charts/recsys-operator
@@ -118,7 +117,6 @@ format: $(VENV) ## Format the sources, and mend what ruff can mend.
 .PHONY: generate
 generate: $(VENV) ## Write CRDs, JSON Schemas, OpenAPI and the reference from schemas/.
 	@$(PYTHON) -m recsys_schemas.generate
-	@$(PYTHON) -m recsys_dev.openapi
 	@$(PYTHON) -m recsys_dev.openapi
 	@$(PYTHON) -m recsys_dev.diagrams
 

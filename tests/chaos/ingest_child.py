@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 START_S = 30.0
+EXIT_FENCED = 3
 
-_forking: Any = multiprocessing.get_context("forkserver")
-_forking.set_forkserver_preload(["ray_apps.ingest.consumer", "ray_apps.ingest.verify"])
+forking: Any = multiprocessing.get_context("forkserver")
+forking.set_forkserver_preload(["ray_apps.ingest.consumer", "ray_apps.ingest.lanes", "ray_apps.ingest.verify"])
 
 
 def start(job: str, log: Path, *, twin: str = "", clock: str = "", gated: bool = False) -> Any:
@@ -25,7 +26,7 @@ def start(job: str, log: Path, *, twin: str = "", clock: str = "", gated: bool =
         clock: `ahead`, `behind` by an hour, or `stepping` between the two.
         gated: it stops itself before its first step; SIGCONT lets it go on.
     """
-    child = _forking.Process(target=_consume, args=(job, str(log), twin, clock, gated), daemon=True)
+    child = forking.Process(target=_consume, args=(job, str(log), twin, clock, gated), daemon=True)
     child.start()
     if gated:
         _wait_stopped(child.pid)
@@ -50,17 +51,22 @@ def _wait_stopped(pid: int) -> None:
         time.sleep(0.002)
 
 
-def _consume(job: str, log: str, twin: str, clock: str, gated: bool) -> None:
+def prepare(log: str, twin: str) -> None:
+    """Let this process, a child, speak to a log, and be a broken twin if that is asked."""
     handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(handle, 1)
     os.dup2(handle, 2)
     sys.path.insert(0, str(Path(__file__).parent))
     from ingest_twins import TWINS  # noqa: PLC0415 (only the child may be broken)
 
-    from ray_apps.ingest import consumer  # noqa: PLC0415 (there already: the server has it)
-
     if twin:
         TWINS[twin]()
+
+
+def _consume(job: str, log: str, twin: str, clock: str, gated: bool) -> None:
+    prepare(log, twin)
+    from ray_apps.ingest import consumer  # noqa: PLC0415 (there already: the server has it)
+
     if clock:
         _skew(clock)
     if gated:

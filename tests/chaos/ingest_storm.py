@@ -1,4 +1,5 @@
-"""A storm over ingest: kills at every system call of a commit and at random, stops, a failing store, failing brokers, clocks that step.
+"""A storm over ingest: kills at every system call of a commit and at random, stops, lanes that come and go, a failing store, failing
+brokers, clocks that step.
 
     python tests/chaos/ingest_storm.py [--kills 200] [--seed 1] [--twins | --twin NAME]
 
@@ -25,6 +26,7 @@ import ingest_child
 import ingest_syscalls
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewPartitions
+from ingest_rebalances import Rebalances, rebalance, rebalancing, wake_late
 from ingest_stage import NotExactError, Stage, stage, wait_until
 from ingest_syscalls import Point
 from ingest_twins import TWINS
@@ -210,6 +212,11 @@ def _states(pid: int) -> str:
     return states
 
 
+def lanes(storm: Storm, there: Stage, act: Callable[[Rebalances], None]) -> None:
+    with rebalancing(there, storm.chance, storm.executed, storm.effective) as work:
+        act(work)
+
+
 # --- a store that fails -----------------------------------------------------------------------------------------
 
 
@@ -315,9 +322,13 @@ def run(storm: Storm, count: int) -> None:
     storm.on_stage(lambda there: watch_a_cycle(storm, there))
     for kind in storm.once:
         storm.on_stage(lambda there, kind=kind: kill_as_a_store_is_made(storm, there, kind))
-    parts = [(kill_at_a_call, round(count * 0.3) - len(storm.once)), (kill_at_random, round(count * 0.7))]
+    parts: list[Callable[[], None]] = [
+        lambda: many_kills(storm, kill_at_a_call, round(count * 0.3) - len(storm.once)),
+        lambda: many_kills(storm, kill_at_random, round(count * 0.7)),
+        lambda: storm.on_stage(lambda there: lanes(storm, there, rebalance)),
+    ]
     with ThreadPoolExecutor(len(parts)) as side_by_side:  # each of them is mostly waiting
-        list(side_by_side.map(lambda part: many_kills(storm, *part), parts))
+        list(side_by_side.map(lambda part: part(), parts))
     storm.on_stage(lambda there: stops(storm, there, max(3, count // 40)))
     for act in (fail_the_store, step_clocks, grow_topics):
         storm.on_stage(lambda there, act=act: act(storm, there))
@@ -325,10 +336,17 @@ def run(storm: Storm, count: int) -> None:
         storm.on_stage(lambda there: kill_brokers(storm, there))
 
 
+ALONE: dict[str, Callable[[Storm, Stage], None]] = {
+    "published before it is synced": watch_a_cycle,
+    "late offers are taken": lambda storm, there: lanes(storm, there, wake_late),
+}
+"""The one blow that catches a twin, where there is one."""
+
+
 def provoke(storm: Storm) -> None:
-    """What catches a broken twin: a watched cycle, kills at system calls, writers that are stopped and woken."""
-    if storm.twin == "published before it is synced":
-        storm.on_stage(lambda there: watch_a_cycle(storm, there))
+    """What catches a broken twin: a watched cycle, kills at system calls, writers that are stopped and woken, lanes that wake late."""
+    if storm.twin in ALONE:
+        storm.on_stage(lambda there: ALONE[storm.twin](storm, there))
         return
     storm.on_stage(lambda there: watch_a_cycle(storm, there), twin="")
     for _ in range(3):

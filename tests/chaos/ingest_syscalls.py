@@ -113,8 +113,8 @@ class Strace:
             self.process.wait()
 
 
-def wait_for(trace: Path, store: str, kind: str, passing: int, limit_s: float) -> bool:
-    """Wait until a traced process enters a call of a kind; returns whether it did.
+def wait_for(trace: Path, store: str, kind: str, passing: int, limit_s: float) -> None:
+    """Wait until a traced process enters a call of a kind, or for as long as it may take; the trace tells which.
 
     Args:
         trace: what a tracer writes: an entry is there before the call is done.
@@ -131,9 +131,8 @@ def wait_for(trace: Path, store: str, kind: str, passing: int, limit_s: float) -
         done += sum(len(line) + 1 for line in whole)
         passing -= sum(_kind_of(line, store) == kind for line in whole)
         if passing < 0 or (passing == 0 and _kind_of(entered, store) == kind):
-            return True
+            return
         time.sleep(0.001)
-    return False
 
 
 def _kind_of(line: bytes, store: str) -> str:

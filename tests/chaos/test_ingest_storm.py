@@ -10,7 +10,13 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "tests" / "chaos" / "ingest_storm.py"
-TWINS = ("offsets outside the commit", "published before it is synced", "no fencing", "named by start offset alone")
+TWINS = (
+    "offsets outside the commit",
+    "published before it is synced",
+    "no fencing",
+    "named by start offset alone",
+    "late offers are taken",
+)
 
 
 def storm(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -32,4 +38,6 @@ def test_no_blow_loses_or_repeats_a_record_and_every_broken_twin_is_caught() -> 
     assert sum(figures[kind]["executed"] for kind in kinds) == 200
     # One whose call does not come again within seconds is killed all the same, at another moment.
     assert sum(figures[kind]["took effect"] for kind in kinds) >= 150, ended.stdout
+    for blow in ("takeover by more or fewer lanes", "lane killed", "lane woken after it was given up: refused", "conductor killed"):
+        assert figures[blow]["took effect"] == figures[blow]["executed"] >= 2, ended.stdout
     assert all(f"broken twin: {twin}" in report for twin in TWINS)

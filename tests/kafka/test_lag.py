@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewTopic
+from tests.kafka.one_topic import one_topic
 from tests.kafka.test_ingest import LIMIT_S, Running, event, exact
 
 from ray_apps.ingest.batches import Filling
@@ -23,7 +23,7 @@ from recsys_operator.plan.lag import furthest, lag_records, lag_seconds
 from recsys_operator.state.observed import Observed, TopicsState
 from recsys_operator.world.connection import Connection
 from recsys_operator.world.kafka import Kafka
-from recsys_schemas.train_job import IngestJob, ModelIdentity, TopicToRead
+from recsys_schemas.train_job import IngestJob
 from unit.operator.lagging import observed
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -108,21 +108,11 @@ class Scene:
 
 @pytest.fixture
 def scene(broker: kafka.Brokers, tmp_path: Path) -> Iterator[Scene]:
-    admin, run = AdminClient({"bootstrap.servers": broker.bootstrap_servers}), uuid.uuid4().hex[:8]
-    topic, dead = f"watch-{run}", f"dead-{run}"
-    for made in admin.create_topics([NewTopic(name, 1, 1) for name in (topic, dead)]).values():
-        made.result(timeout=30)
-    job = IngestJob(
-        model=ModelIdentity(namespace="test", name=topic, uid="0123456789"),
-        bootstrap_servers=[broker.bootstrap_servers],
-        topics=[TopicToRead(topic=topic, event_type="watch")],
-        dead_letter_topic=dead,
-        storage_uri=f"file://{tmp_path}/store",
-        roll_max_records=1000,
-        roll_max_seconds=0.2,
-    )
+    job = one_topic(broker.bootstrap_servers, tmp_path, partitions=1, records=1000, seconds=0.2)
+    topic = job.topics[0].topic
     yield Scene(broker.bootstrap_servers, topic, job)
-    for deleted in admin.delete_topics([topic, dead]).values():
+    admin = AdminClient({"bootstrap.servers": broker.bootstrap_servers})
+    for deleted in admin.delete_topics([topic, job.dead_letter_topic]).values():
         deleted.result(timeout=30)
 
 

@@ -1,7 +1,7 @@
 """The live knowledge of an arm, from real brokers: a fold over the records from the card's offsets on, and nothing else."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 import numpy as np
@@ -53,7 +53,7 @@ def send(brokers: Brokers, topic: str) -> Callable[..., None]:
 
 
 @contextmanager
-def following(brokers: Brokers, topic: str, offsets: dict[int, int], event_type: str = "watch") -> Iterator[Follower]:
+def following(brokers: Brokers, topic: str, offsets: dict[int, int], event_type: str = "watch") -> Generator[Follower]:
     cluster = AdminClient({"bootstrap.servers": brokers.bootstrap_servers}).list_topics(timeout=LIMIT_S).cluster_id or ""
     source = Source(name="shop.movies", bootstrap_servers=[brokers.bootstrap_servers], topics={topic: event_type})
     known = Followed(cluster_id=cluster, offsets={(topic, partition): offset for partition, offset in offsets.items()})

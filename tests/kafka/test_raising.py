@@ -6,7 +6,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -103,6 +103,17 @@ class Operator:
 _KAFKA = CreateTopic | ConfigureTopic | ThrottleReplication | ReassignReplicas | UnthrottleReplication
 
 
+def operator_of(name: str, servers: list[str], names: Mapping[str, str], rate: int = RATE) -> Operator:
+    """The eyes and hands of the operator for a model with these topics (role → name)."""
+    topics = [{"name": topic, "role": role, "partitions": PARTITIONS if role == "Watch" else 1} for role, topic in names.items()]
+    kafka = {"bootstrapServers": servers, "topics": topics, "replicationThrottleBytesPerSecond": rate}
+    body = {
+        "metadata": {"name": name, "namespace": "shop", "uid": "0123456789"},
+        "spec": {"ray": {"dashboardURL": "http://127.0.0.1:1"}, "kafka": kafka},
+    }
+    return Operator(at=Connection(bootstrap_servers=tuple(servers)), model=read_model(body, "file:///x"))
+
+
 @pytest.fixture
 def operator(brokers: Brokers, admin: AdminClient, topic_names: Callable[[str], str]) -> Iterator[Operator]:
     """A model whose topic `watch` has data and one replica; its others are made by the operator."""
@@ -111,13 +122,7 @@ def operator(brokers: Brokers, admin: AdminClient, topic_names: Callable[[str], 
     old = {"min.insync.replicas": "1"}
     admin.create_topics([NewTopic(names["Watch"], num_partitions=PARTITIONS, replication_factor=1, config=old)])[names["Watch"]].result(30)
     fill(brokers, names["Watch"])
-    topics = [{"name": topic, "role": role, "partitions": PARTITIONS if role == "Watch" else 1} for role, topic in names.items()]
-    kafka = {"bootstrapServers": servers, "topics": topics, "replicationThrottleBytesPerSecond": RATE}
-    body = {
-        "metadata": {"name": name, "namespace": "shop", "uid": "0123456789"},
-        "spec": {"ray": {"dashboardURL": "http://127.0.0.1:1"}, "kafka": kafka},
-    }
-    made = Operator(at=Connection(bootstrap_servers=tuple(servers)), model=read_model(body, "file:///x"))
+    made = operator_of(name, servers, names)
     yield made
     for key in throttle.RATES:  # a broken twin leaves them
         for broker in brokers.ids:

@@ -6,10 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewTopic
 from kafka.admin import KafkaAdminClient
 from tests.conftest import RUNS
+from tests.kafka.one_topic import one_topic
 from tests.kafka.test_ingest import LIMIT_S, Running
 
 from ray_apps.ingest.verify import verify
@@ -18,7 +17,6 @@ from ray_apps.stores.snapshots import open_snapshot
 from recsys_dev import kafka, kafka_jars, runs
 from recsys_dev.kafka import Brokers
 from recsys_dev.processes import wait_until
-from recsys_schemas.train_job import IngestJob, ModelIdentity, TopicToRead
 
 PRODUCER = Path(__file__).parent / "Transactions.java"
 TRANSACTIONS = 60
@@ -62,21 +60,9 @@ def produced(broker: Brokers, topic: str) -> tuple[set[str], int]:
 @pytest.mark.parametrize("version", [1, 2])
 def test_only_what_was_committed_becomes_rows(broker: Brokers, tmp_path: Path, version: int) -> None:
     speak(broker, version)
-    topic, dead = f"watch-{version}", f"dead-{version}"
-    admin = AdminClient({"bootstrap.servers": broker.bootstrap_servers})
-    for made in admin.create_topics([NewTopic(topic, 3, 1), NewTopic(dead, 1, 1)]).values():
-        made.result(timeout=30)
-    job = IngestJob(
-        model=ModelIdentity(namespace="test", name=topic, uid="0123456789"),
-        bootstrap_servers=[broker.bootstrap_servers],
-        topics=[TopicToRead(topic=topic, event_type="watch")],
-        dead_letter_topic=dead,
-        storage_uri=f"file://{tmp_path}/store",
-        roll_max_records=20,
-        roll_max_seconds=0.1,
-    )
+    job = one_topic(broker.bootstrap_servers, tmp_path, partitions=3, records=20, seconds=0.1)
     reading = Running(job).start()
-    committed, epoch = produced(broker, topic)
+    committed, epoch = produced(broker, job.topics[0].topic)
     # An epoch for each transaction is the second protocol's sign; the first has one for each producer.
     assert (epoch >= TRANSACTIONS) is (version == 2), epoch
     store = open_store(job.storage_uri)

@@ -63,7 +63,7 @@ from recsys_schemas.serving_api import (
     StratumCounters,
     stratum_of,
 )
-from recsys_schemas.snapshot import SnapshotManifest
+from recsys_schemas.snapshot import PROFILE_BUCKETS, PROFILE_EVENTS, EventProfile, SnapshotManifest
 from recsys_schemas.train_job import IngestJob, PreflightJob, TrainJob, UpkeepJob
 from recsys_schemas.upkeep import TableUpkeep, UpkeepReport
 from recsys_schemas.v1alpha1.model import ModelSpec, ModelStatus
@@ -150,6 +150,8 @@ class World:
     unreachable: set[str] = field(default_factory=set[str])
     requests_per_second: int = 200
     rows_per_second: int = 10
+    tastes: int = 0
+    """What the newest events speak of: another number, other items."""
     words: dict[str, object] = field(default_factory=dict[str, object])
     impressions_at_share: int = 0
     bad_requests: dict[str, int] = field(default_factory=dict[str, int])
@@ -505,7 +507,7 @@ class World:
             algorithm=job.algorithm,
             hyperparameters=dict(job.hyperparameters),
             seed=job.seed,
-            snapshot=manifest,
+            snapshot=manifest.model_copy(update={"sequence": job.snapshot_sequence}),
             split="time",
             users=1,
             items=1,
@@ -514,8 +516,16 @@ class World:
             evaluations=[evaluation(job.algorithm, "candidate", 0.1 + shift), *rivals],
             files=files,
             libraries={},
+            parent=job.champion,
+            profile=self._profile(job.snapshot_sequence),
             created_at=self.now,
         )
+
+    def _profile(self, sequence: int) -> EventProfile:
+        buckets = [0] * PROFILE_BUCKETS
+        for place in range(32):
+            buckets[(place + self.tastes) % PROFILE_BUCKETS] = 625
+        return EventProfile(sequence=sequence, events=PROFILE_EVENTS, buckets=buckets)
 
     def _finish_preflight(self, id_: str, job: PreflightJob) -> None:
         if "store" in self.unreachable:
@@ -549,6 +559,7 @@ class World:
             log_entries_removed=0,
             runs_removed=0,
             missing_sequences=sorted(set(job.keep_sequences) - there),
+            profile=self._profile(self.rows // 10),
         )
         self._end(id_, JobWord.SUCCEEDED)
 
@@ -582,7 +593,8 @@ class World:
                 numbers[(first + user) % GROUPS] += each + (user < left)
         requests, errors, impressions, rewards = groups
         grown = StratumCounters(requests=requests, errors=errors, impressions=impressions, rewards=rewards)
-        replica.counters[version] = ArmCounters(strata={**old.strata, stratum: grown})
+        given, liked = old.impressions + counts[2], old.rewards + counts[3]
+        replica.counters[version] = ArmCounters(impressions=given, rewards=liked, strata={**old.strata, stratum: grown})
 
     # --- faults -------------------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ import pytest
 
 from recsys_operator.plan import ingest, shares
 from recsys_operator.state.actions import CreateTopic, SubmitJob
-from recsys_schemas.train_job import IngestJob
+from recsys_schemas.train_job import IngestJob, TrainJob
 from worlds.simulated import World, spec
 
 
@@ -46,6 +46,17 @@ def test_from_nothing_to_a_champion(once: World):
     assert phases(once) == {"movies-000001": "Champion"}
     ready = next(c for c in once.status.conditions if c.type == "Ready")
     assert (ready.status, ready.reason) == ("True", "ChampionServing")
+
+
+def test_a_run_learns_from_the_catalogue_that_the_model_named_when_the_version_became_due():
+    uri = "s3://catalogues/items.csv"
+    world = World(chance=random.Random(7), spec=spec(data={"catalogue": {"uri": uri}}))
+    world.run_until(serves("movies-000001"))
+    learned = [action.job for action in world.submitted.values() if isinstance(action.job, TrainJob)]
+    assert [job.catalogue.uri for job in learned if job.catalogue] == [uri]
+    made = world.versions["movies-000001"].spec.catalogue
+    assert made is not None
+    assert made.uri == uri
 
 
 def test_a_second_version_walks_5_25_50_and_is_promoted(world: World):

@@ -129,11 +129,13 @@ def existing(bootstrap: str | None = None) -> Brokers | None:
     return Brokers(bootstrap_servers=servers)
 
 
-def start(run_dir: Path, brokers: int = 3, *, guard: Guard | None = None, progress: Progress | None = None) -> Brokers:
+def start(
+    run_dir: Path, brokers: int = 3, *, guard: Guard | None = None, racks: Sequence[str] = (), progress: Progress | None = None
+) -> Brokers:
     """Start brokers under `run_dir` and return when all are ready; those that run there already are left alone.
 
-    The data of an earlier run in the same folder are kept, and so are the ports. With a `guard` they have doors with SASL and
-    mutual TLS too, and an authorizer (see `recsys_dev.kafka_security`).
+    The data of an earlier run in the same folder are kept, and so are the ports and racks. With a `guard` they have doors with SASL
+    and mutual TLS too, and an authorizer (see `recsys_dev.kafka_security`). With `racks` each names its own, in the brokers' order.
 
     Raises:
         Unmet: when Java, Maven or the jars are missing, or a broker does not become ready.
@@ -142,7 +144,7 @@ def start(run_dir: Path, brokers: int = 3, *, guard: Guard | None = None, progre
     jars, java = kafka_jars.ensure_jars(progress), kafka_jars.find_java()
     kafka_jars.ensure_archive(jars, java, progress, lambda options: _train(jars, options))
     run_dir.mkdir(parents=True, exist_ok=True)
-    cluster = attach(run_dir) or _format(run_dir, brokers, jars, guard)
+    cluster = attach(run_dir) or _format(run_dir, _new_nodes(brokers, racks, is_guarded=guard is not None), jars, guard)
     idle = [broker for broker in cluster.ids if broker not in cluster.alive()]
     if idle:
         progress(f"Starting Kafka brokers {', '.join(map(str, idle))} at {cluster.bootstrap_servers}.")
@@ -178,16 +180,18 @@ def _cluster(run_dir: Path, nodes: tuple[Node, ...]) -> Brokers:
     return Brokers(bootstrap_servers=servers, run_dir=run_dir, nodes=nodes)
 
 
-def _new_nodes(count: int, *, is_guarded: bool) -> tuple[Node, ...]:
-    doors = 4 if is_guarded else 2
-    ports = free_ports(doors * count)
-    names = ("client_port", "controller_port", "sasl_port", "tls_port")[:doors]
-    return tuple(Node(id=index + 1, **dict(zip(names, ports[doors * index : doors * (index + 1)], strict=True))) for index in range(count))
+def _new_nodes(count: int, racks: Sequence[str] = (), *, is_guarded: bool = False) -> tuple[Node, ...]:
+    if racks and len(racks) != count:
+        raise ValueError(f"racks: {len(racks)} for {count} brokers; name one for each, or none")
+    names = ("client_port", "controller_port", "sasl_port", "tls_port")[: 4 if is_guarded else 2]
+    ports = iter(free_ports(len(names) * count))
+    return tuple(
+        Node(id=number, rack=rack, **{name: next(ports) for name in names}) for number, rack in enumerate(racks or [""] * count, start=1)
+    )
 
 
-def _format(run_dir: Path, count: int, jars: Path, guard: Guard | None = None) -> Brokers:
+def _format(run_dir: Path, nodes: tuple[Node, ...], jars: Path, guard: Guard | None = None) -> Brokers:
     """Give each new broker its settings and an empty storage, then write down that the cluster is there."""
-    nodes = _new_nodes(count, is_guarded=guard is not None)
     cluster_id = base64.urlsafe_b64encode(secrets.token_bytes(16)).decode().rstrip("=")
     for node in nodes:
         settings = server_properties(node, nodes, run_dir / f"broker-{node.id}" / "data")
@@ -197,7 +201,7 @@ def _format(run_dir: Path, count: int, jars: Path, guard: Guard | None = None) -
         shutil.rmtree(file.parent, ignore_errors=True)  # an earlier start was cut short before brokers.json
         file.parent.mkdir(parents=True)
         file.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
-    with ThreadPoolExecutor(count) as pool:
+    with ThreadPoolExecutor(len(nodes)) as pool:
         list(pool.map(lambda node: _format_one(run_dir, node.id, cluster_id, jars), nodes))
     fresh = run_dir / f".brokers.json.{os.getpid()}"
     fresh.write_text(json.dumps({"cluster_id": cluster_id, "nodes": [asdict(node) for node in nodes]}) + "\n")
@@ -219,7 +223,7 @@ def _format_one(run_dir: Path, broker: int, cluster_id: str, jars: Path) -> None
 def _train(jars: Path, options: Sequence[str]) -> None:
     """Run one broker in a folder of its own from start to ready to end, with the JVM options given."""
     with tempfile.TemporaryDirectory(prefix="recsys-kafka-") as scratch:
-        alone = _format(Path(scratch), 1, jars)
+        alone = _format(Path(scratch), _new_nodes(1), jars)
         child = _launch(alone, 1, jars, options)
         try:
             alone.wait_ready()

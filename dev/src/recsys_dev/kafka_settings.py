@@ -20,6 +20,8 @@ class Node:
     """Of SASL over TLS; 0 in a cluster that is not guarded."""
     tls_port: int = 0
     """Of mutual TLS; 0 likewise."""
+    rack: str = ""
+    """Where it stands (`broker.rack`): Kafka, and whoever adds replicas, spreads a partition over racks. Empty: it does not say."""
 
 
 def server_properties(
@@ -66,4 +68,5 @@ def server_properties(
         "log.cleaner.dedupe.buffer.size": str(8 * 2**20),
         "log.segment.bytes": str(256 * 2**20),
     }
-    return settings | dict(extra or {})
+    rack = {"broker.rack": node.rack} if node.rack else {}
+    return settings | rack | dict(extra or {})

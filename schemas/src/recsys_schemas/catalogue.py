@@ -9,6 +9,8 @@ from recsys_schemas.events import Identifier
 
 CATALOGUE_REPORT = "catalogue/report.json"
 """Path of the newest report below the storage URI."""
+CATALOGUE_COPIES = "catalogue"
+"""Folder of the copies that versions were made of, below the storage URI: `catalogue/<SHA-256>.csv`."""
 MOST_NAMED = 20
 """Refused rows and missing items that a report names; it counts the others."""
 
@@ -20,6 +22,36 @@ class CatalogueToRead(Artifact):
     """file:// or s3:// of a .csv or .parquet file."""
     on_unknown_item: Literal["Keep", "DeadLetter"] = "Keep"
     """What becomes of events of items that it does not have."""
+
+
+class CatalogueSource(Artifact):
+    """A catalogue to learn from."""
+
+    uri: str
+    """file:// or s3:// of a .csv or .parquet file."""
+    sha256: str | None = None
+    """What its bytes must hash to, in hex; none: whatever it is now."""
+
+
+class CatalogueUsed(Artifact):
+    """What a version learned about its items, and from which bytes."""
+
+    uri: str
+    """Where it was read."""
+    sha256: str | None = None
+    """Hex digest of its bytes; none when it could not be read."""
+    kept: str | None = None
+    """Path below the storage URI of an immutable copy of those bytes: the version can be made again from it."""
+    items: Annotated[int, Field(ge=0)] = 0
+    """Rows that are items."""
+    refused: Annotated[int, Field(ge=0)] = 0
+    """Rows that are none."""
+    described: Annotated[int, Field(ge=0)] = 0
+    """Items of the version of which it says anything."""
+    features: Annotated[int, Field(ge=0)] = 0
+    """Different things that it says: genres, words, decades."""
+    problem: str = ""
+    """Why the version was made without it; empty when it was made with it."""
 
 
 class CatalogueItem(Artifact):

@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from recsys_schemas.artifact import Artifact
-from recsys_schemas.catalogue import CatalogueToRead
+from recsys_schemas.catalogue import CatalogueSource, CatalogueToRead
 from recsys_schemas.event_fields import AddedField
 from recsys_schemas.kafka_access import KafkaSecurity
 
@@ -84,6 +84,10 @@ class TrainJob(Artifact):
     """The version serving now, measured on the same users."""
     num_workers: Annotated[int, Field(ge=1)] = 1
     """Ray Train workers."""
+    catalogue: CatalogueSource | None = None
+    """What is known of the items; none: nothing but the events."""
+    group_by: Annotated[list[str], Field(max_length=8)] = []
+    """Added fields of events by whose values users are grouped, for the gaps between groups; `activity` is always there."""
 
 
 class PreflightJob(Artifact):

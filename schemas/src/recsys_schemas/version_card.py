@@ -8,17 +8,22 @@ from typing import Annotated
 from pydantic import Field
 
 from recsys_schemas.artifact import Artifact
-from recsys_schemas.snapshot import SnapshotManifest
+from recsys_schemas.catalogue import CatalogueUsed
+from recsys_schemas.snapshot import EventProfile, SnapshotManifest
+from recsys_schemas.train_job import TrainJob
 
 CARD_FILE = "card.json"
 PREFLIGHT_FILE = "preflight.json"
+REPORT_FILE = "report.html"
+"""The card as a page for people: beside the card and no part of the digest, for it holds times."""
+VERSIONS_FOLDER = "versions"
 RUNS_FOLDER = "runs"
 """Folder of Ray Train's own state below the storage URI, with one folder for each version."""
 
 
 def version_folder(version: str) -> str:
     """Folder of a version below the storage URI: `versions/movies-000042`."""
-    return f"versions/{version}"
+    return f"{VERSIONS_FOLDER}/{version}"
 
 
 def digest_of(files: Mapping[str, str]) -> str:
@@ -70,6 +75,39 @@ class Evaluation(Artifact):
     """Metrics that were asked for and could not be told honestly, each with the reason: an off-policy estimate without support."""
 
 
+class Probe(Artifact):
+    """One question and what the model answered to it where it was fitted."""
+
+    user: str
+    """Whose history it is."""
+    history: dict[str, float]
+    """Item id → how strongly it was liked: all that the version knows of the user."""
+    best: list[str]
+    """The ten best items that are not in the history, best first."""
+
+
+class Learnt(Artifact):
+    """How well models answer from what they were fitted on: some of a user's items are left out of the history, and asked for."""
+
+    measured: Estimate
+    """NDCG@10 of the fit that the metrics are of."""
+    serves: Estimate
+    """Of the fit that serves, for the same users and items."""
+    held_out_minus_learnt: Estimate
+    """NDCG@10 of the measured fit on held-out items less that on as many learnt items, paired by user. Far above 0: it knew them."""
+
+
+class Capture(Artifact):
+    """Which part of the lists of users whom the champion knew has gone to items that only newcomers brought up."""
+
+    newcomers: Annotated[int, Field(ge=0)]
+    """Users that the champion did not know."""
+    items: list[str]
+    """Items that are liked mostly by newcomers and were hardly known before, those with the largest part first; at most 20."""
+    share: Estimate
+    """Part of the 20 places of each list that they hold, less what the champion gave them; over users whom the champion knew."""
+
+
 class FileDigest(Artifact):
     """One file of a version."""
 
@@ -101,7 +139,7 @@ class VersionCard(Artifact):
     users: Annotated[int, Field(ge=0)]
     """Users in training."""
     items: Annotated[int, Field(ge=0)]
-    """Items in training."""
+    """Items of the version: those of the interactions and those of the catalogue."""
     interactions: Annotated[int, Field(ge=0)]
     """Interactions in training."""
     test_users: Annotated[int, Field(ge=0)]
@@ -112,12 +150,30 @@ class VersionCard(Artifact):
     """Every file of the version but the card itself."""
     libraries: dict[str, str]
     """Package name → version, of code that shapes the result."""
+    catalogue: CatalogueUsed | None = None
+    """What was known of the items; none when the job named no catalogue."""
     parent: str | None = None
     """The champion at the time."""
     created_at: datetime
     """When training ended (UTC). Not part of the digest."""
     worker: str = ""
     """Where it ran: Ray Train run name and number of workers."""
+    probes: list[Probe] = []
+    """What its preflight asks again, of the arrays as they were written."""
+    learnt: Learnt | None = None
+    """None: an older release wrote it, or nobody has two items."""
+    capture: Capture | None = None
+    """None without a champion, or without newcomers."""
+    profile: EventProfile | None = None
+    """Of the newest events of its snapshot."""
+    job: TrainJob | None = None
+    """What was asked, whole: with it the version can be made again. None: written by a release that did not say."""
+    report: str | None = None
+    """Name of the page for people beside the card; None: there is none."""
+    code: dict[str, str] = {}
+    """Part of the Ray apps (algorithms, training, ...) → SHA-256 over its source files: what `libraries` cannot tell between releases."""
+    machine: dict[str, str] = {}
+    """What else may shape the last bits of a float: platform, and the kernels that linear algebra chose for the processor."""
 
 
 class PreflightReport(Artifact):

@@ -2,6 +2,7 @@ import os
 import re
 import shutil
 import subprocess
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,27 @@ def test_ci_runs_what_the_readme_tells_a_person_to_run():
     script = ROOT / ".ci" / "run"
     assert os.access(script, os.X_OK)
     assert script.read_text().rstrip().splitlines()[-1] == "make test"
+
+
+def test_the_unit_tests_need_no_tool_of_linux_to_count_processors(bare_path: Path):
+    make = shutil.which("make")
+    assert make is not None
+    done = subprocess.run(
+        [make, "--old-file=.venv/.installed", "test-unit", "ARGS=--version"],
+        cwd=ROOT,
+        env={"PATH": str(bare_path), "HOME": os.environ.get("HOME", "")},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("pytest ")
+
+
+def test_no_recipe_says_the_same_twice_in_a_row():
+    lines = ROOT.joinpath("Makefile").read_text().splitlines()
+    assert [line for line, following in pairwise(lines) if line.startswith("\t") and line == following] == []
 
 
 @pytest.fixture

@@ -125,8 +125,8 @@ def interval(count: Count, alpha: float) -> tuple[float, float]:
     if count.trials == 0:
         return 0.0, 1.0
     hits, misses = count.hits, count.trials - count.hits
+    # Log-likelihood of a rate at which the martingale, mixture over likelihood, reaches 1 / alpha.
     least = _log_mixture(hits, misses) - log(1 / alpha)
-    """Log-likelihood of a rate at which the martingale, mixture over likelihood, reaches 1 / alpha."""
 
     def edge(outside: float) -> float:
         """The martingale is convex in log-likelihood around the mean: halve between a rate inside and one outside."""

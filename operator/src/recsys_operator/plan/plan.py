@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 from recsys_operator.plan import freshness, ingest, raising, rollout, serving, shares, status, topics, training, upkeep
+from recsys_operator.plan.due import DAY
 from recsys_operator.plan.names import app_name, uid8
 from recsys_operator.state.actions import (
     Action,
@@ -98,10 +99,14 @@ _OVER = frozenset({VersionPhase.RETIRED, VersionPhase.REJECTED, VersionPhase.ROL
 
 
 def _prune(observed: Observed) -> tuple[Action, ...]:
-    """Objects of ended versions beyond the limit go, oldest first; the newest of all stays, for triggers count from it."""
+    """Objects of ended versions beyond the limit go, oldest first; the newest of all stays, for triggers count from it.
+
+    So do those of the last 24 hours while the runs of a day are bounded: they are what is counted.
+    """
     over: list[VersionState] = [version for version in observed.versions[:-1] if version.status.phase in _OVER]
-    surplus = len(over) - observed.model.spec.revision_history_limit
-    return tuple(DeleteVersion(name=version.name) for version in over[: max(0, surplus)])
+    surplus = over[: max(0, len(over) - observed.model.spec.revision_history_limit)]
+    counted = observed.model.spec.training.max_runs_per_day is not None
+    return tuple(DeleteVersion(name=each.name) for each in surplus if not counted or observed.now >= each.created_at + DAY)
 
 
 def _farewell(observed: Observed) -> Plan:

@@ -9,6 +9,7 @@ from recsys_operator.plan.lag import furthest, lag_records, lag_seconds
 from recsys_operator.plan.names import route_prefix
 from recsys_operator.plan.quality import put_aside
 from recsys_operator.plan.reports import own_app, reports
+from recsys_operator.plan.spans import remember
 from recsys_operator.plan.training import in_progress
 from recsys_operator.plan.upkeep import last as last_upkeep
 from recsys_operator.plan.wanted_topics import out_of_sync
@@ -44,6 +45,7 @@ def compose(observed: Observed, facts: Sequence[Fact]) -> ModelStatus:
         ingestion=_ingestion(observed),
         catalogue=_catalogue(observed),
         quality=_quality(observed),
+        triggers=remember(observed),
         serving=_serving(observed),
         freshness=measured(observed),
         history=_history(observed),
@@ -98,7 +100,7 @@ def _stalled(observed: Observed, facts: Sequence[Fact]) -> Fact:
     """Stalled: waiting will not help, a person must act."""
     parts = {"topics": observed.topics, "ray": observed.ray, "manifest": observed.manifest, "tokens": observed.tokens}
     refused = [part.message for part in parts.values() if isinstance(part, Unavailable) and part.refused]
-    person = ("ReplicasInfeasible", "ObservedTopicMissing", "RouteTaken", "DataQualityFailed", "BackoffLimitExceeded")
+    person = ("ReplicasInfeasible", "ObservedTopicMissing", "RouteTaken", "DataQualityFailed", "BackoffLimitExceeded", "Unreadable")
     stuck = refused or [fact.message for fact in facts if fact.holds is False and fact.reason in person]
     if stuck:
         # Two conditions may rest on one fault: it is told once.

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from ray_apps.algorithms.als import ALS
+from ray_apps.algorithms.ials import IALS
 from ray_apps.algorithms.item_knn import ItemItem
 from ray_apps.algorithms.popularity import Popularity
 from ray_apps.algorithms.recommender import Arrays, Recommender
@@ -11,7 +12,7 @@ from ray_apps.algorithms.recommender import Arrays, Recommender
 Algorithms = Mapping[str, type[Recommender]]
 """Name → class."""
 
-ALGORITHMS: Algorithms = MappingProxyType({"Popularity": Popularity, "ItemItem": ItemItem, "ALS": ALS})
+ALGORITHMS: Algorithms = MappingProxyType({"Popularity": Popularity, "ItemItem": ItemItem, "ALS": ALS, "IALS": IALS})
 
 
 def load_model(algorithm: str, arrays: Arrays, n_items: int) -> Recommender:

@@ -6,8 +6,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from ray_apps.stores.content import Content
+
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
+
+__all__ = ["Content", "Histories", "Indices", "Interactions", "Weights"]
 
 Indices = NDArray[np.int32]
 """Positions in the item (or user) catalogue."""
@@ -43,26 +47,6 @@ class Histories:
         from scipy.sparse import csr_matrix  # noqa: PLC0415 — serving scores with numpy alone
 
         return csr_matrix((self.weights, self.indices, self.indptr), shape=(len(self), n_items))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Content:
-    """What is known of the items themselves, in compressed sparse rows: item i owns `indices[indptr[i]:indptr[i + 1]]`, ascending.
-
-    `indices` point into `features` (names such as `genre:Comedy` or `text:robot`), `weights` say how much each says of the item. Rows
-    have length 1 (L2) or, where nothing is known, 0.
-    """
-
-    indptr: NDArray[np.int64]
-    indices: Indices
-    weights: Weights
-    features: tuple[str, ...]
-
-    def matrix(self) -> "csr_matrix":
-        """The same as a scipy matrix of shape (n_items, features), float32."""
-        from scipy.sparse import csr_matrix  # noqa: PLC0415 — serving scores with numpy alone
-
-        return csr_matrix((self.weights, self.indices, self.indptr), shape=(self.indptr.size - 1, len(self.features)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,7 @@ What followed an answer of ours is learned from but never measured on: the user 
 speak for that model and for those that are like it. Only organic interactions, which nobody prompted, are a test.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,14 @@ MOST_USERS = 2_000
 """More users are not measured: a seeded sample of so many is."""
 
 
+def _nobody() -> Indices:
+    return np.empty(0, dtype=np.int32)
+
+
+def _nothing() -> Histories:
+    return Histories(indptr=np.zeros(1, dtype=np.int64), indices=_nobody(), weights=np.empty(0, dtype=np.float32))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Split:
     """Training interactions, and what the users measured went on to like.
@@ -26,6 +34,7 @@ class Split:
     `held` says of each interaction of the whole whether it is kept from training.
     `users` are rows of the catalogue, ascending, shape (measured,); row u of `relevant` holds the items, new to that user, that
     they liked in the held-out part.
+    `newcomers` and `sought` say the same of users with nothing in training: nobody's history helps there, so they are measured apart.
     """
 
     held: NDArray[np.bool_]
@@ -33,6 +42,8 @@ class Split:
     users: Indices
     relevant: Histories
     words: str
+    newcomers: Indices = field(default_factory=_nobody)
+    sought: Histories = field(default_factory=_nothing)
 
 
 def by_time(interactions: Interactions, seed: int, organic: NDArray[np.bool_] | None = None) -> Split:
@@ -104,10 +115,26 @@ def _split(interactions: Interactions, held: NDArray[np.bool_], fit: NDArray[np.
     train = interactions.take(~held)
     test = interactions.take(held & fit)
     # One entry for each (user, item) over the whole, so an item held out is never one of the user's in training.
-    measurable = np.intersect1d(np.unique(test.users), np.unique(train.users)).astype(np.int32)
-    total = measurable.size
-    if total > MOST_USERS:
-        chosen = np.random.default_rng(seed).choice(measurable, size=MOST_USERS, replace=False)
-        measurable = np.sort(chosen).astype(np.int32)
+    asked, known = np.unique(test.users), np.unique(train.users)
+    total = np.intersect1d(asked, known).size
+    measurable = _sample(np.intersect1d(asked, known), seed)
+    newcomers = _sample(np.setdiff1d(asked, known), seed)
+    if measurable.size < total:
         words = f"{words}; {MOST_USERS} of {total} users drawn by seed {seed}"
-    return Split(held=held, train=train, users=measurable, relevant=test.histories().select(measurable), words=words)
+    liked = test.histories()
+    return Split(
+        held=held,
+        train=train,
+        users=measurable,
+        relevant=liked.select(measurable),
+        words=words,
+        newcomers=newcomers,
+        sought=liked.select(newcomers),
+    )
+
+
+def _sample(users: Indices, seed: int) -> Indices:
+    """At most MOST_USERS of them, ascending."""
+    if users.size <= MOST_USERS:
+        return users.astype(np.int32)
+    return np.sort(np.random.default_rng(seed).choice(users, size=MOST_USERS, replace=False)).astype(np.int32)

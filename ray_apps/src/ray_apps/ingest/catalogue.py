@@ -7,40 +7,16 @@ row is an item and none is missing, with 1 when not, with 2 when it cannot be re
 """
 
 import argparse
-import csv
-import io
 import sys
 import time
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-from pyarrow import fs
-from pydantic import ValidationError
-
+from ray_apps.stores.catalogue import Catalogue, CatalogueError, read_catalogue, stamp_of
 from ray_apps.stores.objects import StorageError, Store, open_store
 from ray_apps.stores.snapshots import open_snapshot
-from recsys_schemas.catalogue import CATALOGUE_REPORT, MOST_NAMED, CatalogueItem, CatalogueReport, CatalogueToRead, RefusedRow
+from recsys_schemas.catalogue import CATALOGUE_REPORT, MOST_NAMED, CatalogueReport, CatalogueToRead
 
-MOST_BYTES = 512 << 20
 LOOK_EVERY_S = 30.0
-_COLUMNS = ("item_id", "title", "genres", "text")
-_MEND = "put a .csv with a header, or a .parquet file there, with a column item_id"
-
-
-class CatalogueError(Exception):
-    """The catalogue cannot be read; the message names the field, what was seen and the mend."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Catalogue:
-    """The items of one state of the file."""
-
-    items: frozenset[str]
-    report: CatalogueReport
 
 
 class CatalogueFile:
@@ -85,54 +61,6 @@ class CatalogueFile:
         self._store.write(CATALOGUE_REPORT, report.model_dump_json(indent=1).encode())
 
 
-def stamp_of(uri: str) -> str:
-    """Time of the last change of a file, and its size.
-
-    Raises:
-        CatalogueError: there is no such file, or its place does not answer.
-    """
-    store, name = _place(uri)
-    try:
-        info = store.files.get_file_info(store.path(name))
-    except OSError as error:
-        raise CatalogueError(f"spec.data.catalogue.uri: {uri!r} does not answer ({error}); look at its store") from error
-    if info.type != fs.FileType.File:
-        raise CatalogueError(f"spec.data.catalogue.uri: {uri!r} is not there; {_MEND}")
-    if (info.size or 0) > MOST_BYTES:
-        raise CatalogueError(f"spec.data.catalogue.uri: {uri!r} has {info.size} bytes; at most {MOST_BYTES} fit")
-    return f"{info.mtime_ns}-{info.size}"
-
-
-def read_catalogue(uri: str) -> Catalogue:
-    """Read a catalogue and judge each of its rows.
-
-    Raises:
-        CatalogueError: the whole of it cannot be read.
-    """
-    stamp = stamp_of(uri)
-    store, name = _place(uri)
-    try:
-        data = store.read(name)
-    except OSError as error:
-        raise CatalogueError(f"spec.data.catalogue.uri: {uri!r} cannot be read ({error}); allow this user to read it") from error
-    counts: Counter[str] = Counter()
-    items: set[str] = set()
-    refused: list[RefusedRow] = []
-    for line, row in (_csv if name.endswith(".csv") else _parquet)(uri, data):
-        item = _item(row, items) if isinstance(row, Mapping) else row
-        if isinstance(item, str):
-            counts["refused"] += 1
-            if len(refused) < MOST_NAMED:
-                refused.append(RefusedRow(line=line, reason=item))
-            continue
-        items.add(item.item_id)
-        for field in ("title", "genres", "text"):
-            counts[f"with_{field}"] += bool(getattr(item, field))
-    told = {"uri": uri, "stamp": stamp, "items": len(items), "refused_first": refused, **counts}
-    report = CatalogueReport.model_validate(told)
-    return Catalogue(items=frozenset(items), report=report)
-
-
 def compared(catalogue: Catalogue, store: Store) -> CatalogueReport:
     """Add which items of the newest snapshot's events the catalogue does not have.
 
@@ -145,70 +73,6 @@ def compared(catalogue: Catalogue, store: Store) -> CatalogueReport:
             seen.update(batch["item_id"].unique().to_pylist())
     missing = sorted(seen - catalogue.items)
     return catalogue.report.model_copy(update={"missing": len(missing), "missing_first": missing[:MOST_NAMED]})
-
-
-def _place(uri: str) -> tuple[Store, str]:
-    folder, _, name = uri.rpartition("/")
-    if not name.endswith((".csv", ".parquet")):
-        raise CatalogueError(f"spec.data.catalogue.uri: {uri!r} ends in neither .csv nor .parquet; {_MEND}")
-    try:
-        return open_store(folder), name
-    except StorageError as error:
-        words = str(error).removeprefix("storageURI: ")
-        raise CatalogueError(f"spec.data.catalogue.uri: {words}") from error
-
-
-def _item(row: Mapping[str, Any], known: set[str]) -> CatalogueItem | str:
-    """The row's item, or why it is none."""
-    try:
-        item = CatalogueItem.model_validate({name: row[name] for name in _COLUMNS if row.get(name) not in (None, "", [])})
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
-        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}; seen {ascii(row.get(str(first['loc'][0])))[:100]}"
-    return f"item_id: {item.item_id!a} is there before; give each item one row" if item.item_id in known else item
-
-
-def _csv(uri: str, data: bytes) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise CatalogueError(f"spec.data.catalogue.uri: {uri!r} is not UTF-8 at line {line}; write it as UTF-8") from error
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    try:
-        header = [name.strip() for name in next(reader, [])]
-        _check_header(uri, header)
-        line = reader.line_num + 1
-        for cells in reader:
-            if len(cells) == len(header):
-                row: dict[str, Any] = dict(zip(header, cells, strict=True))
-                row["genres"] = [genre.strip() for genre in (row.get("genres") or "").split("|") if genre.strip()]
-                yield line, row
-            elif cells:
-                yield line, f"row: {len(cells)} cells, and the header has {len(header)}; quote cells that hold a comma"
-            line = reader.line_num + 1
-    except csv.Error as error:
-        raise CatalogueError(f"spec.data.catalogue.uri: {uri!r} is no CSV at line {reader.line_num}: {error}") from error
-
-
-def _parquet(uri: str, data: bytes) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
-    try:
-        file = pq.ParquetFile(pa.BufferReader(data))
-        _check_header(uri, file.schema_arrow.names)
-        columns = [name for name in _COLUMNS if name in file.schema_arrow.names]
-        row = 0
-        for batch in file.iter_batches(columns=columns):
-            for each in batch.to_pylist():
-                row += 1
-                yield row, each
-    except pa.ArrowException as error:
-        raise CatalogueError(f"spec.data.catalogue.uri: {uri!r} is no Parquet file ({error}); write it anew") from error
-
-
-def _check_header(uri: str, names: Sequence[str]) -> None:
-    if "item_id" not in names:
-        seen = ", ".join(names[:20]) or "nothing"
-        raise CatalogueError(f"spec.data.catalogue.uri: {uri!r} has no column item_id, seen {seen[:200]}; name the column of ids so")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,6 +1,7 @@
 """From the tables of a snapshot to interactions: one for each (user, item), in an order that no file order changes."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
@@ -8,10 +9,14 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
-from ray_apps.algorithms.interactions import Interactions
+from ray_apps.algorithms.content import content_of
+from ray_apps.algorithms.interactions import Content, Interactions
 from ray_apps.algorithms.tastes import BOUNDS, LEAST_FRACTION, LEAST_RATING
 from ray_apps.stores.snapshots import Snapshot
+from ray_apps.training.catalogue import Described
+from ray_apps.training.groups import read_groups
 from ray_apps.training.refusals import Refusal, TrainingRefused
+from recsys_schemas.catalogue import CatalogueUsed
 from recsys_schemas.snapshot import SnapshotManifest
 
 LEAST_ITEMS, LEAST_USERS = 2, 2
@@ -31,18 +36,22 @@ class Dataset:
     user_ids: list[str]
     item_ids: list[str]
     manifest: SnapshotManifest
+    catalogue: CatalogueUsed | None = None
+    groups: Mapping[str, Sequence[str | None]] = field(default_factory=dict[str, list[str | None]])
+    """By field of `TrainJob.group_by`: the latest value that an event of the user carried, in the order of `user_ids`."""
 
 
-def read_dataset(snapshot: Snapshot) -> Dataset:
-    """Read what users liked.
+def read_dataset(snapshot: Snapshot, described: Described | None = None, group_by: Sequence[str] = ()) -> Dataset:
+    """Read what users liked, what is known of the items, and the values of the fields `group_by` that the events carry.
 
     A watch counts from LEAST_FRACTION on, with the fraction as weight; a rating from LEAST_RATING on, with its share of five stars.
     Of several events of one user with one item the strongest weight and the latest time stay, so an event sent twice counts once.
+    Items of the catalogue that nobody has liked yet are items too; items that it does not have are known by who liked them alone.
 
     Raises:
         TrainingRefused: there is too little to learn from.
     """
-    parts = [_liked(name, dataset) for name, dataset in _known(snapshot)]
+    parts = [liked(name, dataset.to_table(columns=columns_of(name, dataset))) for name, dataset in known(snapshot)]
     rows = pa.concat_tables(parts) if parts else None
     if rows is None or not rows.num_rows:
         raise _too_little(snapshot.manifest, 0, 0)
@@ -50,6 +59,7 @@ def read_dataset(snapshot: Snapshot) -> Dataset:
     items, item_ids = _encoded(rows["item_id"])
     if len(user_ids) < LEAST_USERS or len(item_ids) < LEAST_ITEMS:
         raise _too_little(snapshot.manifest, len(user_ids), len(item_ids))
+    items, item_ids, content, used = _with_catalogue(items, item_ids, described)
     pair = users * len(item_ids) + items
     order = np.argsort(pair, kind="stable")
     pair = pair[order]
@@ -61,12 +71,37 @@ def read_dataset(snapshot: Snapshot) -> Dataset:
         times=np.maximum.reduceat(rows["timestamp"].to_numpy()[order], starts),
         n_users=len(user_ids),
         n_items=len(item_ids),
+        content=content,
     )
     organic = np.logical_and.reduceat(rows["organic"].to_numpy()[order], starts)
-    return Dataset(interactions=interactions, organic=organic, user_ids=user_ids, item_ids=item_ids, manifest=snapshot.manifest)
+    return Dataset(
+        interactions=interactions,
+        organic=organic,
+        user_ids=user_ids,
+        item_ids=item_ids,
+        manifest=snapshot.manifest,
+        catalogue=used,
+        groups=read_groups(dict(known(snapshot)), user_ids, group_by),
+    )
 
 
-def _known(snapshot: Snapshot) -> list[tuple[str, ds.Dataset]]:
+def _with_catalogue(
+    items: NDArray[np.int64], item_ids: list[str], described: Described | None
+) -> tuple[NDArray[np.int64], list[str], Content | None, CatalogueUsed | None]:
+    """Indices and ids with the catalogue's items put in their places, what is known of all, and what the card says of it."""
+    if described is None or not described.items:
+        return items, item_ids, None, described.used if described else None
+    both = sorted({*item_ids, *(item.item_id for item in described.items)}, key=str.encode)
+    position = {item: index for index, item in enumerate(both)}
+    content = content_of(described.items, both)
+    told = int(np.count_nonzero(np.diff(content.indptr)))
+    used = described.used.model_copy(update={"described": told, "features": len(content.features)})
+    moved = np.array([position[item] for item in item_ids], dtype=np.int64)
+    return moved[items], both, content, used
+
+
+def known(snapshot: Snapshot) -> list[tuple[str, ds.Dataset]]:
+    """Event types that say what users liked, in order, with their rows."""
     return [(name, snapshot.datasets[name]) for name in sorted(snapshot.datasets) if name in _STRENGTH]
 
 
@@ -78,10 +113,14 @@ def _too_little(manifest: SnapshotManifest, users: int, items: int) -> TrainingR
     )
 
 
-def _liked(event_type: str, dataset: ds.Dataset) -> pa.Table:
-    """Columns user_id, item_id, timestamp (milliseconds), weight and organic, of the events that say that an item was liked."""
+def columns_of(event_type: str, dataset: ds.Dataset) -> list[str]:
+    """The columns that `liked` takes, of those that are there."""
     wanted = ["user_id", "item_id", "timestamp", _STRENGTH[event_type], "request_id"]
-    rows = dataset.to_table(columns=[name for name in wanted if name in dataset.schema.names])
+    return [name for name in wanted if name in dataset.schema.names]
+
+
+def liked(event_type: str, rows: pa.Table) -> pa.Table:
+    """Columns user_id, item_id, timestamp (milliseconds), weight and organic, of the events that say that an item was liked."""
     least, most = BOUNDS[event_type]
     strength = pc.cast(rows[_STRENGTH[event_type]], pa.float64())
     asked = rows["request_id"] if "request_id" in rows.column_names else pa.nulls(rows.num_rows)

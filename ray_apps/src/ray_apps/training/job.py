@@ -1,27 +1,37 @@
 """One run: read the snapshot, compare, learn from everything, write the version. It does nothing when the version exists."""
 
 import logging
-import platform
 import tempfile
 from datetime import UTC, datetime
-from importlib.metadata import version as installed
 from pathlib import Path
 
 from threadpoolctl import threadpool_limits
 
 from ray_apps.algorithms import ALGORITHMS, Algorithms, load_model
+from ray_apps.algorithms.content import ContentNeeded
+from ray_apps.algorithms.interactions import Histories
 from ray_apps.algorithms.recommender import Recommender
+from ray_apps.reports.exposure import Exposure, exposure
+from ray_apps.reports.page import page
 from ray_apps.stores.objects import StorageError, Store, open_store
-from ray_apps.stores.registry import ArtefactRefused, LoadedVersion, VersionContents, open_version, read_card, write_arrays, write_card
+from ray_apps.stores.registry import (
+    ArtefactRefused,
+    LoadedVersion,
+    Scorer,
+    VersionContents,
+    open_version,
+    read_card,
+    write_arrays,
+    write_card,
+)
 from ray_apps.stores.snapshots import open_snapshot
+from ray_apps.training.catalogue import read_described, without_content
 from ray_apps.training.dataset import Dataset, read_dataset
 from ray_apps.training.measuring import Comparison, asked_of, compare
+from ray_apps.training.provenance import code, libraries, machine
 from ray_apps.training.refusals import Refusal, TrainingRefused
 from recsys_schemas.train_job import TrainJob
-from recsys_schemas.version_card import VersionCard, digest_of
-
-LIBRARIES = ("ray-apps", "implicit", "numpy", "scipy", "pyarrow", "deltalake", "ray")
-"""Packages whose code shapes the result."""
+from recsys_schemas.version_card import REPORT_FILE, VersionCard, digest_of, version_folder
 
 logger = logging.getLogger(__name__)
 
@@ -47,14 +57,21 @@ def run(job: TrainJob, algorithms: Algorithms = ALGORITHMS, *, written: Algorith
         if existing is not None:
             return existing
         asked_of(job, algorithms)
-        dataset = read_dataset(open_snapshot(store, job.snapshot_sequence))
-        # One thread: a worker has one CPU, and sums in another order would be other bytes.
-        with threadpool_limits(1), tempfile.TemporaryDirectory(prefix="champion-") as cache:
-            comparison = compare(job, dataset, algorithms, standing(store, job, Path(cache)))
-            serves = relearn(job, dataset, written or algorithms)
-        return write(job, dataset, comparison, serves, worker)
+        dataset = read_dataset(open_snapshot(store, job.snapshot_sequence), read_described(store, job.catalogue), job.group_by)
+        return write(job, dataset, *_learned(job, store, dataset, (algorithms, written or algorithms)), worker)
     except (StorageError, ArtefactRefused) as error:
         raise TrainingRefused(Refusal.STORAGE, str(error)) from error
+
+
+def _learned(job: TrainJob, store: Store, dataset: Dataset, algorithms: tuple[Algorithms, Algorithms]) -> tuple[Comparison, Recommender]:
+    """The comparison, and what serves."""
+    measured, written = algorithms
+    # One thread: a worker has one CPU, and sums in another order would be other bytes.
+    with threadpool_limits(1), tempfile.TemporaryDirectory(prefix="champion-") as cache:
+        try:
+            return compare(job, dataset, measured, standing(store, job, Path(cache))), relearn(job, dataset, written)
+        except ContentNeeded as error:
+            raise without_content(error, dataset.catalogue) from error
 
 
 def finished(store: Store, job: TrainJob) -> VersionCard | None:
@@ -97,16 +114,7 @@ def relearn(job: TrainJob, dataset: Dataset, algorithms: Algorithms) -> Recommen
 def write(job: TrainJob, dataset: Dataset, comparison: Comparison, model: Recommender, worker: str) -> VersionCard:
     """Write a fitted model as the version that the job asks for, the card last."""
     store = open_store(job.storage_uri)
-    histories = dataset.interactions.histories()
-    contents = VersionContents(
-        item_ids=dataset.item_ids,
-        user_ids=dataset.user_ids,
-        history_indptr=histories.indptr,
-        history_indices=histories.indices,
-        history_weights=histories.weights,
-        popularity=dataset.interactions.popularity(),
-        model=model.arrays(),
-    )
+    contents = contents_of(dataset, model)
     files = write_arrays(store, job.version, contents)
     card = VersionCard(
         version=job.version,
@@ -123,13 +131,50 @@ def write(job: TrainJob, dataset: Dataset, comparison: Comparison, model: Recomm
         test_users=comparison.split.users.size,
         evaluations=comparison.evaluations,
         files=files,
-        libraries={"python": platform.python_version()} | {name: installed(name) for name in LIBRARIES},
+        libraries=libraries(),
+        catalogue=dataset.catalogue,
         parent=job.champion,
         created_at=datetime.now(UTC),
         worker=worker,
+        job=job,
+        code=code(),
+        machine=machine(),
     )
+    card = with_report(store, card, contents, model)
     write_card(store, card)
     return card
+
+
+def with_report(store: Store, card: VersionCard, contents: VersionContents, model: Recommender) -> VersionCard:
+    """Write the page for people; a version is not lost because its page cannot be made."""
+    try:
+        text = page(card, shown_by(model, contents))
+    except Exception as error:
+        logger.exception("ReportFailed", extra={"version": card.version, "error": str(error)})
+        return card
+    store.write(f"{version_folder(card.version)}/{REPORT_FILE}", text.encode())
+    return card.model_copy(update={"report": REPORT_FILE})
+
+
+def shown_by(model: Scorer, contents: VersionContents) -> Exposure | None:
+    """How a version's lists are spread over popular and rare items."""
+    histories = Histories(indptr=contents.history_indptr, indices=contents.history_indices, weights=contents.history_weights)
+    return exposure(model.scores, histories, contents.popularity, contents.item_ids.__getitem__)
+
+
+def contents_of(dataset: Dataset, model: Recommender) -> VersionContents:
+    """What a version of this data and this model holds."""
+    histories = dataset.interactions.histories()
+    return VersionContents(
+        item_ids=dataset.item_ids,
+        user_ids=dataset.user_ids,
+        history_indptr=histories.indptr,
+        history_indices=histories.indices,
+        history_weights=histories.weights,
+        popularity=dataset.interactions.popularity(),
+        model=model.arrays(),
+        content=dataset.interactions.content,
+    )
 
 
 def _full_name(job: TrainJob) -> str:

@@ -7,6 +7,7 @@ from ray_apps.algorithms import Algorithms
 from ray_apps.algorithms.hyperparameters import HyperparameterError, checked
 from ray_apps.algorithms.recommender import Recommender
 from ray_apps.evaluation.measuring import Measured, measure
+from ray_apps.evaluation.slices import Slices, slices_of
 from ray_apps.evaluation.splits import Split, by_time, since
 from ray_apps.stores.registry import LoadedVersion
 from ray_apps.training.champion import as_champion, seen
@@ -33,6 +34,7 @@ class Fair:
     """What a champion is compared with: the candidate as measured, and how to fit it again."""
 
     split: Split
+    slices: Slices
     candidate: Measured
     algorithm: type[Recommender]
     hyperparameters: dict[str, float]
@@ -82,11 +84,12 @@ def compare(job: TrainJob, dataset: Dataset, algorithms: Algorithms, champion: L
         words = f"snapshot {dataset.manifest.sequence}: {split.users.size} users liked something new of their own accord after the split; "
         raise TrainingRefused(Refusal.INSUFFICIENT_DATA, words + f"at least {LEAST_TEST_USERS} are needed to measure on; send more events")
     fitted = [_timed(algorithms[name], hyperparameters, job, split) for name, hyperparameters in asked.items()]
-    models = [(model, seconds, measure(model.scores, model.scores_many, split)) for model, seconds in fitted]
+    slices = slices_of(split, dataset.groups)
+    models = [(model, seconds, measure(model.scores, model.scores_many, split, slices)) for model, seconds in fitted]
     first = models[0][2]
     evaluations = [_evaluation(job, each, first) for each in models]
     if champion is not None:
-        fair = Fair(split=split, candidate=first, algorithm=algorithms[job.algorithm], hyperparameters=asked[job.algorithm])
+        fair = Fair(split=split, slices=slices, candidate=first, algorithm=algorithms[job.algorithm], hyperparameters=asked[job.algorithm])
         evaluations.append(_standing(champion, job, dataset, fair))
     return Comparison(hyperparameters=asked[job.algorithm], evaluations=evaluations, split=split)
 
@@ -107,18 +110,22 @@ def _evaluation(job: TrainJob, each: tuple[Recommender, float, Measured], candid
         size_bytes=sum(array.nbytes for array in model.arrays().values()),
         metrics=values.estimates(job.seed),
         difference={} if values is candidate else candidate.minus(values, job.seed),
+        slices=values.slice_estimates(job.seed),
+        abstained=dict(values.abstained),
+        slice_difference={} if values is candidate else candidate.slice_minus(values, job.seed),
     )
 
 
 def _standing(version: LoadedVersion, job: TrainJob, dataset: Dataset, fair: Fair) -> Evaluation:
     champion = as_champion(version, dataset)
     known = seen(champion, dataset)
-    split, beside = fair.split, fair.candidate
+    split, slices, beside = fair.split, fair.slices, fair.candidate
     if known[split.held].any():
         split = since(dataset.interactions, known, job.seed, dataset.organic)
         model, _ = _timed(fair.algorithm, fair.hyperparameters, job, split)
-        beside = measure(model.scores, model.scores_many, split)
-    values = measure(champion.scores, champion.scores_many, split)
+        slices = slices_of(split, dataset.groups)
+        beside = measure(model.scores, model.scores_many, split, slices)
+    values = measure(champion.scores, champion.scores_many, split, slices)
     return Evaluation(
         name=version.card.version,
         role="champion",
@@ -127,4 +134,7 @@ def _standing(version: LoadedVersion, job: TrainJob, dataset: Dataset, fair: Fai
         size_bytes=sum(file.size_bytes for name, file in version.card.files.items() if name.startswith("model.")),
         metrics=values.estimates(job.seed),
         difference=beside.minus(values, job.seed),
+        slices=values.slice_estimates(job.seed),
+        abstained=dict(values.abstained),
+        slice_difference=beside.slice_minus(values, job.seed),
     )

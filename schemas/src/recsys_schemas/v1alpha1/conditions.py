@@ -17,6 +17,7 @@ class ConditionType(StrEnum):
     REPLICATION_HEALTHY = "ReplicationHealthy"
     SNAPSHOT_READY = "SnapshotReady"
     TRAINED = "Trained"
+    TRIGGERS_ARMED = "TriggersArmed"
     GATES_PASSED = "GatesPassed"
     SERVING = "Serving"
     FRESHNESS_MET = "FreshnessMet"

@@ -7,9 +7,11 @@ from pydantic import Field
 
 from recsys_schemas.v1alpha1.conditions import Condition
 from recsys_schemas.v1alpha1.events import Events
+from recsys_schemas.v1alpha1.gates import Gate, default_gates
 from recsys_schemas.v1alpha1.replication import Replication
 from recsys_schemas.v1alpha1.resource import Resource, cel, list_map
 from recsys_schemas.v1alpha1.security import Security
+from recsys_schemas.v1alpha1.triggers import Trigger, TriggerStatus
 
 # Printable ASCII is spelt out: what \s means differs between the API server (Go: ASCII) and pydantic (Rust: Unicode).
 URL = r"^https?://[!-.0-~]+(/[!-~]*)?$"
@@ -249,53 +251,19 @@ class Training(Resource):
     initial_records: Annotated[int, Field(ge=1)] = 1000
     """The first version is trained once a snapshot has so many rows."""
     new_records: Annotated[int, Field(ge=1)] = 200_000
-    """Another version is due after so many new rows."""
+    """Rows of a NewData trigger that does not say how many."""
+    triggers: Annotated[list[Trigger] | None, Field(max_length=16)] = None
+    """What makes another version due: any of them. Default: NewData after newRecords rows. An empty list: only a change of spec.model."""
     cooldown_seconds: Annotated[int, Field(ge=0, le=31_536_000)] = 60
     """Least time between the starts of two runs."""
+    max_runs_per_day: Annotated[int | None, Field(ge=1, le=1440)] = None
+    """No more runs than this begin within any 24 hours, whatever is due. Default: no such bound."""
     num_workers: Annotated[int, Field(ge=1, le=64)] = 1
     """Ray Train workers."""
     backoff_limit: Annotated[int, Field(ge=0, le=10)] = 3
     """Retries of a failed run before the version is given up."""
     active_deadline_seconds: Annotated[int, Field(ge=10, le=604_800)] = 3600
     """A run that takes longer is stopped and counts as failed."""
-
-
-class Gate(Resource):
-    """One thing that a version must hold before any user sees it."""
-
-    model_config = Resource.model_config | {
-        "json_schema_extra": cel(
-            (
-                "[has(self.atLeast), has(self.atMost)].exists_one(x, x)",
-                "set exactly one of atLeast, atMost",
-                "'gate ' + self.name + ': set exactly one of atLeast, atMost, seen ' + (has(self.atLeast) ? 'both' : 'none')",
-            ),
-        )
-    }
-
-    name: Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$")]
-    """Its name in verdicts."""
-    metric: Literal["hr@10", "hr@20", "ndcg@10", "ndcg@20", "coverage@20", "inferenceMilliseconds", "sizeMegabytes"]
-    """What is measured."""
-    relative_to: Literal["None", "Champion", "Baselines"] = "None"
-    """None: the value itself. Champion, Baselines: the difference, paired by user where the metric is per user; with no champion
-    it passes."""
-    at_least: Annotated[float | None, Field(ge=-1e9, le=1e9)] = None
-    """The value, or the difference, must be at least this."""
-    at_most: Annotated[float | None, Field(ge=-1e9, le=1e9)] = None
-    """The value, or the difference, must be at most this."""
-    proof: Literal["Shown", "NotRefuted"] = "NotRefuted"
-    """Shown: the whole 95 % interval must hold the bound. NotRefuted: a part of it is enough."""
-    enforcement: Literal["Enforce", "Observe"] = "Enforce"
-    """Observe only reports."""
-
-
-def default_gates() -> list[Gate]:
-    """Must beat the baselines; must not be clearly worse than the champion."""
-    return [
-        Gate(name="baselines", metric="ndcg@10", relative_to="Baselines", at_least=0.0, proof="Shown"),
-        Gate(name="champion", metric="ndcg@10", relative_to="Champion", at_least=-0.01),
-    ]
 
 
 class Pause(Resource):
@@ -462,7 +430,8 @@ class ModelSpec(Resource):
         list[Gate],
         Field(max_length=32, json_schema_extra=list_map("name")),
     ] = Field(default_factory=default_gates)
-    """What a version must hold before any user sees it. Default: beats the baselines, is not clearly worse than the champion."""
+    """What a version must hold before any user sees it. Default: beats the baselines, is not clearly worse than the champion. Guards
+    against plainly broken versions stand beside them."""
     rollout: Rollout = Field(default_factory=Rollout)
     """How a version replaces another."""
     serving: Serving = Field(default_factory=Serving)
@@ -625,6 +594,8 @@ class ModelStatus(Resource):
     """Which items there are."""
     quality: Quality | None = None
     """The champion's held-out metrics."""
+    triggers: Annotated[list[TriggerStatus], Field(max_length=16, json_schema_extra=list_map("key"))] = []
+    """What triggers remember."""
     serving: ServingStatus | None = None
     """The serving application."""
     freshness: Freshness | None = None

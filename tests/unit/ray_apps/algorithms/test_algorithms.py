@@ -136,7 +136,7 @@ def test_arrays_of_another_catalogue_are_refused(name: str):
 
 
 def test_an_unknown_algorithm_is_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match="'Magic' is unknown; use one of ALS, ItemItem, Popularity"):
+    with pytest.raises(ValueError, match="'Magic' is unknown; use one of ALS"):
         load_model("Magic", {}, 3)
 
 

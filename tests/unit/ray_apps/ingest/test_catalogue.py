@@ -11,12 +11,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from properties.stored import Stored
-from ray_apps.ingest.catalogue import LOOK_EVERY_S, CatalogueError, CatalogueFile, main, read_catalogue
+from ray_apps.ingest.catalogue import LOOK_EVERY_S, CatalogueFile, main
 from ray_apps.ingest.columns import table_schema
 from ray_apps.ingest.files import write_rows
 from ray_apps.ingest.grounds import Grounds
 from ray_apps.ingest.judging import Judging
 from ray_apps.ingest.tables import Covered, EventTable
+from ray_apps.stores.catalogue import CatalogueError, read_catalogue
 from ray_apps.stores.objects import Store, open_store
 from ray_apps.stores.snapshots import manifest_of, write_manifest
 from recsys_schemas.catalogue import CATALOGUE_REPORT, CatalogueReport, CatalogueToRead

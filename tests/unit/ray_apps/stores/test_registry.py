@@ -1,3 +1,4 @@
+import dataclasses
 import os
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -9,6 +10,7 @@ from pyarrow import fs
 
 from ray_apps.algorithms import load_model
 from ray_apps.stores.artefacts import digest_of_file
+from ray_apps.stores.content import Content
 from ray_apps.stores.objects import Store, open_store
 from ray_apps.stores.registry import ArtefactRefused, VersionContents, open_version, read_card, write_arrays, write_card
 from recsys_schemas.snapshot import SnapshotManifest
@@ -85,6 +87,42 @@ def test_a_version_is_read_as_it_was_written(store: Store, card: VersionCard, ca
     assert loaded.history("nobody")[0].size == 0
     assert loaded.model.scores(indices, weights).tolist() == [1, 1, 0, 1]
     assert loaded.popularity.tolist() == [1, 1, 0, 1]
+
+
+CONTENT = Content(
+    indptr=np.array([0, 1, 1, 3, 3]),
+    indices=np.array([1, 0, 1], dtype=np.int32),
+    weights=np.array([1.0, 0.6, 0.8], dtype=np.float32),
+    features=("genre:Crime", "genre:愛"),
+)
+
+
+def test_what_is_known_of_the_items_is_read_as_it_was_written_and_older_versions_have_none(store: Store, card: VersionCard, cache: Path):
+    assert open_version(store, VERSION, card.digest, cache, load_model).content is None
+    other = "movies-000002"
+    described = card_of(write_arrays(store, other, dataclasses.replace(contents(), content=CONTENT)), other)
+    write_card(store, described)
+    content = open_version(store, other, described.digest, cache, load_model).content
+    assert content is not None
+    assert content.features == CONTENT.features
+    assert [content.of(item)[0].tolist() for item in range(4)] == [[1], [], [0, 1], []]
+    assert described.digest != card.digest
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"indices": np.array([1, 0, 2], dtype=np.int32)}, "points outside the 2 features"),
+        ({"indptr": np.array([0, 1, 3])}, "that rise from 0 to 3"),
+        ({"weights": np.full(3, np.inf, dtype=np.float32)}, "not finite"),
+    ],
+)
+def test_content_that_does_not_fit_is_refused(store: Store, cache: Path, change: dict[str, np.ndarray], words: str):
+    hostile = dataclasses.replace(contents(), content=dataclasses.replace(CONTENT, **change))  # pyright: ignore[reportArgumentType]
+    card = card_of(write_arrays(store, VERSION, hostile))
+    write_card(store, card)
+    with pytest.raises(ArtefactRefused, match=words):
+        open_version(store, VERSION, card.digest, cache, load_model)
 
 
 def test_the_arrays_of_a_version_cannot_be_changed_by_who_reads_them(store: Store, card: VersionCard, cache: Path):
@@ -194,7 +232,7 @@ def rename_the_card(folder: Path) -> None:
         (put_a_pipe, "popularity.npy: "),
         (remove_a_file, "user_bytes.npy: the card names it, but it is missing"),
         (add_a_file, "model.more.npy: is there, but the card does not name it"),
-        (add_a_folder, "deeper/popularity.npy: is there, but the card does not name it"),
+        (add_a_folder, "deeper: is there, but the card does not name it"),
         (link_the_folder, "the folder is a symbolic link"),
         (edit_the_card, "was pinned, the card says sha256:000"),
         (break_the_card, "card.json is no version card"),

@@ -1,0 +1,96 @@
+"""Alternating least squares with a penalty that grows with how much a vector stands for.
+
+Source: Rendle, Krichene, Zhang & Koren, "Revisiting the performance of iALS on item recommendation benchmarks", RecSys 2022. Its
+subspace solver (iALS++) is not needed here: see `ials_rows` for why exact rows are cheap, and ADR 20 for the figures.
+"""
+
+from collections.abc import Mapping
+from typing import ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ray_apps.algorithms.hyperparameters import Hyperparameters, Parameter, checked
+from ray_apps.algorithms.ials_blocks import Alone, Plan, Side, beginning, learn, sides
+from ray_apps.algorithms.ials_rows import Factors, Loss, Spectrum, solve_one
+from ray_apps.algorithms.interactions import Histories, Indices, Interactions, Weights
+from ray_apps.algorithms.recommender import ALONE, Arrays, Fitting, Scores, required
+
+
+class IALS:
+    """Matrix factorisation whose penalty is scaled by frequency. No user vector is stored: it is solved from the history when asked for."""
+
+    name: ClassVar[str] = "IALS"
+    parameters: ClassVar[Mapping[str, Parameter]] = {
+        "factors": Parameter(default=128, low=1, high=1024),
+        "regularization": Parameter(default=0.003, low=0.0, high=10_000.0),
+        "iterations": Parameter(default=10, low=1, high=500),
+        "unobserved": Parameter(default=0.1, low=0.0001, high=10.0),
+        "exponent": Parameter(default=1.0, low=0.0, high=2.0),
+    }
+
+    def __init__(self, item_factors: Factors, spectrum: Spectrum, loss: Loss) -> None:
+        """Take items' vectors in the eigenbasis of their Gram matrix, shape (n_items, factors), and its eigenvalues."""
+        self._items, self._spectrum, self._loss = item_factors, spectrum, loss
+
+    @classmethod
+    def fit(cls, interactions: Interactions, hyperparameters: Hyperparameters, seed: int, fitting: Fitting = ALONE) -> Self:
+        """Factorise in this process.
+
+        Raises:
+            HyperparameterError: a hyperparameter is unknown or out of range.
+        """
+        from threadpoolctl import threadpool_limits  # noqa: PLC0415 — training only
+
+        users, items = sides(interactions)
+        plan = planned(checked(cls.name, cls.parameters, hyperparameters), (users, items), seed, fitting)
+        with threadpool_limits(1, "blas"):
+            factors, spectrum = learn(users, items, plan, beginning(items, plan, started(fitting, plan)), Alone())
+        return cls(factors, spectrum, plan.loss)
+
+    def user_vector(self, history: Indices, weights: Weights) -> NDArray[np.float64]:
+        """The exact least-squares vector of a user, shape (factors,); zeros for an empty history."""
+        diagonal = self._loss.diagonals(np.array([history.size]), len(self._items), self._spectrum)[0]
+        return solve_one(self._items[history].astype(np.float64), weights, diagonal)
+
+    def scores(self, history: Indices, weights: Weights) -> Scores:
+        """Estimated preferences, about 0 to 1, shape (n_items,)."""
+        return self._items @ self.user_vector(history, weights).astype(np.float32)
+
+    def scores_many(self, histories: Histories) -> Scores:
+        """The same for several users, shape (users, n_items)."""
+        users = np.empty((len(histories), self._items.shape[1]), dtype=np.float32)
+        for row in range(len(histories)):
+            users[row] = self.user_vector(*histories.of(row))
+        return users @ self._items.T
+
+    def arrays(self) -> dict[str, NDArray[np.generic]]:
+        """`item_factors` float32 (n_items, factors), `spectrum` float64 (factors,), `loss` float64 (3,): see `Loss`, in its order."""
+        loss = np.array([self._loss.regularization, self._loss.exponent, self._loss.unobserved])
+        return {"item_factors": self._items, "spectrum": self._spectrum, "loss": loss}
+
+    @classmethod
+    def from_arrays(cls, arrays: Arrays, n_items: int) -> Self:
+        """The model from its arrays.
+
+        Raises:
+            ValueError: an array is missing or does not fit.
+        """
+        items = np.asarray(required(arrays, "item_factors", "f", (n_items, None)), dtype=np.float32)
+        spectrum = np.asarray(required(arrays, "spectrum", "f", (items.shape[1],)), dtype=np.float64)
+        regularization, exponent, unobserved = (float(value) for value in np.asarray(required(arrays, "loss", "f", (3,))))
+        return cls(items, spectrum, Loss(regularization=regularization, exponent=exponent, unobserved=unobserved))
+
+
+def planned(values: Mapping[str, float], both: tuple[Side, Side], seed: int, fitting: Fitting) -> Plan:
+    """What to learn, from checked hyperparameters."""
+    loss = Loss.balanced(values, both[0].lengths, both[1].lengths)
+    return Plan(factors=int(values["factors"]), epochs=int(values["iterations"]), loss=loss, seed=seed, tell=fitting.tell)
+
+
+def started(fitting: Fitting, plan: Plan) -> Factors | None:
+    """Items' vectors of an earlier model to go on from; None without one, or when its vectors have another length."""
+    start = None if fitting.start is None else fitting.start.get("item_factors")
+    if start is None or start.ndim != 2 or start.shape[1] != plan.factors:
+        return None
+    return np.asarray(start, dtype=np.float32)
