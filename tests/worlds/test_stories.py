@@ -289,7 +289,7 @@ def test_an_application_that_ray_serve_gave_up_is_sent_again_with_growing_pauses
     once.fails_serving, once.rows_per_second = LATE, 0
     once.run_until(lambda world: serving(world)[1] == "DeployFailed")
     told: list[tuple[str, str, str]] = []
-    for _ in range(1500):
+    for _ in range(1000):
         once.step()
         once.tick()
         told.append(serving(once))

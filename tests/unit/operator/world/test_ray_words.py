@@ -20,9 +20,7 @@ def test_words_without_structure_are_told_whole():
     assert last_words("3\n[1]\nnull") == "3\n[1]\nnull"
 
 
-SECRET = (
-    "ray_apps.stores.secrets.SecretsError: spec.kafka.security.caSecretRef: $RECSYS_SECRETS/shop/kafka/ca.crt: No such file"
-)
+SECRET = "ray_apps.stores.secrets.SecretsError: spec.kafka.security.caSecretRef: $RECSYS_SECRETS/shop/kafka/ca.crt: No such file"
 
 
 def details(status: str, message: str, deployment: dict[str, str] | None = None) -> Json:
