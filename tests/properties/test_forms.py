@@ -55,7 +55,13 @@ def alone(kind: str, keys: Sequence[bytes | None], raw: Sequence[bytes | None], 
 
 
 def good(number: int, **other: Any) -> bytes:
-    event = {"event_id": f"w-{number}", "user_id": "u", "item_id": f"i{number % 7}", "timestamp": NOW - number, "fraction": number % 100 / 100}
+    event = {
+        "event_id": f"w-{number}",
+        "user_id": "u",
+        "item_id": f"i{number % 7}",
+        "timestamp": NOW - number,
+        "fraction": number % 100 / 100,
+    }
     return json.dumps(event | other).encode()
 
 
@@ -65,7 +71,9 @@ def run_of(odd: Sequence[bytes | None], count: int = 150) -> list[bytes | None]:
     return [*odd, *some[: count // 2], *odd, *some[count // 2 :], *odd]
 
 
-def differs(bulk: Bulk, raw: Sequence[bytes | None], keys: Sequence[bytes | None] | None = None, times: Sequence[int] | None = None) -> bool:
+def differs(
+    bulk: Bulk, raw: Sequence[bytes | None], keys: Sequence[bytes | None] | None = None, times: Sequence[int] | None = None
+) -> bool:
     keys, times = keys or [b"u"] * len(raw), times or [NOW] * len(raw)
     return together(bulk, keys, raw, times) != alone("watch", keys, raw, times)
 
@@ -87,32 +95,77 @@ def with_id(text: bytes) -> bytes:
 
 
 ODD: dict[str, list[bytes | None]] = {
-    "numbers that are no integers": [with_timestamp(token) for token in (b"1.0", b"1e3", b"1E3", b"1.", b"-1", b"+1", b'"1"', b"true", b"null", b"")],
-    "integers written in odd ways": [with_timestamp(token) for token in (b"0", b"-0", b"00", b"01", b"0x10", b"1_0", b" 1", b"1 ", b"1 1", b"\xd9\xa1")],
-    "integers at their bounds": [with_timestamp(str(n).encode()) for n in (4_102_444_800_000, 4_102_444_800_001, 2**63, 2**64, 10**17, 10**18, 10**40)],
-    "fractions at their bounds": [with_fraction(token) for token in (b"1", b"1.0", b"1.0000000000000001", b"1.000000000000001", b"1.1", b"0", b"2")],
+    "numbers that are no integers": [
+        with_timestamp(token) for token in (b"1.0", b"1e3", b"1E3", b"1.", b"-1", b"+1", b'"1"', b"true", b"null", b"")
+    ],
+    "integers written in odd ways": [
+        with_timestamp(token) for token in (b"0", b"-0", b"00", b"01", b"0x10", b"1_0", b" 1", b"1 ", b"1 1", b"\xd9\xa1")
+    ],
+    "integers at their bounds": [
+        with_timestamp(str(n).encode()) for n in (4_102_444_800_000, 4_102_444_800_001, 2**63, 2**64, 10**17, 10**18, 10**40)
+    ],
+    "fractions at their bounds": [
+        with_fraction(token) for token in (b"1", b"1.0", b"1.0000000000000001", b"1.000000000000001", b"1.1", b"0", b"2")
+    ],
     "fractions written in odd ways": [
-        with_fraction(token) for token in (b"-0", b"-0.0", b"-0.5", b".5", b"0.", b"0..5", b"0.1.2", b".", b"00.5", b"1e-1", b"0.5e0", b"0.5f", b"0,5")
+        with_fraction(token)
+        for token in (b"-0", b"-0.0", b"-0.5", b".5", b"0.", b"0..5", b"0.1.2", b".", b"00.5", b"1e-1", b"0.5e0", b"0.5f", b"0,5")
     ],
     "fractions of many digits": [with_fraction(b"0." + b"1234567890" * times) for times in (1, 2, 5, 60)],
-    "what is no number": [with_fraction(token) for token in (b"NaN", b"Infinity", b"-Infinity", b"nan", b"inf", b"{}", b"[]", b"[0.5]", b'"0.5"')],
+    "what is no number": [
+        with_fraction(token) for token in (b"NaN", b"Infinity", b"-Infinity", b"nan", b"inf", b"{}", b"[]", b"[0.5]", b'"0.5"')
+    ],
     "escapes": [with_id(text) for text in (b"\\u0000", b"\\n", b"\\u0061", b"\\ud83d\\ude00", b"\\ud800", b"\\", b'\\"', b"\\x")],
     "control characters": [with_id(text) for text in (b"\n", b"\r", b"\t", b"\x00", b"\x1f", b"\x7f", b"\xc2\x80")],
     "what is no UTF-8": [with_id(text) for text in (b"\xff", b"\xc3", b"\xed\xa0\x80", b"\xc0\xaf", b"\xf4\x90\x80\x80", b"\xe2\x80")],
-    "other letters": [with_id(text.encode()) for text in ("é", "\u2028", "\U0001f600", "é" * 64, "é" * 65, "é" * 128, "é" * 129, "\U0001f600" * 128)],
+    "other letters": [
+        with_id(text.encode()) for text in ("é", "\u2028", "\U0001f600", "é" * 64, "é" * 65, "é" * 128, "é" * 129, "\U0001f600" * 128)
+    ],
     "texts at their bounds": [with_id(text) for text in (b"", b" ", b"x" * 128, b"x" * 129, b"x" * MOST_BYTES)],
     "quotation marks elsewhere": [with_id(b'a"b'), with_id(b'","x":"'), LIKE.replace(b'"u"', b'u""'), LIKE.replace(b'"w-1"', b"'w-1'")],
     "names exchanged": [LIKE.replace(b"user_id", b"item-id").replace(b"item_id", b"user_id").replace(b"item-id", b"item_id")],
-    "names of other cases or lengths": [LIKE.replace(b"item_id", name) for name in (b"Item_id", b"item_i", b"item_idx", b"item id", b"fraction")],
+    "names of other cases or lengths": [
+        LIKE.replace(b"item_id", name) for name in (b"Item_id", b"item_i", b"item_idx", b"item id", b"fraction")
+    ],
     "a name twice": [LIKE[:-1] + b', "timestamp": 5}', LIKE.replace(b"fraction", b"timestamp"), b'{"event_id": "x", ' + LIKE[1:]],
     "fields more or fewer": [good(1, extra=value) for value in (None, 1, 1.5, "x", True, [], {}, [[1]], "\x00", 10**30)],
     "nulls": [LIKE.replace(b"0.01", b"null"), LIKE.replace(b'"w-1"', b"null"), good(1, request_id=None), good(1, request_id="r")],
-    "missing": [LIKE.replace(b', "fraction": 0.01', b""), LIKE.replace(b'"event_id": "w-1", ', b""), b"{}", b"null", b"[]", b'"x"', b"1", None, b""],
-    "around it": [b"\xef\xbb\xbf" + LIKE, LIKE + b"x", LIKE + b" ", b" " + LIKE, b"\n" + LIKE + b"\n", LIKE + b"\x00", LIKE + LIKE, LIKE + b"," + LIKE],
-    "within it": [LIKE.replace(b", ", b",\n"), LIKE.replace(b", ", b" , "), LIKE.replace(b": ", b":"), LIKE.replace(b", ", b",, ", 1), LIKE[1:], LIKE[:-1]],
+    "missing": [
+        LIKE.replace(b', "fraction": 0.01', b""),
+        LIKE.replace(b'"event_id": "w-1", ', b""),
+        b"{}",
+        b"null",
+        b"[]",
+        b'"x"',
+        b"1",
+        None,
+        b"",
+    ],
+    "around it": [
+        b"\xef\xbb\xbf" + LIKE,
+        LIKE + b"x",
+        LIKE + b" ",
+        b" " + LIKE,
+        b"\n" + LIKE + b"\n",
+        LIKE + b"\x00",
+        LIKE + LIKE,
+        LIKE + b"," + LIKE,
+    ],
+    "within it": [
+        LIKE.replace(b", ", b",\n"),
+        LIKE.replace(b", ", b" , "),
+        LIKE.replace(b": ", b":"),
+        LIKE.replace(b", ", b",, ", 1),
+        LIKE[1:],
+        LIKE[:-1],
+    ],
     "torn in two": [LIKE[:40], LIKE[40:], LIKE[:-1], b"}", LIKE[:13], LIKE[13:], b"{", LIKE[1:]],
     "torn within a letter": [with_id(b"\xc3"), b"\xa9" + LIKE[20:], LIKE + b"\xc3", b"\xa9" + LIKE],
-    "deep and long": [LIKE[:-1] + b', "x": ' + b"[" * 300 + b"]" * 300 + b"}", LIKE[:-1] + b', "x": "' + b"y" * MOST_BYTES + b'"}', b" " * 2_000_000],
+    "deep and long": [
+        LIKE[:-1] + b', "x": ' + b"[" * 300 + b"]" * 300 + b"}",
+        LIKE[:-1] + b', "x": "' + b"y" * MOST_BYTES + b'"}',
+        b" " * 2_000_000,
+    ],
 }
 
 
@@ -148,7 +201,12 @@ def test_several_producers_on_one_topic_are_each_read_by_their_own_form() -> Non
 
 
 def test_what_is_refused_is_no_form_however_often_it_comes() -> None:
-    for value in (LIKE.replace(b'"event_id": "w-1", ', b""), with_timestamp(b'"1"x'), with_timestamp(b"01"), LIKE.replace(b"0.01", b"true")):
+    for value in (
+        LIKE.replace(b'"event_id": "w-1", ', b""),
+        with_timestamp(b'"1"x'),
+        with_timestamp(b"01"),
+        LIKE.replace(b"0.01", b"true"),
+    ):
         assert not differs(Bulk(Judge(KINDS["watch"])), [value] * 300)
 
 
@@ -193,7 +251,9 @@ def written(draw: st.DrawFn) -> tuple[str, list[bytes | None], list[bytes | None
     raw: list[bytes | None] = []
     for _ in range(draw(st.integers(1, 3))):
         names = draw(st.permutations([*KINDS[kind].model_fields, *draw(st.sampled_from([[], ["extra"], ["extra", "ö"]]))]))
-        style: dict[str, Any] = draw(st.sampled_from([{}, {"separators": (",", ":")}, {"separators": (" , ", " :")}, {"ensure_ascii": False}, {"indent": 1}]))
+        style: dict[str, Any] = draw(
+            st.sampled_from([{}, {"separators": (",", ":")}, {"separators": (" , ", " :")}, {"ensure_ascii": False}, {"indent": 1}])
+        )
         some = draw(st.lists(st.fixed_dictionaries({name: (right | extras)[name] for name in names}), min_size=1, max_size=4))
         raw += [json.dumps(some[number % len(some)], **style).encode("utf-8", "surrogatepass") for number in range(80)]
     for broken in draw(st.lists(raw_values(), max_size=6)):

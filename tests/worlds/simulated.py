@@ -145,6 +145,12 @@ class World:
     worse_offline: set[str] = field(default_factory=set[str])
     fails_ingest: str = ""
     """Why the ingest job ends a few seconds after each start; empty while it does not."""
+    fails_serving: str = ""
+    """Why a replica does not start; empty while it does."""
+    given_up: str = ""
+    """Why Ray Serve tries no more to start the application as it was sent last."""
+    sent_app_at: list[datetime] = field(default_factory=list[datetime])
+    """When a config of the application was sent that differed."""
     fails_training: dict[str, int] = field(default_factory=dict[str, int])
     refuses_to_load: set[str] = field(default_factory=set[str])
     unreachable: set[str] = field(default_factory=set[str])
@@ -223,7 +229,8 @@ class World:
             apps[self.app.name] = AppState(
                 name=self.app.name,
                 route_prefix=self.app.route_prefix,
-                word="RUNNING" if ids else "DEPLOYING",
+                word="RUNNING" if ids else "DEPLOY_FAILED" if self._has_given_up() else "DEPLOYING",
+                message=self.given_up if self._has_given_up() else "",
                 replicas_wanted=self.app.replicas,
                 running_replicas=ids,
                 arguments=self.app.arguments,
@@ -420,9 +427,16 @@ class World:
         if before is not None and before.arms:
             assert arms, "users were left without a version"
             self._check_shares(before, action.record)
-        self.app = action
-        while len(self.replicas) < action.replicas:
+        if self.app == action:
+            return  # Ray Serve does nothing then: it does not even try again what it gave up
+        # A replica that runs takes another record as it is; only one that starts can fail to.
+        self.app, self.given_up = action, "" if self.replicas else self.fails_serving
+        self.sent_app_at.append(self.now)
+        while not self.given_up and len(self.replicas) < action.replicas:
             self.replicas.append(Replica(id=f"replica-{self.chance.getrandbits(32):08x}"))
+
+    def _has_given_up(self) -> bool:
+        return bool(self.given_up) and self.now >= self.sent_app_at[-1] + timedelta(seconds=3)
 
     def _check_shares(self, before: ServingRecord, after: ServingRecord) -> None:
         was = {arm.version: arm.share for arm in before.arms}

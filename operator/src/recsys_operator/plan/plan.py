@@ -39,7 +39,8 @@ def plan(observed: Observed) -> Plan:
     parts.append(training.act(training.judge(observed, seen), observed, seen))
     walk = rollout.act(rollout.judge(observed, seen), observed)
     written = next((action.status for action in walk.actions if isinstance(action, WriteRolloutStatus)), None)
-    parts += [walk, serving.act(serving.judge(observed, seen, written), observed, written), freshness.part(observed)]
+    app = serving.judge(observed, seen, written)
+    parts += [walk, serving.act(app, observed, written), freshness.part(observed)]
     parts += [Part(actions=(*_phases(observed), *_prune(observed))), upkeep.act(upkeep.judge(observed), observed)]
     parts.append(_raise(observed))
     first: tuple[Action, ...] = () if observed.model.has_finalizer else (AddFinalizer(),)
@@ -49,7 +50,7 @@ def plan(observed: Observed) -> Plan:
     facts = [fact for part in parts for fact in part.facts]
     busy = any(part.busy for part in parts)
     wait = SOON if _moved(observed, actions) else BUSY if busy else IDLE
-    return Plan(actions=actions, status=status.compose(observed, facts), wake_at=observed.now + wait)
+    return Plan(actions=actions, status=status.compose(observed, facts, serving.retry(app, observed)), wake_at=observed.now + wait)
 
 
 def _raise(observed: Observed) -> Part:

@@ -23,6 +23,7 @@ from recsys_schemas.v1alpha1.model import (
     ModelStatus,
     Quality,
     ServedVersion,
+    ServingRetry,
     ServingStatus,
 )
 from recsys_schemas.v1alpha1.replication import Replication
@@ -32,8 +33,8 @@ _HISTORY = 20
 _WORDS: dict[bool | None, str] = {True: "True", False: "False", None: "Unknown"}
 
 
-def compose(observed: Observed, facts: Sequence[Fact]) -> ModelStatus:
-    """The whole status, from what was seen and what each concern said of itself."""
+def compose(observed: Observed, facts: Sequence[Fact], retry: ServingRetry | None = None) -> ModelStatus:
+    """The whole status, from what was seen and what each concern said of itself; `retry` of an application that does not start."""
     ready = _ready(observed, facts)
     stalled = _stalled(observed, facts)
     return ModelStatus(
@@ -46,7 +47,7 @@ def compose(observed: Observed, facts: Sequence[Fact]) -> ModelStatus:
         catalogue=_catalogue(observed),
         quality=_quality(observed),
         triggers=remember(observed),
-        serving=_serving(observed),
+        serving=_serving(observed, retry),
         freshness=measured(observed),
         history=_history(observed),
         conditions=[_condition(observed, fact) for fact in (ready, *facts, stalled)],
@@ -203,7 +204,7 @@ def _quality(observed: Observed) -> Quality | None:
     return Quality(ndcg10=found.get("ndcg@10", ""), hr10=found.get("hr@10", ""))
 
 
-def _serving(observed: Observed) -> ServingStatus | None:
+def _serving(observed: Observed, retry: ServingRetry | None) -> ServingStatus | None:
     if isinstance(observed.ray, Unavailable):
         return observed.model.status.serving
     app, seen = own_app(observed), reports(observed)
@@ -215,6 +216,7 @@ def _serving(observed: Observed) -> ServingStatus | None:
         epoch=epoch,
         url=f"{observed.ray.serving_url}{route_prefix(observed.model)}",
         selector=f"recsys.dev/model={observed.model.key.name}",
+        retry=retry,
     )
 
 

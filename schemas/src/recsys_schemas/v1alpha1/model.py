@@ -534,6 +534,15 @@ class Quality(Resource):
     """HR@10."""
 
 
+class ServingRetry(Resource):
+    """Ray Serve has given the application up, and it is sent again with growing pauses."""
+
+    attempts: int
+    """How often it was sent again."""
+    next_time: datetime
+    """From when on it is sent once more, if it has not started by then."""
+
+
 class ServingStatus(Resource):
     """The serving application."""
 
@@ -547,6 +556,8 @@ class ServingStatus(Resource):
     """Where the API answers."""
     selector: str
     """Label selector, for the scale subresource."""
+    retry: ServingRetry | None = None
+    """Only while it does not start."""
 
 
 class Freshness(Resource):
