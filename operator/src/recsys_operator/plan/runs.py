@@ -38,7 +38,7 @@ def over(job: JobState, observed: Observed) -> bool:
 
 def _train_job(observed: Observed, version: VersionState) -> TrainJob:
     spec = version.spec
-    chosen = spec.hyperparameters.model_dump(exclude_none=True)
+    chosen = spec.hyperparameters.model_dump(exclude_none=True, by_alias=True)
     return TrainJob(
         model=identity(observed.model),
         version=version.name,

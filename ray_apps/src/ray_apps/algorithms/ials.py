@@ -10,7 +10,7 @@ from typing import ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ray_apps.algorithms.hyperparameters import Hyperparameters, Parameter, checked
+from ray_apps.algorithms.hyperparameters import Hyperparameters, Parameter, Value, checked
 from ray_apps.algorithms.ials_blocks import Alone, Plan, Side, beginning, learn, sides
 from ray_apps.algorithms.ials_rows import Factors, Loss, Spectrum, solve_one
 from ray_apps.algorithms.interactions import Histories, Indices, Interactions, Weights
@@ -82,9 +82,9 @@ class IALS:
         return cls(items, spectrum, Loss(regularization=regularization, exponent=exponent, unobserved=unobserved))
 
 
-def planned(values: Mapping[str, float], both: tuple[Side, Side], seed: int, fitting: Fitting) -> Plan:
+def planned(values: Mapping[str, Value], both: tuple[Side, Side], seed: int, fitting: Fitting) -> Plan:
     """What to learn, from checked hyperparameters."""
-    loss = Loss.balanced(values, both[0].lengths, both[1].lengths)
+    loss = Loss.balanced({name: float(value) for name, value in values.items()}, both[0].lengths, both[1].lengths)
     return Plan(factors=int(values["factors"]), epochs=int(values["iterations"]), loss=loss, seed=seed, tell=fitting.tell)
 
 

@@ -9,6 +9,7 @@ from threadpoolctl import threadpool_limits
 
 from ray_apps.algorithms import ALGORITHMS, Algorithms, load_model
 from ray_apps.algorithms.content import ContentNeeded
+from ray_apps.algorithms.hyperparameters import Unsuitable
 from ray_apps.algorithms.interactions import Histories
 from ray_apps.algorithms.recommender import Recommender
 from ray_apps.reports.exposure import Exposure, exposure
@@ -59,6 +60,8 @@ def run(job: TrainJob, algorithms: Algorithms = ALGORITHMS, *, written: Algorith
         asked_of(job, algorithms)
         dataset = read_dataset(open_snapshot(store, job.snapshot_sequence), read_described(store, job.catalogue), job.group_by)
         return write(job, dataset, *_learned(job, store, dataset, (algorithms, written or algorithms)), worker)
+    except Unsuitable as error:
+        raise TrainingRefused(Refusal.BAD_JOB, str(error)) from error
     except (StorageError, ArtefactRefused) as error:
         raise TrainingRefused(Refusal.STORAGE, str(error)) from error
 

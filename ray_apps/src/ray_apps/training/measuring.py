@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass
 
 from ray_apps.algorithms import Algorithms
-from ray_apps.algorithms.hyperparameters import HyperparameterError, checked
+from ray_apps.algorithms.hyperparameters import HyperparameterError, Value, checked
 from ray_apps.algorithms.recommender import Recommender
 from ray_apps.evaluation.measuring import Measured, measure
 from ray_apps.evaluation.slices import Slices, slices_of
@@ -24,7 +24,7 @@ LEAST_TEST_USERS = 5
 class Comparison:
     """All evaluations, the candidate's first, what they were measured on, and the candidate's hyperparameters as used."""
 
-    hyperparameters: dict[str, float]
+    hyperparameters: dict[str, Value]
     evaluations: list[Evaluation]
     split: Split
 
@@ -37,13 +37,14 @@ class Fair:
     slices: Slices
     candidate: Measured
     algorithm: type[Recommender]
-    hyperparameters: dict[str, float]
+    hyperparameters: dict[str, Value]
 
 
-def asked_of(job: TrainJob, algorithms: Algorithms) -> dict[str, dict[str, float]]:
+def asked_of(job: TrainJob, algorithms: Algorithms) -> dict[str, dict[str, Value]]:
     """The algorithms to fit, the asked one first, each with its hyperparameters: those that the job gives and defaults.
 
-    A hyperparameter goes to every algorithm that takes it.
+    A hyperparameter goes to the algorithm that is asked for; one that it does not take goes to the baselines that do. So a baseline keeps
+    its own defaults where it shares a name: it is a yardstick.
 
     Raises:
         TrainingRefused: an algorithm is unknown, a hyperparameter is taken by none or out of range.
@@ -58,13 +59,14 @@ def asked_of(job: TrainJob, algorithms: Algorithms) -> dict[str, dict[str, float
         words = f"hyperparameters.{stray[0]}: {job.hyperparameters[stray[0]]!r} is taken by no algorithm; use {', '.join(sorted(taken))}"
         raise TrainingRefused(Refusal.BAD_JOB, words)
     try:
-        return {name: _own(job, algorithms[name]) for name in names}
+        return {name: _own(job, algorithms[name], algorithms[job.algorithm]) for name in names}
     except HyperparameterError as error:
         raise TrainingRefused(Refusal.BAD_JOB, str(error)) from error
 
 
-def _own(job: TrainJob, algorithm: type[Recommender]) -> dict[str, float]:
-    given = {name: value for name, value in job.hyperparameters.items() if name in algorithm.parameters}
+def _own(job: TrainJob, algorithm: type[Recommender], candidate: type[Recommender]) -> dict[str, Value]:
+    taken = set(algorithm.parameters) - (set() if algorithm is candidate else set(candidate.parameters))
+    given = {name: value for name, value in job.hyperparameters.items() if name in taken}
     return checked(algorithm.name, algorithm.parameters, given)
 
 
@@ -94,7 +96,7 @@ def compare(job: TrainJob, dataset: Dataset, algorithms: Algorithms, champion: L
     return Comparison(hyperparameters=asked[job.algorithm], evaluations=evaluations, split=split)
 
 
-def _timed(algorithm: type[Recommender], hyperparameters: dict[str, float], job: TrainJob, split: Split) -> tuple[Recommender, float]:
+def _timed(algorithm: type[Recommender], hyperparameters: dict[str, Value], job: TrainJob, split: Split) -> tuple[Recommender, float]:
     started = time.perf_counter()
     model = algorithm.fit(split.train, hyperparameters, job.seed)
     return model, time.perf_counter() - started

@@ -213,30 +213,49 @@ class Data(Resource):
 
 
 class Hyperparameters(Resource):
-    """Numbers of the algorithm; what is not set has the algorithm's own default, written in the version card."""
+    """Numbers and words of the algorithm; what is not set has the algorithm's own default, written in the version card.
+
+    What the algorithm itself does not take goes to the baselines that do.
+    """
 
     factors: Annotated[int | None, Field(ge=1, le=1024)] = None
-    """ALS: length of a vector."""
+    """ALS, BPR, IALS: length of a vector."""
     regularization: Annotated[float | None, Field(ge=0, le=10_000)] = None
-    """ALS: weight of the penalty."""
+    """ALS, BPR, IALS: weight of the penalty."""
     iterations: Annotated[int | None, Field(ge=1, le=500)] = None
-    """ALS: sweeps."""
+    """ALS, BPR, IALS: sweeps over the data."""
     alpha: Annotated[float | None, Field(gt=0, le=10_000)] = None
     """ALS: confidence of one interaction."""
+    unobserved: Annotated[float | None, Field(ge=0.0001, le=10)] = None
+    """IALS: weight of an item that a user has not liked, beside 1 for one liked."""
+    exponent: Annotated[float | None, Field(ge=0, le=2)] = None
+    """IALS: how fast the penalty grows with what a vector stands for; 0: it is the same for all."""
+    learning_rate: Annotated[float | None, Field(ge=0.00001, le=1)] = None
+    """BPR: length of a step."""
     neighbours: Annotated[int | None, Field(ge=1, le=10_000)] = None
     """ItemItem: neighbours kept for each item."""
+    similarity: Literal["Cosine", "BM25"] | None = None
+    """ItemItem: how alike two items are. BM25 trusts items more that many users liked."""
+    half_life_days: Annotated[float | None, Field(ge=0.01, le=36_500)] = None
+    """RecentPopularity: after so many days a like is worth half."""
+    ridge: Annotated[float | None, Field(ge=0.001, le=1_000_000)] = None
+    """EASE: weight of the penalty."""
+    reach: Annotated[int | None, Field(ge=0, le=1000)] = None
+    """EASE: items that stand within so many places of each other in a user's order in time count more as a pair; 0: all pairs alike."""
 
 
-Algorithm = Literal["ALS", "ItemItem", "Popularity"]
+Algorithm = Literal["ALS", "BPR", "EASE", "IALS", "ItemItem", "Popularity", "RecentPopularity"]
 
 
 class Model(Resource):
     """What is trained."""
 
     algorithm: Algorithm = "ALS"
-    """ALS (implicit matrix factorisation, Hu et al. 2008), ItemItem (cosine) or Popularity."""
+    """ALS (implicit matrix factorisation, Hu et al. 2008), IALS (the same with a penalty by frequency, Rendle et al. 2022), BPR (pairwise
+    ranking, Rendle et al. 2009), EASE (linear autoencoder, Steck 2019; at most 20,000 items), ItemItem (nearest neighbours), Popularity or
+    RecentPopularity."""
     hyperparameters: Hyperparameters = Field(default_factory=Hyperparameters)
-    """Numbers of the algorithm."""
+    """Numbers and words of the algorithm."""
     seed: Annotated[int, Field(ge=0, le=2_147_483_647)] = 42
     """The only source of chance: the same snapshot and seed give the same bytes."""
     baselines: Annotated[list[Algorithm], Field(max_length=3, json_schema_extra={"x-kubernetes-list-type": "set"})] = Field(

@@ -201,9 +201,9 @@ def test_what_serves_can_be_another_fit_than_what_was_measured(uri: str, card: V
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"algorithm": "Magic"}, "algorithm: 'Magic' is unknown; use one of ALS"),
+        ({"algorithm": "Magic"}, "algorithm: 'Magic' is unknown; use one of ALS, BPR, EASE, "),
         ({"baselines": ["Magic"]}, "algorithm: 'Magic' is unknown"),
-        ({"hyperparameters": {"depth": 3}}, "hyperparameters.depth: 3 is taken by no algorithm; use alpha"),
+        ({"hyperparameters": {"depth": 3}}, "hyperparameters.depth: 3 is taken by no algorithm; use alpha, "),
         ({"hyperparameters": {"factors": 5000}}, "hyperparameters.factors: 5000 is out of range; use a whole number from 1 to 1024"),
     ],
 )
