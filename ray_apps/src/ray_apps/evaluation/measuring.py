@@ -99,7 +99,7 @@ def measure(
     """
     asked = slices or Slices()
     fresh = asked.named[COLD_ITEMS].rows if COLD_ITEMS in asked.named else np.empty(0, dtype=np.int64)
-    histories = split.train.histories().select(split.users)
+    histories = split.histories()
     lists, among = _lists(score_many, histories, fresh, asked.cold)
     found = {name: _judged(lists[part.rows], part.relevant) for name, part in asked.named.items()}
     if fresh.size:

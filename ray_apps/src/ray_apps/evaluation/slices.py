@@ -16,7 +16,7 @@ from ray_apps.evaluation.splits import Split
 WARM_USERS, COLD_USERS, OLD_USERS = "warmUsers", "coldUsers", "oldUsers"
 COLD_ITEMS, AMONG_COLD_ITEMS, OLD_ITEMS = "coldItems", "amongColdItems", "oldItems"
 ACTIVITY = "activity"
-"""The group that every model has: `light` users, and `heavy` ones with more in training than the median."""
+"""The group that every model has: `light` users, and `heavy` ones, whose history is longer than the median."""
 MOST_VALUES = 16
 """A field with more values makes no groups: each would be too small to say anything of."""
 OLD_MS = 30 * 24 * 3600 * 1000
@@ -112,7 +112,7 @@ def _old_users(split: Split) -> NDArray[np.bool_]:
 
 def _grouped(split: Split, groups: Groups) -> tuple[dict[str, Slice], dict[str, str]]:
     """Slices of each value of each field, and why a field has none."""
-    lengths = np.bincount(split.train.users, minlength=split.train.n_users)[split.users]
+    lengths = np.diff(split.histories().indptr)
     heavy = lengths > np.median(lengths) if lengths.size else np.zeros(0, dtype=np.bool_)
     found = {group_name(ACTIVITY, "heavy"): _of_users(split, heavy), group_name(ACTIVITY, "light"): _of_users(split, ~heavy)}
     refused: dict[str, str] = {}

@@ -4,7 +4,7 @@ What followed an answer of ours is learned from but never measured on: the user 
 speak for that model and for those that are like it. Only organic interactions, which nobody prompted, are a test.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +44,12 @@ class Split:
     words: str
     newcomers: Indices = field(default_factory=_nobody)
     sought: Histories = field(default_factory=_nothing)
+    shown: Histories | None = None
+    """What a model is told of each user measured; None: what they have in training."""
+
+    def histories(self) -> Histories:
+        """What a model is told of each user measured, in the order of `users`."""
+        return self.train.histories().select(self.users) if self.shown is None else self.shown
 
 
 def by_time(interactions: Interactions, seed: int, organic: NDArray[np.bool_] | None = None) -> Split:
@@ -65,11 +71,11 @@ def by_time(interactions: Interactions, seed: int, organic: NDArray[np.bool_] | 
     left_out = "" if fit.all() else ", less those that followed an answer"
     held = _newest(interactions.times, fit, int(np.ceil(HELD_OUT * np.count_nonzero(fit))))
     words = f"the newest {HELD_OUT:.0%} of interactions, after one moment for all users{left_out}"
-    split = _split(interactions, held, fit, seed, words)
+    split = sampled(split_at(interactions, held, words, fit), seed, MOST_USERS)
     if split.users.size >= LEAST_USERS_OF_A_CUT:
         return split
     words = f"the newest {HELD_OUT:.0%} (at least one) of each user's interactions{left_out}"
-    own = _split(interactions, _newest_of_each(interactions), fit, seed, words)
+    own = sampled(split_at(interactions, _newest_of_each(interactions), words, fit), seed, MOST_USERS)
     return own if own.users.size > split.users.size else split
 
 
@@ -88,7 +94,7 @@ def since(interactions: Interactions, seen: NDArray[np.bool_], seed: int, organi
     news = fit & ~seen
     newest = min(int(np.ceil(HELD_OUT * np.count_nonzero(fit))), (int(np.count_nonzero(news)) + 1) // 2)
     held = _newest(interactions.times, news, newest) & ~seen
-    return _split(interactions, held, fit, seed, "the newest of what the champion has not seen")
+    return sampled(split_at(interactions, held, "the newest of what the champion has not seen", fit), seed, MOST_USERS)
 
 
 def _newest(times: NDArray[np.int64], fit: NDArray[np.bool_], count: int) -> NDArray[np.bool_]:
@@ -111,30 +117,48 @@ def _newest_of_each(interactions: Interactions) -> NDArray[np.bool_]:
     return held
 
 
-def _split(interactions: Interactions, held: NDArray[np.bool_], fit: NDArray[np.bool_], seed: int, words: str) -> Split:
+def split_at(interactions: Interactions, held: NDArray[np.bool_], words: str, fit: NDArray[np.bool_] | None = None) -> Split:
+    """Hold out given interactions, and measure everybody who has some held out.
+
+    Args:
+        interactions: Everything known.
+        held: Which are kept from training, shape (interactions,).
+        words: How they were chosen.
+        fit: Which of them may be measured on; by default all.
+    """
     train = interactions.take(~held)
-    test = interactions.take(held & fit)
+    test = interactions.take(held if fit is None else held & fit)
     # One entry for each (user, item) over the whole, so an item held out is never one of the user's in training.
     asked, known = np.unique(test.users), np.unique(train.users)
-    total = np.intersect1d(asked, known).size
-    measurable = _sample(np.intersect1d(asked, known), seed)
-    newcomers = _sample(np.setdiff1d(asked, known), seed)
-    if measurable.size < total:
-        words = f"{words}; {MOST_USERS} of {total} users drawn by seed {seed}"
+    users, newcomers = np.intersect1d(asked, known).astype(np.int32), np.setdiff1d(asked, known).astype(np.int32)
     liked = test.histories()
     return Split(
         held=held,
         train=train,
-        users=measurable,
-        relevant=liked.select(measurable),
+        users=users,
+        relevant=liked.select(users),
         words=words,
         newcomers=newcomers,
         sought=liked.select(newcomers),
     )
 
 
-def _sample(users: Indices, seed: int) -> Indices:
-    """At most MOST_USERS of them, ascending."""
-    if users.size <= MOST_USERS:
-        return users.astype(np.int32)
-    return np.sort(np.random.default_rng(seed).choice(users, size=MOST_USERS, replace=False)).astype(np.int32)
+def sampled(split: Split, seed: int, most: int) -> Split:
+    """At most so many users of a split, and so many newcomers, drawn by the seed."""
+    rows, fresh = (_drawn(total, seed, most) for total in (split.users.size, split.newcomers.size))
+    drawn = f"; {most} of {split.users.size} users drawn by seed {seed}" if rows.size < split.users.size else ""
+    return replace(
+        split,
+        users=split.users[rows],
+        relevant=split.relevant.select(rows),
+        words=split.words + drawn,
+        newcomers=split.newcomers[fresh],
+        sought=split.sought.select(fresh),
+        shown=None if split.shown is None else split.shown.select(rows),
+    )
+
+
+def _drawn(total: int, seed: int, most: int) -> NDArray[np.int64]:
+    if total <= most:
+        return np.arange(total)
+    return np.sort(np.random.default_rng(seed).choice(total, size=most, replace=False))

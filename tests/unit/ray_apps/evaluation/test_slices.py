@@ -7,7 +7,7 @@ from ray_apps.algorithms.recommender import Scores
 from ray_apps.evaluation import slices
 from ray_apps.evaluation.measuring import measure
 from ray_apps.evaluation.slices import Slices, slices_of
-from ray_apps.evaluation.splits import Split, by_time
+from ray_apps.evaluation.splits import Split, by_time, split_at
 from unit.ray_apps.evaluation.test_splits import ROWS, made
 
 DAY = 24 * 3600 * 1000
@@ -28,9 +28,7 @@ def cut(later: dict[tuple[int, int], int], earlier: dict[tuple[int, int], int] |
     """A split by hand: `later` is held out."""
     known = made(HISTORY | (earlier or {}) | later)
     held = np.array([(int(user), int(item)) in later for user, item in zip(known.users, known.items, strict=True)])
-    from ray_apps.evaluation.splits import _split  # noqa: PLC0415 # pyright: ignore[reportPrivateUsage]
-
-    return _split(known, held, np.ones(len(known), dtype=np.bool_), 0, "by hand")
+    return split_at(known, held, "by hand")
 
 
 def test_users_without_a_past_are_measured_apart_and_change_nothing_for_the_others():
