@@ -15,6 +15,7 @@ from ray_apps.stores.objects import StorageError, Store
 from ray_apps.stores.registry import MODEL_PREFIX, ArtefactRefused, write_arrays
 from ray_apps.stores.snapshots import open_snapshot
 from ray_apps.training import provenance
+from ray_apps.training.catalogue import read_described, source_of
 from ray_apps.training.dataset import Dataset, read_dataset
 from ray_apps.training.job import contents_of, relearn, standing
 from ray_apps.training.measuring import compare
@@ -81,7 +82,7 @@ def rebuild(
         TrainingRefused: there is nothing to learn from, or the algorithm is not known here.
     """
     job = job_of(card)
-    dataset = _dataset_of(card, store)
+    dataset = _dataset_of(card, store, job)
     with threadpool_limits(1):
         measured = compare(job, dataset, algorithms, standing(store, job, champions)) if champions else None
         chosen = job.model_copy(update={"algorithm": card.algorithm, "hyperparameters": card.hyperparameters, "baselines": []})
@@ -124,11 +125,12 @@ def job_of(card: VersionCard) -> TrainJob:
     )
 
 
-def _dataset_of(card: VersionCard, store: Store) -> Dataset:
+def _dataset_of(card: VersionCard, store: Store, job: TrainJob) -> Dataset:
     sequence = card.snapshot.sequence
     try:
         snapshot = open_snapshot(store, sequence)
-        dataset = read_dataset(snapshot)
+        # The copy beside the snapshots: the catalogue itself may have changed since.
+        dataset = read_dataset(snapshot, read_described(store, source_of(store, card.catalogue)), job.group_by)
     except (StorageError, DeltaError, FileNotFoundError) as error:
         why = " ".join(str(error).split())[:300]
         words = f"{card.version}: snapshot {sequence}, on which it was trained, cannot be opened in {store.uri} ({why}); without it"

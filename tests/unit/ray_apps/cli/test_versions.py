@@ -13,6 +13,7 @@ from ray_apps.stores.objects import Store, open_store
 from ray_apps.stores.registry import read_card, write_card
 from ray_apps.training import provenance
 from ray_apps.training.job import run
+from recsys_schemas.catalogue import CatalogueSource
 from recsys_schemas.snapshot import PartitionOffset
 from recsys_schemas.v1alpha1.version import GateVerdict, VersionStatus
 from recsys_schemas.version_card import VersionCard
@@ -200,6 +201,21 @@ def test_a_card_of_an_older_release_can_still_be_made_again(folder: Path, capsys
     status, said, _ = recsys(capsys, folder, "reproduce", SECOND)
     assert (status, said.splitlines()[-1]) == (0, "the same, byte for byte")
     assert "warning" not in said
+
+
+def test_it_comes_out_the_same_though_its_catalogue_has_changed_since(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    catalogue = tmp_path / "items.csv"
+    catalogue.write_text("item_id,title,genres\nitem-0001,A Robot,Drama|Space\nitem-0999,New,Space\n")
+    uri = planted.snapshot(tmp_path / "store", {"watch": planted.tastes(users=40, items=20, events=8)})
+    asked = CatalogueSource(uri=f"file://{catalogue}")
+    card = run(planted.job(uri, algorithm="ItemItem", baselines=[], catalogue=asked))
+    catalogue.write_text("item_id,title,genres\nitem-0001,Another,Comedy\n")
+    status, said, _ = recsys(capsys, tmp_path / "store", "reproduce", FIRST)
+    assert (status, said.splitlines()[-1]) == (0, "the same, byte for byte")
+    assert card.catalogue is not None
+    (tmp_path / "store" / str(card.catalogue.kept)).unlink()
+    status, _, said = recsys(capsys, tmp_path / "store", "reproduce", FIRST)
+    assert (status, "catalogue" in said) == (2, True)
 
 
 def test_a_changed_source_file_is_another_code(tmp_path: Path):
