@@ -85,7 +85,7 @@ def read_dataset(snapshot: Snapshot, described: Described | None = None, group_b
         item_ids=item_ids,
         manifest=snapshot.manifest,
         catalogue=used,
-        groups=read_groups(dict(_known(snapshot)), user_ids, group_by),
+        groups=read_groups(dict(known(snapshot)), user_ids, group_by),
     )
 
 
