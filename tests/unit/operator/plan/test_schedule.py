@@ -47,11 +47,9 @@ def test_a_night_on_which_clocks_are_put_back_has_one_run():
     assert sorted(times) == [utc(2026, 10, 24, 0, 30), utc(2026, 10, 25, 0, 30), utc(2026, 10, 26, 1, 30)]
 
 
-@given(
-    st.datetimes(datetime(2025, 1, 1), datetime(2027, 1, 1)), st.sampled_from(["UTC", "Europe/Paris", "America/New_York", "Asia/Kolkata"])
-)
-def test_the_latest_time_is_never_ahead_and_never_older_than_one_before_it(moment: datetime, zone: str):
-    now, trigger = moment.replace(tzinfo=UTC), at("*/20 * * * *", zone)
+@given(st.integers(0, 730 * 86_400), st.sampled_from(["UTC", "Europe/Paris", "America/New_York", "Asia/Kolkata"]))
+def test_the_latest_time_is_never_ahead_and_never_older_than_one_before_it(seconds: int, zone: str):
+    now, trigger = utc(2025, 1, 1) + timedelta(seconds=seconds), at("*/20 * * * *", zone)
     found = latest(trigger, now)
     assert found <= now < coming(trigger, now)
     assert now - found < timedelta(minutes=20) + timedelta(hours=1)
@@ -66,7 +64,7 @@ def test_the_latest_time_is_never_ahead_and_never_older_than_one_before_it(momen
     ],
 )
 def test_a_schedule_that_no_clock_can_follow_is_named(trigger: Trigger, words: str):
-    with pytest.raises(UnreadableScheduleError, match="training.triggers") as refused:
+    with pytest.raises(UnreadableScheduleError, match=r"training\.triggers") as refused:
         latest(trigger, utc(2026, 1, 1))
     assert words in str(refused.value)
 
