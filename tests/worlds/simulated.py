@@ -163,6 +163,10 @@ class World:
     bad_requests: dict[str, int] = field(default_factory=dict[str, int])
     bad_when_promoted: dict[str, int] = field(default_factory=dict[str, int])
     """Bad requests of a candidate when its promotion was decided: what goes wrong after that, no decision could know."""
+    first_seen: dict[str, datetime] = field(default_factory=dict[str, datetime])
+    """When each version was made, those that are pruned included."""
+    causes: dict[str, str] = field(default_factory=dict[str, str])
+    """The key of what made it."""
     share_history: list[tuple[str, int]] = field(default_factory=list[tuple[str, int]])
     draws: np.random.Generator = field(init=False)
     """Of many answers at once; it follows `chance`."""
@@ -403,6 +407,9 @@ class World:
         made = {(v.spec.cause.trigger, v.spec.snapshot.sequence) for v in self.versions.values() if v.name != action.name}
         assert (action.spec.cause.trigger, action.spec.snapshot.sequence) not in made, "I2: one run for a trigger and a snapshot"
         assert action.name not in self.cards, "a version's folder was taken by an earlier one"
+        if action.name not in self.first_seen:
+            self.first_seen[action.name] = self.now
+            self.causes[action.name] = action.spec.cause.key or f"{action.spec.cause.trigger} {action.name}"
         state = VersionState(name=action.name, spec=action.spec, status=VersionStatus(), created_at=self.now)
         self.versions.setdefault(action.name, state)
 

@@ -8,8 +8,8 @@ from recsys_schemas.version_card import Estimate, Evaluation, VersionCard
 
 _MEGABYTE = 1_000_000
 
-GAPS: Mapping[str, str] = {"ndcgGap@10": "ndcg@10", "hrGap@10": "hr@10"}
-"""Gap → the metric whose groups it compares."""
+_CARD_NAMES: Mapping[str, str] = {"popularityBias@20": "popularity_bias@20", "ndcgGap@10": "gap:{field}:ndcg@10"}
+"""Metric of the resource → of the card, where they differ."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +78,7 @@ def _reading(what: str, estimate: Estimate) -> Reading:
 
 def card_name(gate: Gate) -> str:
     """The name under which the card keeps a gate's metric; a gap's carries the field of its groups."""
-    return f"{gate.metric}:{gate.group_by}" if gate.group_by else gate.metric
+    return _CARD_NAMES.get(gate.metric, gate.metric).format(field=gate.group_by)
 
 
 def _estimate(gate: Gate, evaluation: Evaluation) -> Estimate | Nothing:
@@ -91,11 +91,7 @@ def _estimate(gate: Gate, evaluation: Evaluation) -> Estimate | Nothing:
         return Nothing(why=f"{name} abstains: {evaluation.abstained[name]}", abstained=True)
     if gate.slice is not None:
         return _in_slice(evaluation.slices, gate.slice, name)
-    if name in evaluation.metrics:
-        return evaluation.metrics[name]
-    if gate.group_by is not None:
-        return gap(evaluation, GAPS[gate.metric], gate.group_by)
-    return Nothing(why=f"the card has no {name}")
+    return evaluation.metrics.get(name) or Nothing(why=f"the card has no {name}")
 
 
 def _in_slice(slices: Mapping[str, Mapping[str, Estimate]], part: str, name: str) -> Estimate | Nothing:
@@ -103,21 +99,6 @@ def _in_slice(slices: Mapping[str, Mapping[str, Estimate]], part: str, name: str
         return Nothing(why=f"nobody who was measured belongs to {part}", abstained=True)
     found = slices[part].get(name)
     return found if found is not None else Nothing(why=f"the card has no {name} of {part}")
-
-
-def gap(evaluation: Evaluation, metric: str, field: str) -> Estimate | Nothing:
-    """The best group's mean less the worst one's, with the widest interval that both allow."""
-    prefix = f"group:{field}="
-    groups = {name: found[metric] for name, found in evaluation.slices.items() if name.startswith(prefix) and metric in found}
-    if len(groups) < 2:
-        return Nothing(why=f"fewer than two groups by {field} were measured", abstained=True)
-    best, worst = max(groups.values(), key=lambda e: e.value), min(groups.values(), key=lambda e: e.value)
-    return Estimate(
-        value=best.value - worst.value,
-        low=max(0.0, best.low - worst.high),
-        high=max(best.value - worst.value, best.high - worst.low),
-        samples=min(best.samples, worst.samples),
-    )
 
 
 def _compared(gate: Gate, candidate: Evaluation, other: Evaluation) -> Reading | Nothing:

@@ -38,11 +38,9 @@ def _step(trigger: Trigger, start: datetime, *, back: bool, no_later_than: datet
             found = next(times).astimezone(UTC)
             if no_later_than is None or found <= no_later_than:
                 return found
+    except CronSimError as error:
+        raise UnreadableScheduleError(f"training.triggers: cron {cron!r} names no time: {error}; write for instance 0 3 * * *") from error
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        if isinstance(error, CronSimError):
-            raise UnreadableScheduleError(
-                f"training.triggers: cron {cron!r} names no time: {error}; write for instance 0 3 * * *"
-            ) from error
         raise UnreadableScheduleError(f"training.triggers: timeZone {zone!r} is unknown; use a name such as Europe/Paris") from error
     except StopIteration:
         pass

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from recsys_schemas.v1alpha1.resource import Resource, cel
 
-SLICE = r"^(coldUsers|warmUsers|oldUsers|coldItems|oldItems|group:[A-Za-z][A-Za-z0-9_]{0,62}=[ -~]{1,128})$"
+SLICE = r"^(coldUsers|warmUsers|oldUsers|coldItems|amongColdItems|oldItems|group:[A-Za-z][A-Za-z0-9_]{0,62}=[ -~]{1,128})$"
 FIELD = r"^[A-Za-z][A-Za-z0-9_]{0,62}$"
 
 GateMetric = Literal[
@@ -14,7 +14,6 @@ GateMetric = Literal[
     "hr@20",
     "ndcg@10",
     "ndcg@20",
-    "recall@10",
     "recall@20",
     "map@10",
     "mrr@10",
@@ -24,7 +23,6 @@ GateMetric = Literal[
     "popularityBias@20",
     "calibration@20",
     "ndcgGap@10",
-    "hrGap@10",
     "snips@10",
     "dr@10",
     "learnt@10",
@@ -34,8 +32,7 @@ GateMetric = Literal[
     "sizeMegabytes",
 ]
 
-_SLICED = "['hr@10', 'hr@20', 'ndcg@10', 'ndcg@20', 'recall@10', 'recall@20', 'map@10', 'mrr@10']"
-_GAPS = "['ndcgGap@10', 'hrGap@10']"
+_SLICED = "['hr@10', 'hr@20', 'ndcg@10', 'ndcg@20', 'recall@20', 'map@10', 'mrr@10']"
 _ALONE = "['learnt@10', 'leak@10', 'capture@20']"
 
 
@@ -50,8 +47,8 @@ class Gate(Resource):
                 "'gate ' + self.name + ': set exactly one of atLeast, atMost, seen ' + (has(self.atLeast) ? 'both' : 'none')",
             ),
             (
-                f"has(self.groupBy) == (self.metric in {_GAPS})",
-                "groupBy belongs to the metrics ndcgGap@10 and hrGap@10, which need it",
+                "has(self.groupBy) == (self.metric == 'ndcgGap@10')",
+                "groupBy belongs to the metric ndcgGap@10, which needs it",
                 (
                     "'gate ' + self.name + ': metric ' + self.metric + (has(self.groupBy) ? ' has no groups: remove groupBy'"
                     " : ' is a gap between groups: set groupBy to a field of the events, or to activity')"
@@ -82,8 +79,8 @@ class Gate(Resource):
     it was fitted on, as a part of what the measured fit does. leak@10: by how much held-out items are found better than learnt ones.
     capture@20: the part of the lists of known users that newcomers' items have taken since the champion."""
     slice: Annotated[str | None, Field(max_length=200, pattern=SLICE)] = None
-    """Measured on a part only: coldUsers, warmUsers, oldUsers, coldItems, oldItems, or group:FIELD=VALUE. A slice that nobody belongs to
-    gives no verdict."""
+    """Measured on a part only: coldUsers (no history), warmUsers, oldUsers, coldItems (never liked in training), amongColdItems (the same,
+    ranked among themselves), oldItems, or group:FIELD=VALUE. A slice that nobody belongs to gives no verdict."""
     group_by: Annotated[str | None, Field(max_length=63, pattern=FIELD)] = None
     """The field of the events, or `activity`, between whose groups the gap is taken."""
     relative_to: Literal["None", "Champion", "Baselines"] = "None"

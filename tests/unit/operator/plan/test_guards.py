@@ -65,16 +65,19 @@ def test_an_off_policy_estimate_with_support_is_judged_like_any_number():
     assert one({"metric": "dr@10", "atLeast": 0.1, "minimumSamples": 4000}, told).verdict == "Abstained"
 
 
-def test_a_gap_between_groups_is_the_best_group_less_the_worst():
-    groups = {
-        "group:gender=f": {"ndcg@10": around(0.1)},
-        "group:gender=m": {"ndcg@10": around(0.2)},
-        "group:age=1": {"ndcg@10": around(0.9)},
-    }
-    found = one({"metric": "ndcgGap@10", "groupBy": "gender", "atMost": 0.05}, candidate(card(), slices=groups))
+def test_a_gap_between_groups_is_read_by_the_field_of_its_groups():
+    told = candidate(card(), metrics={"gap:gender:ndcg@10": around(0.1)}, abstained={"gap:age:ndcg@10": "groupBy: 'age' has 40 values"})
+    found = one({"metric": "ndcgGap@10", "groupBy": "gender", "atMost": 0.05}, told)
     assert found.verdict == "Failed"
-    assert found.message.startswith("ndcgGap@10 by gender +0.1000 [+0.0800, +0.1200]")
-    assert one({"metric": "ndcgGap@10", "groupBy": "age", "atMost": 0.05}, candidate(card(), slices=groups)).verdict == "Abstained"
+    assert found.message.startswith("ndcgGap@10 by gender +0.1000 [+0.0900, +0.1100] on 100")
+    silent = one({"metric": "ndcgGap@10", "groupBy": "age", "atMost": 0.05}, told)
+    assert (silent.verdict, silent.message[:52]) == ("Abstained", "gap:age:ndcg@10 abstains: groupBy: 'age' has 40 valu")
+
+
+def test_words_of_the_resource_find_those_of_the_card():
+    told = candidate(card(), metrics={"popularity_bias@20": around(0.7), "mrr@10": around(0.2)})
+    assert one({"metric": "popularityBias@20", "atMost": 0.5}, told).verdict == "Failed"
+    assert one({"metric": "mrr@10", "atLeast": 0.1}, told).verdict == "Passed"
 
 
 def test_a_ratio_is_the_difference_as_a_part_of_the_others_mean():
@@ -162,7 +165,7 @@ def test_a_run_is_told_of_the_fields_that_gates_group_by():
     asked = [
         Gate(name="a", metric="ndcgGap@10", group_by="gender", at_most=0.1),
         Gate(name="b", metric="hr@10", slice="group:country=DE", at_least=0.1),
-        Gate(name="c", metric="hrGap@10", group_by="activity", at_most=0.1),
+        Gate(name="c", metric="ndcgGap@10", group_by="activity", at_most=0.1),
         Gate(name="d", metric="hr@10", slice="coldUsers", at_least=0.1),
     ]
     assert fields_grouped_by(asked) == ["country", "gender"]
