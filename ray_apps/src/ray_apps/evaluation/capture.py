@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ray_apps.algorithms.interactions import Indices, Interactions
-from ray_apps.evaluation.quiz import top_lists
 from ray_apps.evaluation.measuring import LONGEST, ScoreMany
+from ray_apps.evaluation.quiz import top_lists
 from ray_apps.evaluation.ranking import Value
 
 MOST_USERS = 300
@@ -57,7 +57,12 @@ def suspicious(interactions: Interactions, newcomers: NDArray[np.bool_], unseen:
 
 
 def captured(  # noqa: PLR0913, PLR0917 - two models over one population
-    candidate: ScoreMany, champion: ScoreMany, interactions: Interactions, newcomers: NDArray[np.bool_], unseen: NDArray[np.bool_], seed: int
+    candidate: ScoreMany,
+    champion: ScoreMany,
+    interactions: Interactions,
+    newcomers: NDArray[np.bool_],
+    unseen: NDArray[np.bool_],
+    seed: int,
 ) -> Captured | None:
     """Compare the lists of a sample of known users; None when the champion knew everybody, or nobody."""
     known = np.flatnonzero(~newcomers & (np.bincount(interactions.users, minlength=interactions.n_users) > 0))
