@@ -394,6 +394,42 @@ class Online(Resource):
     """Records that are left out: every replica comes to know the rest again, and answers meanwhile from what it knew."""
 
 
+class Jwt(Resource):
+    """An issuer whose signed tokens (RS256, ES256) the API takes besides its own."""
+
+    issuer: Annotated[str, Field(min_length=1, max_length=512)]
+    """What a token's `iss` must be, to the letter."""
+    audience: Annotated[str, Field(min_length=1, max_length=256)]
+    """What its `aud` must have."""
+    jwks_uri: Annotated[str, Field(max_length=1024, pattern=URL)]
+    """Where the issuer publishes its keys, a JSON Web Key Set. A rotated key is known within seconds, a withdrawn one within minutes."""
+    roles_claim: Annotated[str, Field(min_length=1, max_length=128)] = "roles"
+    """The claim that lists the bearer's roles (reader, writer, operator, metrics), or has them with spaces between."""
+    leeway_seconds: Annotated[int, Field(ge=0, le=300)] = 30
+    """How far the issuer's clock may differ."""
+
+
+class ClientRateLimit(Resource):
+    """How often one client may ask one replica; more often is answered with 429 and Retry-After."""
+
+    requests_per_second: Annotated[float, Field(gt=0, le=1_000_000)]
+    """On and on; a batch counts as its requests."""
+    burst: Annotated[int, Field(ge=1, le=1_000_000)] = 100
+    """At once."""
+
+
+class Access(Resource):
+    """Who may ask. The tokens of the Secret <name>-api are always taken."""
+
+    jwt: Jwt | None = None
+    """An issuer whose signed tokens are taken."""
+    api_keys_secret_ref: Annotated[str | None, Field(min_length=1, max_length=253)] = None
+    """A Secret of API keys: each of its keys is `<client>.<role>`, its value the SHA-256 (hex) of the client's key, so that whoever reads
+    the Secret cannot ask. Taken up without a restart."""
+    rate_limit: ClientRateLimit | None = None
+    """How often one client may ask. Default: as often as it likes."""
+
+
 class Serving(Resource):
     """How answers are given."""
 
@@ -405,6 +441,8 @@ class Serving(Resource):
     """Later than this, the answer is the popular fallback."""
     online: Online = Field(default_factory=Online)
     """What answers know of the events since their version was trained."""
+    access: Access = Field(default_factory=Access)
+    """Who may ask, besides the bearers of the API's own tokens."""
     token_secret_ref: SecretKey | None = None
     """The bearer token of the API. Default: one is made, in the Secret <name>-api, key `token`."""
 
