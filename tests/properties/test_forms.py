@@ -122,7 +122,9 @@ ODD: dict[str, list[bytes | None]] = {
         with_fraction(token)
         for token in (b"-0", b"-0.0", b"-0.5", b".5", b"0.", b"0..5", b"0.1.2", b".", b"00.5", b"1e-1", b"0.5e0", b"0.5f", b"0,5")
     ],
-    "fractions of many digits": [with_fraction(b"0." + b"1234567890" * times) for times in (1, 2, 5, 60)],
+    "fractions of many digits": [with_fraction(b"0." + b"1234567890" * times) for times in (1, 2, 5, 60)]
+    + [with_fraction(b"0." + b"9" * digits) for digits in range(14, 25)]
+    + [with_fraction(repr(1 / number).encode()) for number in range(3, 60)],
     "what is no number": [
         with_fraction(token) for token in (b"NaN", b"Infinity", b"-Infinity", b"nan", b"inf", b"{}", b"[]", b"[0.5]", b'"0.5"')
     ],

@@ -31,7 +31,7 @@ from ray_apps.stores.snapshots import OFFSET, PARTITION, TOPIC, TopicPartition, 
 
 RECALL_ROWS, RECALL_FILES = 1_500_000, 512
 MOST_IDS = 600_000
-"""Offsets looked back over, summed over all partitions; at most twice as many ids are kept, about 60 MB. With more partitions each has
+"""Offsets looked back over, summed over all partitions; at most twice as many ids are kept, 60 to 90 MB. With more partitions each has
 a shorter memory."""
 Remembered = Iterable[tuple[TopicPartition, str, int]]
 """Partition, event_id and offset of rows."""
