@@ -15,9 +15,7 @@ NO_BUCKET = """Kernel error -> Generic S3 error
              \x1b[31m↳\x1b[0m <?xml version="1.0" encoding="UTF-8"?>
 <Error><Code>NoSuchBucket</Code><Message>The specified bucket does not exist.</Message><RequestId>3BFL8</RequestId></Error>
 """
-DENIED = (
-    "When getting information for key 'x' in bucket 'b': AWS Error ACCESS_DENIED during HeadObject operation: No response body."
-)
+DENIED = "When getting information for key 'x' in bucket 'b': AWS Error ACCESS_DENIED during HeadObject operation: No response body."
 
 
 def job(uri: str = "file:///store") -> IngestJob:
