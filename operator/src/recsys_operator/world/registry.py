@@ -22,6 +22,7 @@ from recsys_operator.world.errors import RefusedError, UnavailableError
 from recsys_schemas.artifact import Artifact
 from recsys_schemas.catalogue import CATALOGUE_REPORT, CatalogueReport
 from recsys_schemas.snapshot import LATEST_MANIFEST, SnapshotManifest
+from recsys_schemas.store_faults import brief, mend
 from recsys_schemas.upkeep import UPKEEP_REPORT, UpkeepReport
 from recsys_schemas.version_card import CARD_FILE, PREFLIGHT_FILE, PreflightReport, VersionCard, version_folder
 
@@ -157,8 +158,9 @@ async def _read(uri: str, path: str, kind: type[_T]) -> _T | None:
 
 
 def _failure(uri: str, path: str, error: Exception) -> UnavailableError | RefusedError:
-    words = (str(error).split("\n\nDebug", 1)[0].strip() or type(error).__name__)[:500]
+    words = brief(str(error).split("\n\nDebug", 1)[0]) or type(error).__name__
     message = f"spec.data.snapshot.storageURI {uri}: {path} cannot be read: {words}"
-    if isinstance(error, PermissionDeniedError | UnauthenticatedError | PermissionError):
+    # A list that is denied comes as no error of its own kind.
+    if isinstance(error, PermissionDeniedError | UnauthenticatedError | PermissionError) or "403 Forbidden" in words:
         return RefusedError(f"{message}; give the operator the right to read it")
-    return UnavailableError(f"{message}; check that the store runs and that AWS_* are right")
+    return UnavailableError(f"{message}; {mend(words, uri)}")
