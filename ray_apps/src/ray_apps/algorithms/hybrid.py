@@ -2,7 +2,7 @@
 
 An item that n users liked speaks for itself with n / (n + k), the well-known items that are most like it for the rest (see `neighbours`).
 A user with a short history is mostly given `onboarding`'s list, by the content of what they liked; from how many likes on the collaborative
-scores decide is learned within training, on users that are left out of it (see `blending`).
+scores decide is learned within training, on users that are left out of it (see `beliefs`).
 """
 
 from collections.abc import Mapping
@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ray_apps.algorithms.als import ALS
-from ray_apps.algorithms.blending import CAUTIOUS, PREFIXES, belief, beliefs_of
+from ray_apps.algorithms.beliefs import CAUTIOUS, PREFIXES, belief, beliefs_of
 from ray_apps.algorithms.content import needed
-from ray_apps.algorithms.hyperparameters import Hyperparameters, Parameter, checked
+from ray_apps.algorithms.ease import EASE
+from ray_apps.algorithms.hyperparameters import Hyperparameters, Parameter, Value, checked
 from ray_apps.algorithms.interactions import Histories, Indices, Interactions, Weights
 from ray_apps.algorithms.neighbours import Neighbours, neighbours_of
 from ray_apps.algorithms.onboarding import HALF_LIFE_DAYS, TASTE, profile_of, recent_popularity, similarity, with_prior
@@ -23,7 +24,10 @@ from ray_apps.algorithms.recommender import ALONE, Arrays, Fitting, Recommender,
 from ray_apps.stores.content import Content, content_of_rows
 
 PART = "part_"
-PARTS: Mapping[str, type[Recommender]] = {"ALS": ALS}
+PARTS: tuple[type[Recommender], ...] = (EASE, ALS)
+"""What may be the collaborative part, by the number that a version carries. EASE is the best of its size: see ADR 17 for the figures."""
+MOST_FOR_EASE = 10_000
+"""With more items liked, EASE's matrix (400 MB) is not worth its memory, and ALS takes its place."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,11 +72,11 @@ class Hybrid:
         return cls(whole._part, replace(whole._known, beliefs=beliefs))  # noqa: SLF001 — its own
 
     @classmethod
-    def _fitted(cls, interactions: Interactions, values: Mapping[str, float], seed: int, fitting: Fitting) -> Self:
+    def _fitted(cls, interactions: Interactions, values: Mapping[str, Value], seed: int, fitting: Fitting) -> Self:
         content = needed(interactions.content, cls.name)
         near = neighbours_of(content, interactions.popularity(), shrinkage=float(values["itemShrinkage"]), most=int(values["neighbours"]))
         wanted = with_prior(recent_popularity(interactions, float(values["halfLifeDays"])), content)
-        part = PARTS["ALS"].fit(interactions, {}, seed, fitting)
+        part = (EASE if np.count_nonzero(interactions.popularity()) <= MOST_FOR_EASE else ALS).fit(interactions, {}, seed, fitting)
         return cls(part, Known(content=content, near=near, wanted=wanted, beliefs=CAUTIOUS))
 
     def both(self, history: Indices, weights: Weights) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -105,6 +109,7 @@ class Hybrid:
         known = self._known
         content = {f"content_{name}": getattr(known.content, name) for name in ("indptr", "indices", "weights")}
         numbers = {"wanted": known.wanted, "beliefs": known.beliefs, "features": np.array(len(known.content.features))}
+        numbers["collaborative"] = np.array(PARTS.index(type(self._part)))
         return own | content | known.near.arrays() | numbers
 
     @classmethod
@@ -120,8 +125,11 @@ class Hybrid:
         if not (np.isfinite(wanted).all() and ((beliefs >= 0) & (beliefs <= 1)).all()):
             raise ValueError("model arrays 'wanted' and 'beliefs': finite numbers, and shares from 0 to 1 were expected")
         near = Neighbours.from_arrays(arrays, n_items)
+        number = int(np.asarray(required(arrays, "collaborative", "i", ())))
+        if not 0 <= number < len(PARTS):
+            raise ValueError(f"model array 'collaborative': {number} is no part; 0 to {len(PARTS) - 1} were expected")
         known = Known(content=_content(arrays, n_items), near=near, wanted=wanted, beliefs=beliefs)
-        return cls(PARTS["ALS"].from_arrays(own, n_items), known)
+        return cls(PARTS[number].from_arrays(own, n_items), known)
 
 
 def _at_most_one(scores: NDArray[np.float64]) -> NDArray[np.float64]:

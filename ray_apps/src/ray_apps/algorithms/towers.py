@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ray_apps.algorithms.hyperparameters import Unsuitable
 from ray_apps.algorithms.interactions import Interactions
 from ray_apps.stores.content import Content
 
@@ -23,10 +24,6 @@ DECAY = 1e-5
 """Weight decay of every parameter."""
 
 Learned = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
-
-
-class NeuralMissing(ValueError):  # noqa: N818 — it says what is missing
-    """JAX is not installed; the message says the mend."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +57,7 @@ def learned(interactions: Interactions, content: Content, settings: Settings, se
     """Items' vectors and biases, the user's mixing, and the vector of nobody.
 
     Raises:
-        NeuralMissing: JAX is not installed.
+        Unsuitable: JAX is not installed.
     """
     said, strength = padded(content)
     rule, step = program(settings.rate, settings.dropout)
@@ -81,14 +78,14 @@ def program(rate: float, dropout: float) -> tuple[Any, Callable[..., tuple[Any, 
     """Optax' rule, and one compiled step: (parameters, state, batch, (seed, number of the step)) to new parameters and state.
 
     Raises:
-        NeuralMissing: JAX is not installed.
+        Unsuitable: JAX is not installed.
     """
     try:
         import jax  # noqa: PLC0415 — an extra
         import jax.numpy as jnp  # noqa: PLC0415 — an extra
         import optax  # noqa: PLC0415 — an extra
     except ImportError as error:
-        raise NeuralMissing(f"algorithm: TwoTower needs {error.name}, which is not installed; install ray-apps[neural]") from error
+        raise Unsuitable(f"algorithm: TwoTower needs {error.name}, which is not installed; install ray-apps[neural]") from error
     with _one_thread():
         jax.devices()
     rule = optax.adamw(rate, weight_decay=DECAY)

@@ -27,7 +27,7 @@ class TwoTower:
     parameters: ClassVar[Mapping[str, Parameter]] = {
         "factors": Parameter(default=64, low=1, high=1024),
         "iterations": Parameter(default=15, low=1, high=500),
-        "learningRate": Parameter(default=0.01, low=0.000_001, high=1.0),
+        "learningRate": Parameter(default=0.01, low=0.000_01, high=1.0),
         "batchSize": Parameter(default=512, low=8, high=65_536),
         "idDropout": Parameter(default=0.3, low=0.0, high=1.0),
     }
@@ -45,7 +45,7 @@ class TwoTower:
         Raises:
             HyperparameterError: a hyperparameter is unknown or out of range.
             ContentNeeded: nothing is known of the items.
-            NeuralMissing: JAX is not installed.
+            Unsuitable: JAX is not installed.
         """
         values = checked(cls.name, cls.parameters, hyperparameters)
         content = needed(interactions.content, cls.name)
