@@ -219,11 +219,11 @@ class Hyperparameters(Resource):
     """
 
     factors: Annotated[int | None, Field(ge=1, le=1024)] = None
-    """ALS, BPR, IALS: length of a vector."""
+    """ALS, BPR, IALS, TwoTower: length of a vector."""
     regularization: Annotated[float | None, Field(ge=0, le=10_000)] = None
     """ALS, BPR, IALS: weight of the penalty."""
     iterations: Annotated[int | None, Field(ge=1, le=500)] = None
-    """ALS, BPR, IALS: sweeps over the data."""
+    """ALS, BPR, IALS, TwoTower: sweeps over the data."""
     alpha: Annotated[float | None, Field(gt=0, le=10_000)] = None
     """ALS: confidence of one interaction."""
     unobserved: Annotated[float | None, Field(ge=0.0001, le=10)] = None
@@ -231,20 +231,29 @@ class Hyperparameters(Resource):
     exponent: Annotated[float | None, Field(ge=0, le=2)] = None
     """IALS: how fast the penalty grows with what a vector stands for; 0: it is the same for all."""
     learning_rate: Annotated[float | None, Field(ge=0.00001, le=1)] = None
-    """BPR: length of a step."""
+    """BPR, TwoTower: length of a step."""
     neighbours: Annotated[int | None, Field(ge=1, le=10_000)] = None
-    """ItemItem: neighbours kept for each item."""
+    """ItemItem: neighbours kept for each item. Hybrid: items that speak for one that few liked, at most 1000."""
     similarity: Literal["Cosine", "BM25"] | None = None
     """ItemItem: how alike two items are. BM25 trusts items more that many users liked."""
     half_life_days: Annotated[float | None, Field(ge=0.01, le=36_500)] = None
-    """RecentPopularity: after so many days a like is worth half."""
+    """RecentPopularity, Hybrid: after so many days a like is worth half."""
     ridge: Annotated[float | None, Field(ge=0.001, le=1_000_000)] = None
     """EASE: weight of the penalty."""
     reach: Annotated[int | None, Field(ge=0, le=1000)] = None
     """EASE: items that stand within so many places of each other in a user's order in time count more as a pair; 0: all pairs alike."""
+    item_shrinkage: Annotated[float | None, Field(ge=0, le=10_000)] = None
+    """Hybrid: likes after which an item speaks for itself as much as the items do that are like it by content; 0: from the first on."""
+    batch_size: Annotated[int | None, Field(ge=8, le=65_536)] = None
+    """TwoTower: likes looked at in one step; each is told from the others."""
+    id_dropout: Annotated[float | None, Field(ge=0, le=1)] = None
+    """TwoTower: how often an item is known by its content alone while it is learned."""
 
 
-Algorithm = Literal["ALS", "BPR", "EASE", "IALS", "ItemItem", "Popularity", "RecentPopularity"]
+Algorithm = Literal["ALS", "BPR", "EASE", "Hybrid", "IALS", "ItemItem", "Popularity", "RecentPopularity", "TwoTower"]
+
+
+_BY_CONTENT = "['TwoTower', 'Hybrid']"
 
 
 class Model(Resource):
@@ -253,7 +262,8 @@ class Model(Resource):
     algorithm: Algorithm = "ALS"
     """ALS (implicit matrix factorisation, Hu et al. 2008), IALS (the same with a penalty by frequency, Rendle et al. 2022), BPR (pairwise
     ranking, Rendle et al. 2009), EASE (linear autoencoder, Steck 2019; at most 20,000 items), ItemItem (nearest neighbours), Popularity or
-    RecentPopularity."""
+    RecentPopularity. With spec.data.catalogue also TwoTower (neural, Yi et al. 2019; where Ray has the extra ray-apps[neural]) and Hybrid
+    (collaborative where user and item are known, content where they are not)."""
     hyperparameters: Hyperparameters = Field(default_factory=Hyperparameters)
     """Numbers and words of the algorithm."""
     seed: Annotated[int, Field(ge=0, le=2_147_483_647)] = 42
@@ -463,6 +473,10 @@ class ModelSpec(Resource):
                     f"'{_URI_IS_FIXED} from \"' + ({_URI.format('oldSelf')}) + '\" to \"' + ({_URI.format('self')})"
                     " + '\": what was trained stands there; make another model'"
                 ),
+            ),
+            (
+                f"has(self.data.catalogue) || !([self.model.algorithm] + self.model.baselines).exists(name, name in {_BY_CONTENT})",
+                "model: TwoTower and Hybrid learn from what items are: set spec.data.catalogue, or choose another algorithm",
             ),
         )
     }
