@@ -121,11 +121,13 @@ generate: $(VENV) ## Write CRDs, JSON Schemas, OpenAPI and the reference from sc
 	@$(PYTHON) -m recsys_dev.diagrams
 
 .PHONY: lock
-lock: $(VENV) ## Pin all packages with their hashes again: requirements.lock.
+lock: $(VENV) ## Pin all packages with their hashes again: requirements.lock, dev/peers/requirements.txt.
 	@# uv.lock would name the index that it was made with, so the lock is a requirements file.
 	@$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \
 	    $(foreach member,recsys-schemas recsys-operator ray-apps recsys-dev,--no-emit-package $(member)) \
 	    pyproject.toml --group test --group lint -o requirements.lock
+	@$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \
+	    dev/peers/requirements.in -o dev/peers/requirements.txt
 	@dev/bootstrap.sh
 
 .PHONY: down

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from ray_apps.algorithms.content import content_of
 from ray_apps.algorithms.interactions import Content, Interactions
 from ray_apps.algorithms.tastes import BOUNDS, LEAST_FRACTION, LEAST_RATING
+from ray_apps.evaluation.off_policy import LoggedAnswers
 from ray_apps.stores.snapshots import Snapshot
+from ray_apps.training.answers import TABLE, read_answers
 from ray_apps.training.catalogue import Described
 from ray_apps.training.groups import read_groups
 from ray_apps.training.refusals import Refusal, TrainingRefused
@@ -39,6 +41,8 @@ class Dataset:
     catalogue: CatalogueUsed | None = None
     groups: Mapping[str, Sequence[str | None]] = field(default_factory=dict[str, list[str | None]])
     """By field of `TrainJob.group_by`: the latest value that an event of the user carried, in the order of `user_ids`."""
+    answers: LoggedAnswers | None = None
+    """Answers that were logged, with what they earned; None where the snapshot has none."""
 
 
 def read_dataset(snapshot: Snapshot, described: Described | None = None, group_by: Sequence[str] = ()) -> Dataset:
@@ -82,6 +86,7 @@ def read_dataset(snapshot: Snapshot, described: Described | None = None, group_b
         manifest=snapshot.manifest,
         catalogue=used,
         groups=read_groups(dict(known(snapshot)), user_ids, group_by),
+        answers=read_answers(snapshot, _rewarded(snapshot), user_ids, item_ids) if TABLE in snapshot.datasets else None,
     )
 
 
@@ -132,6 +137,17 @@ def liked(event_type: str, rows: pa.Table) -> pa.Table:
         "organic": pc.is_null(asked),
     }
     return pa.table(columns).filter(pc.greater_equal(strength, least))
+
+
+def _rewarded(snapshot: Snapshot) -> pa.Table:
+    """Columns request_id and item_id of the events that say that an item was liked, and that an answer led there."""
+    parts: list[pa.Table] = []
+    for name, dataset in known(snapshot):
+        if "request_id" in dataset.schema.names:
+            strong = pc.field(_STRENGTH[name]) >= BOUNDS[name][0]
+            rows = dataset.to_table(columns=["request_id", "item_id"], filter=strong & pc.field("request_id").is_valid())
+            parts.append(rows.cast(pa.schema([("request_id", pa.large_string()), ("item_id", pa.large_string())])))
+    return pa.concat_tables(parts) if parts else pa.table({"request_id": pa.array([], pa.large_string()), "item_id": []})
 
 
 def _encoded(column: pa.ChunkedArray) -> tuple[NDArray[np.int64], list[str]]:

@@ -51,7 +51,7 @@ def test_the_card_holds_what_a_judge_needs(card: VersionCard):
     ]
     for each in card.evaluations:
         assert set(each.metrics) == SHARED
-        assert set(each.abstained) == {"diversity@20", "calibration@20"}
+        assert set(each.abstained) == {"diversity@20", "calibration@20", "snips@10", "dr@10"}
         assert all(estimate.low <= estimate.value <= estimate.high for estimate in each.metrics.values())
         assert all(each.metrics[name].samples == card.test_users for name in METRICS)
     assert card.evaluations[0].difference == {}
