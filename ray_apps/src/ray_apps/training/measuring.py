@@ -7,6 +7,7 @@ from ray_apps.algorithms import Algorithms
 from ray_apps.algorithms.hyperparameters import HyperparameterError, Value, checked
 from ray_apps.algorithms.recommender import Recommender
 from ray_apps.evaluation.measuring import Measured, measure
+from ray_apps.evaluation.quiz import Quizzed, quiz_of, take
 from ray_apps.evaluation.slices import Slices, slices_of
 from ray_apps.evaluation.splits import Split, by_time, since
 from ray_apps.stores.registry import LoadedVersion
@@ -27,6 +28,8 @@ class Comparison:
     hyperparameters: dict[str, Value]
     evaluations: list[Evaluation]
     split: Split
+    quizzed: Quizzed
+    """How well the candidate's measured fit knows what it was fitted on, and what was held out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,11 +92,12 @@ def compare(job: TrainJob, dataset: Dataset, algorithms: Algorithms, champion: L
     slices = slices_of(split, dataset.groups)
     models = [(model, seconds, measure(model.scores, model.scores_many, split, slices)) for model, seconds in fitted]
     first = models[0][2]
+    quizzed = take(models[0][0].scores_many, quiz_of(split, job.seed))
     evaluations = [_evaluation(job, each, first) for each in models]
     if champion is not None:
         fair = Fair(split=split, slices=slices, candidate=first, algorithm=algorithms[job.algorithm], hyperparameters=asked[job.algorithm])
         evaluations.append(_standing(champion, job, dataset, fair))
-    return Comparison(hyperparameters=asked[job.algorithm], evaluations=evaluations, split=split)
+    return Comparison(hyperparameters=asked[job.algorithm], evaluations=evaluations, split=split, quizzed=quizzed)
 
 
 def _timed(algorithm: type[Recommender], hyperparameters: dict[str, Value], job: TrainJob, split: Split) -> tuple[Recommender, float]:
