@@ -84,5 +84,4 @@ def test_users_watch_far_less_of_what_it_shows(line: tuple[SimulatedAudience, st
             rewards += audience.reaction(user, shown) is not None
         watched.append(rewards / VISITS)
     good, bad = watched
-    print(watched)
     assert bad < 0.6 * good, f"{bad:.3f} against {good:.3f}"
