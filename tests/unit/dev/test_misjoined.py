@@ -9,7 +9,9 @@ import pytest
 from ray_apps.algorithms import load_model
 from ray_apps.serving.answering import rank
 from ray_apps.serving.arms import load
+from ray_apps.serving.online.live import still
 from ray_apps.serving.preflight import try_version
+from ray_apps.serving.questions import of_user
 from ray_apps.stores.objects import open_store
 from ray_apps.stores.registry import open_version
 from ray_apps.training.job import run
@@ -76,11 +78,11 @@ def test_users_watch_far_less_of_what_it_shows(line: tuple[SimulatedAudience, st
         audience = SimulatedAudience(SMALL, now_ms=NOW_MS)
         assert list(audience.history())
         arm = Arm(version=card.version, digest=card.digest, variant=Variant.STABLE, share=100)
-        loaded = load(arm, lambda version, digest: open_version(open_store(uri), version, digest, tmp_path, load_model))
+        loaded = load(arm, lambda version, digest: open_version(open_store(uri), version, digest, tmp_path, load_model), still)
         rewards = 0
         for _ in range(VISITS):
             user = audience.visitor()
-            shown = [item for item, _ in rank(loaded, RecommendationRequest(user_id=user, k=10)).items]
+            shown = [item for item, _ in rank(loaded, of_user(RecommendationRequest(user_id=user, k=10))).items]
             rewards += audience.reaction(user, shown) is not None
         watched.append(rewards / VISITS)
     good, bad = watched

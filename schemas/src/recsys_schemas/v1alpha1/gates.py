@@ -104,7 +104,7 @@ class Gate(Resource):
 
 
 def default_gates() -> list[Gate]:
-    """Must beat the baselines, by more than nothing, for one that gives their lists does not; must not be clearly worse than the champion."""
+    """Must beat the baselines, by more than nothing (their very lists do not); must not be clearly worse than the champion."""
     return [
         Gate(name="baselines", metric="ndcg@10", relative_to="Baselines", at_least=0.0001, proof="Shown"),
         Gate(name="champion", metric="ndcg@10", relative_to="Champion", at_least=-0.01),

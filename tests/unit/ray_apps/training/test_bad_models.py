@@ -289,12 +289,15 @@ def test_a_burst_of_made_up_users_that_takes_places_in_everybodys_lists_is_stopp
         ("IALS", 2, {}),
         ("ItemItem", 1, {}),
         ("ItemItem", 1, {"neighbours": 5}),
+        ("EASE", 1, {}),
+        ("BPR", 1, {"iterations": 30}),
         ("Popularity", 1, {}),
+        ("RecentPopularity", 1, {}),
     ],
 )
 def test_a_good_model_passes_every_gate(uri: str, tmp_path: Path, algorithm: str, seed: int, chosen: dict[str, float]):
     job = planted.job(
-        uri, algorithm=algorithm, seed=seed, hyperparameters=chosen, baselines=[] if algorithm == "Popularity" else ["Popularity"]
+        uri, algorithm=algorithm, seed=seed, hyperparameters=chosen, baselines=[] if "Popularity" in algorithm else ["Popularity"]
     )
     card = run(job)
     assert stopped_by(judged(job, card, tmp_path / "cache")) == set(), card.learnt
@@ -302,7 +305,7 @@ def test_a_good_model_passes_every_gate(uri: str, tmp_path: Path, algorithm: str
     assert again == card, "what gates ask for survives the card's JSON"
 
 
-@pytest.mark.parametrize("algorithm", ["ALS", "IALS", "ItemItem"])
+@pytest.mark.parametrize("algorithm", ["ALS", "IALS", "ItemItem", "EASE", "BPR"])
 def test_a_good_successor_with_new_users_passes_every_gate(tmp_path: Path, algorithm: str):
     job, card = second(tmp_path, EVENTS, algorithm)
     found = judged(job, card, tmp_path / "cache")
