@@ -2,6 +2,8 @@
 
 import logging
 import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -31,13 +33,22 @@ from ray_apps.training.dataset import Dataset, read_dataset
 from ray_apps.training.measuring import Comparison, asked_of, compare
 from ray_apps.training.provenance import code, libraries, machine
 from ray_apps.training.refusals import Refusal, TrainingRefused
+from ray_apps.training.soundness import capture_of, learnt_of, probes_of
 from recsys_schemas.train_job import TrainJob
-from recsys_schemas.version_card import REPORT_FILE, VersionCard, digest_of, version_folder
+from recsys_schemas.version_card import REPORT_FILE, Capture, Learnt, VersionCard, digest_of, version_folder
 
 logger = logging.getLogger(__name__)
 
+Written = Callable[[Dataset], Dataset]
+"""From the data that was read to the data that is written."""
 
-def run(job: TrainJob, algorithms: Algorithms = ALGORITHMS, *, written: Algorithms | None = None, worker: str = "") -> VersionCard:
+
+def as_read(dataset: Dataset) -> Dataset:
+    """What is written is what was read."""
+    return dataset
+
+
+def run(job: TrainJob, algorithms: Algorithms = ALGORITHMS, *, written: Written = as_read, worker: str = "") -> VersionCard:
     """Make the version that a job asks for, in this process, and return its card.
 
     The metrics are those of a fit on the training part; what serves is fitted again with the same hyperparameters on all interactions,
@@ -46,7 +57,7 @@ def run(job: TrainJob, algorithms: Algorithms = ALGORITHMS, *, written: Algorith
     Args:
         job: What is asked.
         algorithms: What can be fitted and measured.
-        written: What is fitted for the arrays that serve; by default the same.
+        written: The data whose users, items and histories are written; by default what was read.
         worker: Where it runs, in words, for the card.
 
     Raises:
@@ -59,22 +70,37 @@ def run(job: TrainJob, algorithms: Algorithms = ALGORITHMS, *, written: Algorith
             return existing
         asked_of(job, algorithms)
         dataset = read_dataset(open_snapshot(store, job.snapshot_sequence), read_described(store, job.catalogue), job.group_by)
-        return write(job, dataset, *_learned(job, store, dataset, (algorithms, written or algorithms)), worker)
+        return write(job, written(dataset), _learned(job, store, dataset, algorithms), worker)
     except Unsuitable as error:
         raise TrainingRefused(Refusal.BAD_JOB, str(error)) from error
     except (StorageError, ArtefactRefused) as error:
         raise TrainingRefused(Refusal.STORAGE, str(error)) from error
 
 
-def _learned(job: TrainJob, store: Store, dataset: Dataset, algorithms: tuple[Algorithms, Algorithms]) -> tuple[Comparison, Recommender]:
-    """The comparison, and what serves."""
-    measured, written = algorithms
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Learned:
+    """The comparison; what serves; and what gates ask of that."""
+
+    comparison: Comparison
+    model: Recommender
+    learnt: Learnt | None
+    capture: Capture | None
+
+
+def _learned(job: TrainJob, store: Store, dataset: Dataset, algorithms: Algorithms) -> Learned:
     # One thread: a worker has one CPU, and sums in another order would be other bytes.
     with threadpool_limits(1), tempfile.TemporaryDirectory(prefix="champion-") as cache:
+        champion = standing(store, job, Path(cache))
         try:
-            return compare(job, dataset, measured, standing(store, job, Path(cache))), relearn(job, dataset, written)
+            comparison, model = compare(job, dataset, algorithms, champion), relearn(job, dataset, algorithms)
         except ContentNeeded as error:
             raise without_content(error, dataset.catalogue) from error
+        return Learned(
+            comparison=comparison,
+            model=model,
+            learnt=learnt_of(comparison.quizzed, model, job.seed),
+            capture=capture_of(model, champion, dataset, job.seed),
+        )
 
 
 def finished(store: Store, job: TrainJob) -> VersionCard | None:
@@ -114,9 +140,9 @@ def relearn(job: TrainJob, dataset: Dataset, algorithms: Algorithms) -> Recommen
     return algorithms[job.algorithm].fit(dataset.interactions, asked_of(job, algorithms)[job.algorithm], job.seed)
 
 
-def write(job: TrainJob, dataset: Dataset, comparison: Comparison, model: Recommender, worker: str) -> VersionCard:
+def write(job: TrainJob, dataset: Dataset, learned: Learned, worker: str) -> VersionCard:
     """Write a fitted model as the version that the job asks for, the card last."""
-    store = open_store(job.storage_uri)
+    store, comparison, model = open_store(job.storage_uri), learned.comparison, learned.model
     contents = contents_of(dataset, model)
     files = write_arrays(store, job.version, contents)
     card = VersionCard(
@@ -142,6 +168,10 @@ def write(job: TrainJob, dataset: Dataset, comparison: Comparison, model: Recomm
         job=job,
         code=code(),
         machine=machine(),
+        probes=probes_of(dataset, model),
+        learnt=learned.learnt,
+        capture=learned.capture,
+        profile=dataset.profile,
     )
     card = with_report(store, card, contents, model)
     write_card(store, card)

@@ -8,6 +8,7 @@ from ray_apps.algorithms.hyperparameters import HyperparameterError, Value, chec
 from ray_apps.algorithms.recommender import Recommender
 from ray_apps.evaluation.counterfactual import unknown_answers
 from ray_apps.evaluation.measuring import Beside, Measured, measure
+from ray_apps.evaluation.quiz import Quizzed, quiz_of, take
 from ray_apps.evaluation.slices import slices_of
 from ray_apps.evaluation.splits import Split, by_time, since
 from ray_apps.stores.registry import LoadedVersion
@@ -28,6 +29,8 @@ class Comparison:
     hyperparameters: dict[str, Value]
     evaluations: list[Evaluation]
     split: Split
+    quizzed: Quizzed
+    """How well the candidate's measured fit knows what it was fitted on, and what was held out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,11 +93,12 @@ def compare(job: TrainJob, dataset: Dataset, algorithms: Algorithms, champion: L
     beside = _beside(job, dataset, split)
     models = [(model, seconds, measure(model.scores, model.scores_many, split, beside)) for model, seconds in fitted]
     first = models[0][2]
+    quizzed = take(models[0][0].scores_many, quiz_of(split, job.seed))
     evaluations = [_evaluation(job, each, first) for each in models]
     if champion is not None:
         fair = Fair(split=split, beside=beside, candidate=first, algorithm=algorithms[job.algorithm], hyperparameters=asked[job.algorithm])
         evaluations.append(_standing(champion, job, dataset, fair))
-    return Comparison(hyperparameters=asked[job.algorithm], evaluations=evaluations, split=split)
+    return Comparison(hyperparameters=asked[job.algorithm], evaluations=evaluations, split=split, quizzed=quizzed)
 
 
 def _beside(job: TrainJob, dataset: Dataset, split: Split) -> Beside:

@@ -7,7 +7,7 @@ from pathlib import Path
 from ray_apps.algorithms import Algorithms
 from ray_apps.stores.objects import open_store
 from ray_apps.stores.registry import read_card
-from ray_apps.training.job import run
+from ray_apps.training.job import Written, run
 from ray_apps.training.refusals import Refusal, TrainingRefused
 from recsys_schemas.train_job import TrainJob
 from recsys_schemas.version_card import CARD_FILE, RUNS_FOLDER, VersionCard
@@ -21,7 +21,7 @@ SETTINGS = {
 """Ray Train's settings for short runs, where the environment does not say otherwise."""
 
 
-def run_on_ray(job: TrainJob, algorithms: Algorithms, written: Algorithms) -> VersionCard:
+def run_on_ray(job: TrainJob, algorithms: Algorithms, written: Written) -> VersionCard:
     """Make the version on Ray Train workers and return its card.
 
     The first worker does the work; the others wait for it at the report. Ray itself is found by RAY_ADDRESS, or started in this process.
@@ -39,7 +39,7 @@ def run_on_ray(job: TrainJob, algorithms: Algorithms, written: Algorithms) -> Ve
     store = open_store(job.storage_uri)
     trainer = DataParallelTrainer(
         _work,
-        train_loop_config={"job": job.model_dump_json(), "algorithms": dict(algorithms), "written": dict(written)},
+        train_loop_config={"job": job.model_dump_json(), "algorithms": dict(algorithms), "written": written},
         scaling_config=ScalingConfig(num_workers=job.num_workers, resources_per_worker={"CPU": 1}),
         run_config=RunConfig(name=job.version, storage_path=store.path(RUNS_FOLDER), storage_filesystem=store.files),
     )

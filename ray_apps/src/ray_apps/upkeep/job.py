@@ -8,7 +8,8 @@ from pyarrow import fs
 from pydantic import ValidationError
 
 from ray_apps.stores.objects import Store
-from ray_apps.stores.snapshots import read_manifest, sequences
+from ray_apps.stores.profile import profile_of
+from ray_apps.stores.snapshots import open_snapshot, read_manifest, sequences
 from ray_apps.upkeep.compaction import Compacted, compact
 from ray_apps.upkeep.retention import Removed, enforce, facts
 from recsys_schemas.train_job import UpkeepJob
@@ -69,6 +70,7 @@ def _report(  # noqa: PLR0913, PLR0917 (what one run has done)
         runs_removed=runs_removed,
         oldest_sequence=next(iter(sequences(store)), None),
         missing_sequences=removed.missing,
+        profile=profile_of(open_snapshot(store)),
     )
 
 
