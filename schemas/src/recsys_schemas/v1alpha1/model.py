@@ -345,6 +345,9 @@ class Rollout(Resource):
 
     paused: bool = False
     """Hold: no share changes, but a failing candidate is still rolled back."""
+    rollback_to: Annotated[str | None, Field(max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")] = None
+    """A version that served before and is to serve all users again: tried once more, then given to them at once. While set it pins: a
+    rollout of another version is aborted, and candidates wait."""
     steps: Annotated[
         list[Step],
         Field(
@@ -598,7 +601,7 @@ class HistoryEntry(Resource):
     version: str
     """Of the candidate."""
     outcome: str
-    """Promoted, RolledBack, Aborted, Superseded, Rejected or Failed."""
+    """Promoted, ReturnedTo, RolledBack, Aborted, Superseded, Rejected or Failed."""
     time: datetime
     """When."""
     message: str
