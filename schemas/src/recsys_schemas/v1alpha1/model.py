@@ -8,6 +8,7 @@ from pydantic import Field
 from recsys_schemas.v1alpha1.conditions import Condition
 from recsys_schemas.v1alpha1.events import Events
 from recsys_schemas.v1alpha1.gates import Gate, default_gates
+from recsys_schemas.v1alpha1.registry import Registry
 from recsys_schemas.v1alpha1.replication import Replication
 from recsys_schemas.v1alpha1.resource import Resource, cel, list_map
 from recsys_schemas.v1alpha1.security import Security
@@ -458,6 +459,8 @@ class ModelSpec(Resource):
     """How a version replaces another."""
     serving: Serving = Field(default_factory=Serving)
     """How answers are given."""
+    registry: Registry = Field(default_factory=Registry)
+    """Where versions are shown besides the store. Default: nowhere."""
 
 
 class ServedVersion(Resource):
