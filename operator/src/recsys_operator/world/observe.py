@@ -169,7 +169,7 @@ async def _stored(world: World, model: ModelState, versions: tuple[VersionState,
         world.registry.manifest(model.storage_uri),
         world.registry.upkeep(model.storage_uri),
         world.registry.versions(model.storage_uri),
-        world.registry.left(asked),
+        world.registry.left(asked, anew=_tried_again(model)),
         world.registry.catalogue(model.storage_uri) if model.spec.data.catalogue else _nothing(),
     )
     filled = tuple(
@@ -177,6 +177,12 @@ async def _stored(world: World, model: ModelState, versions: tuple[VersionState,
         for version in versions
     )
     return _Stored(manifest=manifest, upkeep=report, registered=registered, versions=filled, catalogue=catalogue)
+
+
+def _tried_again(model: ModelState) -> str | None:
+    """The version that is being gone back to; once it serves, what is known of it stays."""
+    asked, serving = model.spec.rollout.rollback_to, model.status.champion
+    return None if serving is not None and serving.version == asked else asked
 
 
 async def _nothing() -> None:

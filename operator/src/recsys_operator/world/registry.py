@@ -78,12 +78,20 @@ class Registry:
             raise _failure(uri, "versions/", error) from error
         return tuple(sorted(prefix.rstrip("/").rsplit("/", 1)[-1] for prefix in found["common_prefixes"]))
 
-    async def left(self, places: Iterable[tuple[str, str]]) -> Mapping[str, Left]:
-        """Name → what that version's runs have left, for pairs of (URI, name); errors as `manifest`."""
+    async def left(self, places: Iterable[tuple[str, str]], *, anew: str | None = None) -> Mapping[str, Left]:
+        """Name → what that version's runs have left, for pairs of (URI, name); errors as `manifest`.
+
+        Args:
+            places: Where to look.
+            anew: A version that is tried again, or whose files may be gone: what is remembered of it does not count.
+        """
         gate = asyncio.Semaphore(_CONCURRENT)
 
         async def one(uri: str, name: str) -> tuple[str, Left]:
             async with gate:
+                if name == anew:
+                    for file in (CARD_FILE, PREFLIGHT_FILE):
+                        self.cache.pop((uri, f"{version_folder(name)}/{file}"), None)
                 card = await self._cached(uri, f"{version_folder(name)}/{CARD_FILE}", VersionCard)
                 report = await self._cached(uri, f"{version_folder(name)}/{PREFLIGHT_FILE}", PreflightReport) if card else None
                 return name, Left(card=card, preflight=report)

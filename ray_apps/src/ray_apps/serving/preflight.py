@@ -193,7 +193,9 @@ def try_version(job: PreflightJob, store: Store, cache: Path) -> PreflightReport
     trial.passed("memory", f"peak {peak:.0f} MiB in a process that holds this version only")
     passed = not any(seen.startswith("failed: ") for seen in trial.checks.values())
     digest = job.digest if trial.checks["load"].startswith("digest") else digest_found(store, job.version)
-    return PreflightReport(version=job.version, digest=digest, passed=passed, checks=trial.checks, requests=trial.requests, p99_ms=p99)
+    return PreflightReport(
+        version=job.version, digest=digest, run=job.run, passed=passed, checks=trial.checks, requests=trial.requests, p99_ms=p99
+    )
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -12,6 +12,7 @@ from ray_apps.stores.profile import profile_of
 from ray_apps.stores.snapshots import open_snapshot, read_manifest, sequences
 from ray_apps.upkeep.compaction import Compacted, compact
 from ray_apps.upkeep.retention import Removed, enforce, facts
+from ray_apps.upkeep.versions import remove_versions
 from recsys_schemas.train_job import UpkeepJob
 from recsys_schemas.upkeep import UPKEEP_REPORT, TableUpkeep, UpkeepReport
 from recsys_schemas.version_card import CARD_FILE, RUNS_FOLDER, VersionCard, version_folder
@@ -44,7 +45,9 @@ def run(store: Store, job: UpkeepJob, clock: Clock = utc_now) -> UpkeepReport:
     removed = enforce(store, now=began, retention=timedelta(days=job.retention_days), keep=job.keep_sequences)
     logger.info("retention", extra=dict(facts(removed)))
     runs_removed = remove_runs(store, began)
+    versions_removed = remove_versions(store, job.model, job.keep_versions)
     report = _report(store, job, began, clock(), compacted, removed, runs_removed)
+    report = report.model_copy(update={"versions_removed": versions_removed})
     store.write(UPKEEP_REPORT, report.model_dump_json(indent=1).encode())
     return report
 

@@ -8,6 +8,7 @@ from pydantic import Field
 from recsys_schemas.v1alpha1.conditions import Condition
 from recsys_schemas.v1alpha1.events import Events
 from recsys_schemas.v1alpha1.gates import Gate, default_gates
+from recsys_schemas.v1alpha1.registry import Registry
 from recsys_schemas.v1alpha1.replication import Replication
 from recsys_schemas.v1alpha1.resource import Resource, cel, list_map
 from recsys_schemas.v1alpha1.security import Security
@@ -355,6 +356,9 @@ class Rollout(Resource):
 
     paused: bool = False
     """Hold: no share changes, but a failing candidate is still rolled back."""
+    rollback_to: Annotated[str | None, Field(max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")] = None
+    """A version that served before and is to serve all users again: tried once more, then given to them at once. While set it pins: a
+    rollout of another version is aborted, and candidates wait."""
     steps: Annotated[
         list[Step],
         Field(
@@ -507,6 +511,8 @@ class ModelSpec(Resource):
     """How a version replaces another."""
     serving: Serving = Field(default_factory=Serving)
     """How answers are given."""
+    registry: Registry = Field(default_factory=Registry)
+    """Where versions are shown besides the store. Default: nowhere."""
 
 
 class ServedVersion(Resource):
@@ -650,7 +656,7 @@ class HistoryEntry(Resource):
     version: str
     """Of the candidate."""
     outcome: str
-    """Promoted, RolledBack, Aborted, Superseded, Rejected or Failed."""
+    """Promoted, ReturnedTo, RolledBack, Aborted, Superseded, Rejected or Failed."""
     time: datetime
     """When."""
     message: str
