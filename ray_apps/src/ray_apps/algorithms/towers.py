@@ -16,7 +16,7 @@ from ray_apps.stores.content import Content
 
 MOST_FEATURES = 32
 """Features of one item that count: those that say most of it."""
-LONGEST = 32
+LONGEST = 20
 """Liked items of one user that a step looks at: drawn anew for each example."""
 SPREAD = 0.1
 """Standard deviation of the features' first vectors."""
@@ -128,13 +128,14 @@ def _one_thread() -> Generator[None]:
 
 
 def padded(content: Content) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """The strongest features of each item and how much they say, both of shape (n_items, MOST_FEATURES), 0 where there are fewer."""
+    """The strongest features of each item and how much they say, both of shape (n_items, most), 0 where there are fewer."""
     rows = np.repeat(np.arange(len(content)), np.diff(content.indptr))
     order = np.lexsort((content.indices, -content.weights, rows))
     place = np.arange(order.size) - content.indptr[rows[order]]
-    fits = place < MOST_FEATURES
-    said = np.zeros((len(content), MOST_FEATURES), dtype=np.int32)
-    strength = np.zeros((len(content), MOST_FEATURES), dtype=np.float32)
+    most = min(MOST_FEATURES, int(place.max(initial=0)) + 1)
+    fits = place < most
+    said = np.zeros((len(content), most), dtype=np.int32)
+    strength = np.zeros((len(content), most), dtype=np.float32)
     said[rows[order][fits], place[fits]] = content.indices[order][fits]
     strength[rows[order][fits], place[fits]] = content.weights[order][fits]
     return said, strength

@@ -13,7 +13,7 @@ from ray_apps.algorithms.content import ContentNeeded
 from ray_apps.algorithms.hyperparameters import Unsuitable
 from ray_apps.algorithms.popularity import Popularity
 from ray_apps.algorithms.recommender import Fitting
-from ray_apps.algorithms.towers import LONGEST, batches, padded, program
+from ray_apps.algorithms.towers import batches, padded, program
 from ray_apps.algorithms.two_tower import TwoTower
 from ray_apps.evaluation.measuring import measure
 from ray_apps.evaluation.protocols import leave_one_out
@@ -94,7 +94,7 @@ def test_a_user_with_one_like_has_an_empty_history():
 
 def test_the_features_that_say_most_are_kept():
     said, strength = padded(halves(4, unknown=[3]))
-    assert said.shape == strength.shape == (4, LONGEST)
+    assert said.shape == strength.shape == (4, 1)
     assert strength[:, 0].tolist() == [1, 1, 1, 0]
     assert said[:3, 0].tolist() == [0, 1, 0]
 
