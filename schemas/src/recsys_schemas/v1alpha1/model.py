@@ -226,6 +226,8 @@ class Hyperparameters(Resource):
     """ALS, BPR, IALS: sweeps over the data."""
     alpha: Annotated[float | None, Field(gt=0, le=10_000)] = None
     """ALS: confidence of one interaction."""
+    damping: Annotated[float | None, Field(ge=0, le=1)] = None
+    """ALS: how much less an interaction counts of users with long histories; 0: all count alike."""
     unobserved: Annotated[float | None, Field(ge=0.0001, le=10)] = None
     """IALS: weight of an item that a user has not liked, beside 1 for one liked."""
     exponent: Annotated[float | None, Field(ge=0, le=2)] = None
@@ -244,7 +246,7 @@ class Hyperparameters(Resource):
     """EASE: items that stand within so many places of each other in a user's order in time count more as a pair; 0: all pairs alike."""
 
 
-Algorithm = Literal["ALS", "BPR", "EASE", "IALS", "ItemItem", "Popularity", "RecentPopularity"]
+Algorithm = Literal["ALS", "BPR", "EASE", "Ensemble", "IALS", "ItemItem", "Popularity", "RecentPopularity"]
 
 
 class Model(Resource):
@@ -252,8 +254,8 @@ class Model(Resource):
 
     algorithm: Algorithm = "ALS"
     """ALS (implicit matrix factorisation, Hu et al. 2008), IALS (the same with a penalty by frequency, Rendle et al. 2022), BPR (pairwise
-    ranking, Rendle et al. 2009), EASE (linear autoencoder, Steck 2019; at most 20,000 items), ItemItem (nearest neighbours), Popularity or
-    RecentPopularity."""
+    ranking, Rendle et al. 2009), EASE (linear autoencoder, Steck 2019; at most 20,000 items), ItemItem (nearest neighbours), Ensemble (a
+    weighted sum of several of them), Popularity or RecentPopularity."""
     hyperparameters: Hyperparameters = Field(default_factory=Hyperparameters)
     """Numbers and words of the algorithm."""
     seed: Annotated[int, Field(ge=0, le=2_147_483_647)] = 42
