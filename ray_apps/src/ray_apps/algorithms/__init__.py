@@ -6,6 +6,7 @@ from types import MappingProxyType
 from ray_apps.algorithms.als import ALS
 from ray_apps.algorithms.bpr import BPR
 from ray_apps.algorithms.ease import EASE
+from ray_apps.algorithms.ensemble import Ensemble
 from ray_apps.algorithms.hybrid import Hybrid
 from ray_apps.algorithms.ials import IALS
 from ray_apps.algorithms.item_knn import ItemItem
@@ -18,7 +19,7 @@ Algorithms = Mapping[str, type[Recommender]]
 """Name → class."""
 
 ALGORITHMS: Algorithms = MappingProxyType(
-    {each.name: each for each in (Popularity, RecentPopularity, ItemItem, ALS, IALS, BPR, EASE, TwoTower, Hybrid)}
+    {each.name: each for each in (Popularity, RecentPopularity, ItemItem, ALS, IALS, BPR, EASE, TwoTower, Hybrid, Ensemble)}
 )
 
 
