@@ -202,7 +202,7 @@ CREATED = {
         "spec.model.algorithm",
         "Hybrid",
         "TwoTower and Hybrid learn from what items are: set spec.data.catalogue",
-        breaks="model: TwoTower and Hybrid",
+        breaks="spec#model: TwoTower and Hybrid",
     ),
     "a baseline that knows nothing of its items": rm(
         "spec.model.baselines", ["TwoTower"], "TwoTower and Hybrid learn from what items are: set spec.data.catalogue"
