@@ -6,7 +6,11 @@ from types import MappingProxyType
 from ray_apps.algorithms.als import ALS
 from ray_apps.algorithms.bpr import BPR
 from ray_apps.algorithms.ease import EASE
+<<<<<<< HEAD
 from ray_apps.algorithms.hybrid import Hybrid
+=======
+from ray_apps.algorithms.ensemble import Ensemble
+>>>>>>> c7aa51e2d0a1a3eede03c4c703c7a2bbd0152936
 from ray_apps.algorithms.ials import IALS
 from ray_apps.algorithms.item_knn import ItemItem
 from ray_apps.algorithms.popularity import Popularity
@@ -18,7 +22,11 @@ Algorithms = Mapping[str, type[Recommender]]
 """Name → class."""
 
 ALGORITHMS: Algorithms = MappingProxyType(
+<<<<<<< HEAD
     {each.name: each for each in (Popularity, RecentPopularity, ItemItem, ALS, IALS, BPR, EASE, TwoTower, Hybrid)}
+=======
+    {each.name: each for each in (Popularity, RecentPopularity, ItemItem, ALS, IALS, BPR, EASE, Ensemble)}
+>>>>>>> c7aa51e2d0a1a3eede03c4c703c7a2bbd0152936
 )
 
 

@@ -227,6 +227,8 @@ class Hyperparameters(Resource):
     """ALS, BPR, IALS, TwoTower: sweeps over the data."""
     alpha: Annotated[float | None, Field(gt=0, le=10_000)] = None
     """ALS: confidence of one interaction."""
+    damping: Annotated[float | None, Field(ge=0, le=1)] = None
+    """ALS: how much less an interaction counts of users with long histories; 0: all count alike."""
     unobserved: Annotated[float | None, Field(ge=0.0001, le=10)] = None
     """IALS: weight of an item that a user has not liked, beside 1 for one liked."""
     exponent: Annotated[float | None, Field(ge=0, le=2)] = None
@@ -251,10 +253,14 @@ class Hyperparameters(Resource):
     """TwoTower: how often an item is known by its content alone while it is learned."""
 
 
+<<<<<<< HEAD
 Algorithm = Literal["ALS", "BPR", "EASE", "Hybrid", "IALS", "ItemItem", "Popularity", "RecentPopularity", "TwoTower"]
 
 
 _BY_CONTENT = "['TwoTower', 'Hybrid']"
+=======
+Algorithm = Literal["ALS", "BPR", "EASE", "Ensemble", "IALS", "ItemItem", "Popularity", "RecentPopularity"]
+>>>>>>> c7aa51e2d0a1a3eede03c4c703c7a2bbd0152936
 
 
 class Model(Resource):
@@ -262,9 +268,14 @@ class Model(Resource):
 
     algorithm: Algorithm = "ALS"
     """ALS (implicit matrix factorisation, Hu et al. 2008), IALS (the same with a penalty by frequency, Rendle et al. 2022), BPR (pairwise
+<<<<<<< HEAD
     ranking, Rendle et al. 2009), EASE (linear autoencoder, Steck 2019; at most 20,000 items), ItemItem (nearest neighbours), Popularity or
     RecentPopularity. With spec.data.catalogue also TwoTower (neural, Yi et al. 2019; where Ray has the extra ray-apps[neural]) and Hybrid
     (collaborative where user and item are known, content where they are not)."""
+=======
+    ranking, Rendle et al. 2009), EASE (linear autoencoder, Steck 2019; at most 20,000 items), ItemItem (nearest neighbours), Ensemble (a
+    weighted sum of several of them), Popularity or RecentPopularity."""
+>>>>>>> c7aa51e2d0a1a3eede03c4c703c7a2bbd0152936
     hyperparameters: Hyperparameters = Field(default_factory=Hyperparameters)
     """Numbers and words of the algorithm."""
     seed: Annotated[int, Field(ge=0, le=2_147_483_647)] = 42
