@@ -190,7 +190,7 @@ def test_a_fit_that_has_seen_what_is_held_out_is_stopped_however_good_its_number
         def fit(cls, interactions: Interactions, hyperparameters: Hyperparameters, seed: int, fitting: Fitting = ALONE) -> Self:
             """Look beyond the training part."""
             del interactions
-            return super().fit(everything, hyperparameters, seed, fitting)
+            return super().fit(everything, hyperparameters, seed, fitting)  # pyright: ignore[reportAbstractUsage]
 
     job = job_of(uri, algorithm=algorithm, hyperparameters=chosen)
     card = run(job, {**ALGORITHMS, algorithm: Leaky})
