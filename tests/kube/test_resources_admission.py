@@ -3,11 +3,11 @@
 import copy
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.kube.admission_rows import JUDGED, PARTS, Broken, rm
 
 from recsys_dev.kubernetes import Cluster, CommandFailedError
 from recsys_schemas.kinds import KINDS, open_api
@@ -36,22 +36,6 @@ SPECS: dict[str, Any] = {
         "analysis": {},
     },
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Broken:
-    """A resource that differs from a good one at one path, what in the schema it breaks, and the words that must come back."""
-
-    kind: str = "RecommenderModel"
-    at: str
-    value: Any
-    breaks: str = ""
-    says: tuple[str, ...]
-    before: dict[str, Any] = field(default_factory=dict[str, Any])
-
-
-def rm(at: str, value: Any, *says: str, breaks: str = "") -> Broken:
-    return Broken(at=at, value=value, says=says, breaks=breaks)
 
 
 def topics(**change: Any) -> list[dict[str, Any]]:
@@ -447,7 +431,7 @@ def test_what_the_tables_begin_from_is_admitted(cluster: Cluster, namespace: str
     cluster.kubectl("create", "-n", namespace, "-f", "-", input=json.dumps(good(kind)))
 
 
-@pytest.mark.parametrize("row", CREATED.values(), ids=CREATED.keys())
+@pytest.mark.parametrize("row", (CREATED | JUDGED).values(), ids=(CREATED | JUDGED).keys())
 def test_a_resource_that_breaks_a_rule_is_refused_in_words_that_help(cluster: Cluster, row: Broken):
     document = put(good(row.kind), row.at, row.value)
     with pytest.raises(CommandFailedError) as refused:
@@ -494,13 +478,13 @@ def broken(row: Broken) -> str:
         return f"#{row.breaks}"
     if "#" in row.breaks:
         return row.breaks
-    part = next((part for part in ("[].name", "[]", ".key") if row.breaks.startswith(part)), "")
+    part = next((part for part in (*PARTS, "[].name", "[]", ".key") if row.breaks.startswith(part)), "")
     return f"{row.at}{part}#{row.breaks.removeprefix(part)}"
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 def test_every_rule_and_every_pattern_has_a_resource_that_breaks_it(kind: Any):
-    rows = [broken(row) for row in (*CREATED.values(), *FIXED.values()) if row.kind == kind.name and row.breaks]
+    rows = [broken(row) for row in (*CREATED.values(), *FIXED.values(), *JUDGED.values()) if row.kind == kind.name and row.breaks]
     spec = {"type": "object", "properties": {"spec": open_api(kind)["properties"]["spec"]}, RULES: open_api(kind).get(RULES, [])}
     untested = [words for words in stated(spec, "") if not any(words.startswith(row) for row in rows)]
     assert untested == []
