@@ -22,7 +22,7 @@ from recsys_dev.processes import Child, Command
 
 VERSION = "3.17.2"
 MAKE_DEADLINE_S = 600.0
-READY_DEADLINE_S = 180.0
+READY_DEADLINE_S = 300.0
 ADMIN = "admin"
 
 
