@@ -46,6 +46,15 @@ def gate(**change: Any) -> list[dict[str, Any]]:
     return [{"name": "g", "metric": "ndcg@10", "atLeast": 0.1} | change]
 
 
+def mirror(part: str, value: Any) -> Broken:
+    """A mirror of which one part is wrong."""
+    at, field_ = "spec.registry.mlflow", part.partition(".")[0]
+    seen = value[part.rpartition(".")[2]] if isinstance(value, dict) else value
+    return Broken(
+        at=at, value={"trackingURI": "http://mlflow:5000", field_: value}, says=(f"{at}.{part}", f'"{seen}"'), breaks=f"{at}.{part}#pattern"
+    )
+
+
 CREATED = {
     "a name too long": rm(
         "metadata.name", "m" * 41, "metadata.name must be 40 characters or fewer", "m" * 41, breaks="metadata.name must be 40"
@@ -104,6 +113,14 @@ CREATED = {
         "spec.kafka.security.credentialsSecretRef.name", "../x", "credentialsSecretRef.name", '"../x"', breaks="pattern"
     ),
     "an authority of no Secret's name": rm("spec.kafka.security.caSecretRef.name", "../x", "caSecretRef.name", '"../x"', breaks="pattern"),
+    "a version to go back to that is a path": rm(
+        "spec.rollout.rollbackTo", "../movies", "spec.rollout.rollbackTo", '"../movies"', breaks="pattern"
+    ),
+    "a tracking server without a scheme": mirror("trackingURI", "mlflow:5000"),
+    "a registered model with a slash": mirror("modelName", "shop/movies"),
+    "an experiment with a colon": mirror("experiment", "shop:movies"),
+    "a token of no Secret's name": mirror("tokenSecretRef.name", {"name": "../x"}),
+    "a token's key that is no file's name": mirror("tokenSecretRef.key", {"name": "mlflow", "key": ".."}),
     "a key that is no file's name": rm(
         "spec.kafka.security.caSecretRef", {"name": "kafka-ca", "key": ".."}, "caSecretRef.key", '".."', breaks=".keypattern"
     ),
@@ -308,6 +325,9 @@ FIXED = {
         value="sha256:03",
         says=("only spec.control of a rollout may be changed",),
         breaks="spec#only spec.control",
+    ),
+    "a rollout's purpose changed": Broken(
+        kind="RecommenderRollout", at="spec.purpose", value="Return", says=("only spec.control of a rollout may be changed",)
     ),
     "a rollout's stable version left out": Broken(
         kind="RecommenderRollout", at="spec.stable", value=None, says=("only spec.control of a rollout may be changed",)

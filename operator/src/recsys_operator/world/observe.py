@@ -38,6 +38,7 @@ from recsys_operator.world.ray_words import read_apps, serving_url
 from recsys_operator.world.tokens import operator_token, read_roles
 from recsys_operator.world.world import World
 from recsys_schemas.catalogue import CatalogueReport
+from recsys_schemas.mirror import MirrorReport
 from recsys_schemas.serving_api import EvidenceResponse
 from recsys_schemas.snapshot import SnapshotManifest
 from recsys_schemas.upkeep import UpkeepReport
@@ -55,6 +56,7 @@ class _Stored:
     registered: tuple[str, ...]
     versions: tuple[VersionState, ...]
     catalogue: CatalogueReport | None
+    mirror: MirrorReport | None
 
 
 async def observe(world: World, key: Key, now: datetime) -> Observed | Unreadable | None:
@@ -96,6 +98,7 @@ async def observe(world: World, key: Key, now: datetime) -> Observed | Unreadabl
         evidence=evidence,
         upkeep=None if isinstance(stored, Unavailable) else stored.upkeep,
         catalogue=None if isinstance(stored, Unavailable) else stored.catalogue,
+        mirror=None if isinstance(stored, Unavailable) else stored.mirror,
         versions=versions if isinstance(stored, Unavailable) else stored.versions,
         rollouts=rollouts,
         registered=() if isinstance(stored, Unavailable) else stored.registered,
@@ -165,18 +168,19 @@ async def _evidence(world: World, model: ModelState, ray: RayState) -> EvidenceR
 async def _stored(world: World, model: ModelState, versions: tuple[VersionState, ...]) -> _Stored:
     # A failed version has no card and never will: it is not asked for each second.
     asked = [(version.spec.storage_uri, version.name) for version in versions if version.status.phase is not VersionPhase.FAILED]
-    manifest, report, registered, left, catalogue = await asyncio.gather(
+    manifest, report, registered, left, catalogue, mirror = await asyncio.gather(
         world.registry.manifest(model.storage_uri),
         world.registry.upkeep(model.storage_uri),
         world.registry.versions(model.storage_uri),
         world.registry.left(asked, anew=_tried_again(model)),
         world.registry.catalogue(model.storage_uri) if model.spec.data.catalogue else _nothing(),
+        world.registry.mirror(model.storage_uri) if model.spec.registry.mlflow else _nothing(),
     )
     filled = tuple(
         replace(version, card=left[version.name].card, preflight=left[version.name].preflight) if version.name in left else version
         for version in versions
     )
-    return _Stored(manifest=manifest, upkeep=report, registered=registered, versions=filled, catalogue=catalogue)
+    return _Stored(manifest=manifest, upkeep=report, registered=registered, versions=filled, catalogue=catalogue, mirror=mirror)
 
 
 def _tried_again(model: ModelState) -> str | None:
@@ -186,4 +190,4 @@ def _tried_again(model: ModelState) -> str | None:
 
 
 async def _nothing() -> None:
-    """There is no catalogue to ask for."""
+    """There is nothing to ask for."""
