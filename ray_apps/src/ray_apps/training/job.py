@@ -3,6 +3,8 @@
 import logging
 import platform
 import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version as installed
 from pathlib import Path
@@ -11,14 +13,20 @@ from threadpoolctl import threadpool_limits
 
 from ray_apps.algorithms import ALGORITHMS, Algorithms, load_model
 from ray_apps.algorithms.content import ContentNeeded
-from ray_apps.algorithms.recommender import Recommender
+from ray_apps.algorithms.recommender import Crew, Fitting, Recommender
 from ray_apps.stores.objects import StorageError, Store, open_store
 from ray_apps.stores.registry import ArtefactRefused, LoadedVersion, VersionContents, open_version, read_card, write_arrays, write_card
 from ray_apps.stores.snapshots import open_snapshot
 from ray_apps.training.catalogue import read_described, without_content
+from ray_apps.training.champion import as_champion
 from ray_apps.training.dataset import Dataset, read_dataset
+from ray_apps.training.fitter import Fitter
 from ray_apps.training.measuring import Comparison, asked_of, compare
+from ray_apps.training.progress import Telling
 from ray_apps.training.refusals import Refusal, TrainingRefused
+from ray_apps.training.remembering import Memory
+from ray_apps.training.resources import out_of_memory
+from ray_apps.training.searched import read_search
 from recsys_schemas.train_job import TrainJob
 from recsys_schemas.version_card import VersionCard, digest_of
 
@@ -28,7 +36,22 @@ LIBRARIES = ("ray-apps", "implicit", "numpy", "scipy", "pyarrow", "deltalake", "
 logger = logging.getLogger(__name__)
 
 
-def run(job: TrainJob, algorithms: Algorithms = ALGORITHMS, *, written: Algorithms | None = None, worker: str = "") -> VersionCard:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Learned:
+    """What serves, and the version that it was begun from."""
+
+    model: Recommender
+    began_from: str | None
+
+
+def run(
+    job: TrainJob,
+    algorithms: Algorithms = ALGORITHMS,
+    *,
+    written: Algorithms | None = None,
+    worker: str = "",
+    crew: Callable[[Dataset], Crew] | None = None,
+) -> VersionCard:
     """Make the version that a job asks for, in this process, and return its card.
 
     The metrics are those of a fit on the training part; what serves is fitted again with the same hyperparameters on all interactions,
@@ -39,6 +62,7 @@ def run(job: TrainJob, algorithms: Algorithms = ALGORITHMS, *, written: Algorith
         algorithms: What can be fitted and measured.
         written: What is fitted for the arrays that serve; by default the same.
         worker: Where it runs, in words, for the card.
+        crew: Who shares the fits of this data set.
 
     Raises:
         TrainingRefused: no version can be made, and why.
@@ -50,18 +74,30 @@ def run(job: TrainJob, algorithms: Algorithms = ALGORITHMS, *, written: Algorith
             return existing
         asked_of(job, algorithms)
         dataset = read_dataset(open_snapshot(store, job.snapshot_sequence), read_described(store, job.catalogue))
-        return write(job, dataset, *_learned(job, store, dataset, (algorithms, written or algorithms)), worker)
+        fitter = _fitter(job, store, crew(dataset) if crew else None)
+        return write(job, dataset, *_learned(job, store, dataset, (algorithms, written or algorithms), fitter), worker)
     except (StorageError, ArtefactRefused) as error:
         raise TrainingRefused(Refusal.STORAGE, str(error)) from error
+    except MemoryError as error:
+        raise out_of_memory(job, str(error)) from error
 
 
-def _learned(job: TrainJob, store: Store, dataset: Dataset, algorithms: tuple[Algorithms, Algorithms]) -> tuple[Comparison, Recommender]:
+def _fitter(job: TrainJob, store: Store, crew: Crew | None) -> Fitter:
+    telling = Telling(store=store, version=job.version, fits=2 if job.champion is None else 3)
+    memory = Memory(window_days=job.window_days, replay_fraction=job.replay_fraction)
+    return Fitter(seed=job.seed, fitting=Fitting(tell=telling.tell, crew=crew), memory=memory, warm=job.warm_start)
+
+
+def _learned(
+    job: TrainJob, store: Store, dataset: Dataset, algorithms: tuple[Algorithms, Algorithms], fitter: Fitter
+) -> tuple[Comparison, Learned]:
     """The comparison, and what serves."""
     measured, written = algorithms
     # One thread: a worker has one CPU, and sums in another order would be other bytes.
     with threadpool_limits(1), tempfile.TemporaryDirectory(prefix="champion-") as cache:
         try:
-            return compare(job, dataset, measured, standing(store, job, Path(cache))), relearn(job, dataset, written)
+            champion = standing(store, job, Path(cache))
+            return compare(job, dataset, measured, champion, fitter), relearn(job, dataset, written, champion, fitter)
         except ContentNeeded as error:
             raise without_content(error, dataset.catalogue) from error
 
@@ -98,12 +134,15 @@ def standing(store: Store, job: TrainJob, cache: Path) -> LoadedVersion | None:
         return None
 
 
-def relearn(job: TrainJob, dataset: Dataset, algorithms: Algorithms) -> Recommender:
+def relearn(job: TrainJob, dataset: Dataset, algorithms: Algorithms, champion: LoadedVersion | None, fitter: Fitter) -> Learned:
     """The asked algorithm, fitted on all interactions: what serves."""
-    return algorithms[job.algorithm].fit(dataset.interactions, asked_of(job, algorithms)[job.algorithm], job.seed)
+    algorithm = algorithms[job.algorithm]
+    earlier = None if champion is None else as_champion(champion, dataset)
+    model = fitter.fit(algorithm, dataset.interactions, asked_of(job, algorithms)[job.algorithm], earlier)
+    return Learned(model=model, began_from=job.champion if fitter.starts_warm(algorithm, earlier) else None)
 
 
-def write(job: TrainJob, dataset: Dataset, comparison: Comparison, model: Recommender, worker: str) -> VersionCard:
+def write(job: TrainJob, dataset: Dataset, comparison: Comparison, learned: Learned, worker: str) -> VersionCard:
     """Write a fitted model as the version that the job asks for, the card last."""
     store = open_store(job.storage_uri)
     histories = dataset.interactions.histories()
@@ -114,7 +153,7 @@ def write(job: TrainJob, dataset: Dataset, comparison: Comparison, model: Recomm
         history_indices=histories.indices,
         history_weights=histories.weights,
         popularity=dataset.interactions.popularity(),
-        model=model.arrays(),
+        model=learned.model.arrays(),
         content=dataset.interactions.content,
     )
     files = write_arrays(store, job.version, contents)
@@ -138,6 +177,10 @@ def write(job: TrainJob, dataset: Dataset, comparison: Comparison, model: Recomm
         parent=job.champion,
         created_at=datetime.now(UTC),
         worker=worker,
+        warm_start=learned.began_from,
+        window_days=job.window_days,
+        replay_fraction=job.replay_fraction if job.window_days is not None else 0.0,
+        search=read_search(store, job.version) if job.search else None,
     )
     write_card(store, card)
     return card

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
-from ray_apps.algorithms.ials_blocks import Side, blocks_of, count_of_blocks
+from ray_apps.algorithms.ials_blocks import blocks_of, count_of_blocks
 from ray_apps.algorithms.interactions import Histories, Interactions
 from ray_apps.stores.snapshots import Snapshot
 from ray_apps.training.dataset import columns_of, known, liked
@@ -24,7 +24,7 @@ Bits = NDArray[np.uint8]
 """One bit for each entry of a block, packed."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Catalogue:
     """All ids of users and items, each sorted by UTF-8 bytes: an id's position is its index."""
 
@@ -135,11 +135,6 @@ def _scanned(dataset: ds.Dataset, event_type: str) -> Iterator[pa.RecordBatch]:
 
 def _index(ids: pa.ChunkedArray, catalogue: pa.Array) -> NDArray[np.int64]:
     return pc.index_in(ids, value_set=catalogue).to_numpy().astype(np.int64)
-
-
-def shard_of(interactions: Interactions, both: tuple[Side, Side]) -> Shard:
-    """The case of one worker that has everything in memory already."""
-    return Shard(n_users=interactions.n_users, n_items=interactions.n_items, users=both[0].own, items=both[1].own)
 
 
 def chosen_bits(whole: Interactions, part: Interactions) -> tuple[list[Bits], list[Bits]]:
