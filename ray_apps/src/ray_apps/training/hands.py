@@ -25,6 +25,9 @@ from ray_apps.training.refusals import TrainingRefused
 from ray_apps.training.shards import Catalogue, Shard, chosen_bits, read_shard
 from recsys_schemas.train_job import TrainJob
 
+COMMIT_S = 60.0
+"""A checkpoint that Ray Train has not noted by then is not waited for: the fit goes on."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -137,6 +140,8 @@ def _read(hands: Foreman, catalogue: Catalogue) -> Shard:
 
 
 def _report(folder: Path) -> None:
+    """Hand a checkpoint over, and go on when the run knows of it: a report alone is heard some epochs later when epochs are short."""
     from ray import train  # noqa: PLC0415 — as above
 
     train.report({}, checkpoint=train.Checkpoint.from_directory(folder))
+    train.get_all_reported_checkpoints(consistency_mode=train.CheckpointConsistencyMode.COMMITTED, timeout_s=COMMIT_S)

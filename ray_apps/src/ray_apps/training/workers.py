@@ -18,7 +18,7 @@ from recsys_schemas.version_card import CARD_FILE, RUNS_FOLDER, VersionCard
 
 SETTINGS = {
     "RAY_TRAIN_V2_ENABLED": "1",
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # a run takes seconds: seen at once when it ends
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1",  # each epoch waits until its checkpoint is noted; and a run takes seconds
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "300",  # a busy machine takes longer than a minute to start Python
     "RAY_DEDUP_LOGS": "0",  # lines of workers are for machines too: none may be left out for being like another
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # an actor less: a run lost with its node is short, and simply run again
