@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 
 from ray_apps.algorithms import ALGORITHMS
 from ray_apps.algorithms.als import ALS
-from ray_apps.algorithms.hyperparameters import checked
+from ray_apps.algorithms.hyperparameters import Hyperparameters, checked
 from ray_apps.algorithms.interactions import Interactions
 from ray_apps.evaluation.measuring import LONGEST
 from ray_apps.evaluation.ranking import best
@@ -52,7 +52,7 @@ def cpu_ms(answer: Callable[[int], object], users: int) -> float:
     return (time.thread_time() - started) * 1000 / users
 
 
-def ours(known: Interactions, values: dict[str, float]) -> tuple[float, float]:
+def ours(known: Interactions, values: Hyperparameters) -> tuple[float, float]:
     """Train seconds, and ms of one user's best 20 by fold-in from the history."""
     started = time.perf_counter()
     model = ALS.fit(known, values, SEED)
@@ -66,16 +66,16 @@ def ours(known: Interactions, values: dict[str, float]) -> tuple[float, float]:
     return seconds, cpu_ms(answer, min(USERS, known.n_users))
 
 
-def theirs(known: Interactions, values: dict[str, float], *, fold_in: bool) -> tuple[float, float]:
+def theirs(known: Interactions, values: Hyperparameters, *, fold_in: bool) -> tuple[float, float]:
     """The same of implicit: `recommend` from the stored user vector, or with `recalculate_user`."""
     from implicit.cpu.als import AlternatingLeastSquares  # noqa: PLC0415 - timed apart from its import
 
     started = time.perf_counter()
     confidence = known.histories().matrix(known.n_items)
-    confidence.data = (1 + values["alpha"] * confidence.data).astype(np.float32)
+    confidence.data = (1 + float(values["alpha"]) * confidence.data).astype(np.float32)
     model = AlternatingLeastSquares(
         factors=int(values["factors"]),
-        regularization=values["regularization"],
+        regularization=float(values["regularization"]),
         iterations=int(values["iterations"]),
         num_threads=THREADS,
         random_state=SEED,

@@ -10,7 +10,9 @@ import pytest
 
 from kube.operator_world import Place, define
 from ray_apps.stores.objects import open_store
+from ray_apps.training.job import run
 from recsys_dev.kubernetes import Cluster
+from unit.ray_apps.training import planted
 from unit.ray_apps.upkeep.growing import Growing
 
 DIGEST = "sha256:02"
@@ -43,6 +45,24 @@ def rollout(here: Place, name: str, **status: Any) -> None:
     body = {"apiVersion": "recsys.dev/v1alpha1", "kind": "RecommenderRollout", "metadata": {"name": name}, "spec": spec}
     here.kubectl("apply", "-f", "-", given=json.dumps(body))
     here.kubectl("patch", "rro", name, "--subresource=status", "--type=merge", "-p", json.dumps({"status": status}))
+
+
+def version(here: Place, name: str, **status: Any) -> None:
+    """A version object of the model, as the operator makes it."""
+    uid = here.get("rm", "movies")["metadata"]["uid"]
+    owner = {"apiVersion": "recsys.dev/v1alpha1", "kind": "RecommenderModel", "name": "movies", "uid": uid, "controller": True}
+    metadata = {"name": name, "labels": {"recsys.dev/model-uid": uid}, "ownerReferences": [owner]}
+    spec = {
+        "modelRef": {"name": "movies", "uid": uid},
+        "cause": {"trigger": "Initial", "detail": "1000 rows"},
+        "snapshot": {"sequence": 1, "rows": 1000},
+        "storageURI": "file:///store",
+        "algorithm": "ALS",
+        "seed": 42,
+    }
+    body = {"apiVersion": "recsys.dev/v1alpha1", "kind": "RecommenderModelVersion", "metadata": metadata, "spec": spec}
+    here.kubectl("apply", "-f", "-", given=json.dumps(body))
+    here.kubectl("patch", "rmv", name, "--subresource=status", "--type=merge", "-p", json.dumps({"status": status}))
 
 
 def control(here: Place, name: str) -> dict[str, Any]:
@@ -152,3 +172,19 @@ def test_the_snapshots_of_a_model_are_read_where_its_status_says(here: Place, tm
     assert json.loads(done.stdout)["rows"] == 3
     done = recsys(here, "snapshots", "show", "movies", "99")
     assert (done.returncode, "snapshot 99: not in" in done.stderr) == (2, True)
+
+
+def test_the_versions_of_a_model_are_read_from_its_store_with_the_verdicts_of_their_objects(here: Place, tmp_path: Path) -> None:
+    here.model()
+    version(here, "movies-000001", phase="Champion")
+    assert "movies-000001" in recsys(here, "versions", "movies").stdout
+    uri = planted.snapshot(tmp_path, {"watch": planted.tastes(users=40, items=20, events=8)})
+    run(planted.job(uri, algorithm="Popularity", baselines=[]))
+    ingested(here, uri)
+    done = recsys(here, "versions", "list", "movies")
+    assert (done.returncode, "movies-000001" in done.stdout) == (0, True), done.stderr
+    done = recsys(here, "versions", "show", "movies", "movies-000001", "-o", "json")
+    shown = json.loads(done.stdout)
+    assert (shown["digest"][:7], shown["status"]["phase"]) == ("sha256:", "Champion")
+    done = recsys(here, "versions", "reproduce", "movies", "movies-000001")
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "the same, byte for byte"), done.stderr

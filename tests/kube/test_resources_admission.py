@@ -198,10 +198,29 @@ CREATED = {
     "a schema registry without a scheme": rm(
         "spec.kafka.schemaRegistryURL", "registry:8081", "spec.kafka.schemaRegistryURL", '"registry:8081"', "^https?://", breaks="pattern"
     ),
-    "an unknown algorithm": rm("spec.model.algorithm", "BPR", "spec.model.algorithm", '"BPR"', '"ALS", "ItemItem", "Popularity"'),
+    "an unknown algorithm": rm("spec.model.algorithm", "Magic", "spec.model.algorithm", '"Magic"', '"ALS", "BPR", "EASE", "IALS"'),
     "a baseline twice": rm("spec.model.baselines", ["ALS", "ALS"], "spec.model.baselines[1]", "Duplicate value"),
     "a number as text": rm("spec.model.hyperparameters", {"factors": "64"}, "spec.model.hyperparameters.factors", "type integer"),
     "a confidence of nothing": rm("spec.model.hyperparameters", {"alpha": 0}, "spec.model.hyperparameters.alpha", "greater than 0"),
+    "a step too long": rm(
+        "spec.model.hyperparameters", {"learningRate": 2}, "spec.model.hyperparameters.learningRate", "less than or equal to 1"
+    ),
+    "an unobserved item that weighs nothing": rm(
+        "spec.model.hyperparameters", {"unobserved": 0}, "spec.model.hyperparameters.unobserved", "greater than or equal to 0.0001"
+    ),
+    "an exponent too steep": rm(
+        "spec.model.hyperparameters", {"exponent": 3}, "spec.model.hyperparameters.exponent", "less than or equal to 2"
+    ),
+    "a similarity of its own": rm(
+        "spec.model.hyperparameters", {"similarity": "Jaccard"}, "spec.model.hyperparameters.similarity", '"Jaccard"', '"Cosine", "BM25"'
+    ),
+    "a half-life of nothing": rm(
+        "spec.model.hyperparameters", {"halfLifeDays": 0}, "spec.model.hyperparameters.halfLifeDays", "greater than or equal to 0.01"
+    ),
+    "a ridge of nothing": rm(
+        "spec.model.hyperparameters", {"ridge": 0}, "spec.model.hyperparameters.ridge", "greater than or equal to 0.001"
+    ),
+    "a reach too wide": rm("spec.model.hyperparameters", {"reach": 1001}, "spec.model.hyperparameters.reach", "less than or equal to 1000"),
     "a gate without a bound": rm(
         "spec.gates", [{"name": "g", "metric": "hr@10"}], "spec.gates[0]", "gate g: set exactly one of atLeast, atMost, seen none"
     ),

@@ -130,10 +130,11 @@ def test_wilsons_interval_is_that_of_the_paper():
 
 @given(hnp.arrays(np.float64, st.integers(1, 60), elements=st.floats(-1, 1)), st.integers(0, 5))
 def test_a_bootstrap_interval_holds_the_mean_and_is_the_same_for_the_same_seed(per_user: NDArray[np.float64], seed: int):
-    found = bootstrap(Value(per_user=per_user), seed, lowest=-1.0)
+    value = Value(per_user=per_user, lowest=-1.0)
+    found = bootstrap(value, seed)
     assert found.low <= found.value <= found.high
     assert per_user.size >= LEAST_USERS or (found.low, found.high) == (-1.0, 1.0)
-    assert found == bootstrap(Value(per_user=per_user), seed, lowest=-1.0)
+    assert found == bootstrap(value, seed)
     assert found.samples == per_user.size
 
 

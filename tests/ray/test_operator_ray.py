@@ -4,6 +4,8 @@ import asyncio
 import re
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
@@ -155,6 +157,23 @@ def test_an_application_that_cannot_start_says_why(ray_head: RayHead, monkeypatc
     head.run(lambda cluster: cluster.deploy(deploy("movies"), http_options={}))
     failed = head.until(head.apps, lambda apps: apps["default.movies"].word == "DEPLOY_FAILED")
     assert "No module named 'no_such_module'" in failed["default.movies"].message
+
+
+@pytest.mark.usefixtures("empty")
+def test_an_application_that_was_given_up_starts_once_it_is_sent_under_a_higher_epoch(
+    ray_head: RayHead, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(serve_config, "IMPORT_PATH", "late_app:build")
+    head, asked, late = Head(ray_head), deploy("movies"), tmp_path / "mounted-late"
+    asked = replace(asked, arguments=asked.arguments.model_copy(update={"storage_uri": late.as_uri()}))
+    head.run(lambda cluster: cluster.deploy(asked, http_options={}))
+    failed = head.until(head.apps, lambda apps: apps["default.movies"].word == "DEPLOY_FAILED")["default.movies"]
+    assert f"No such file or directory: '{late}'" in failed.message
+    late.write_text("")
+    again = replace(asked, record=asked.record.model_copy(update={"epoch": 2}))
+    head.run(lambda cluster: cluster.deploy(again, http_options={}))
+    running = head.until(head.apps, lambda apps: apps["default.movies"].word == "RUNNING")["default.movies"]
+    assert running.record == again.record
 
 
 def test_the_ingress_is_where_the_spec_says_else_where_serve_says(ray_head: RayHead) -> None:

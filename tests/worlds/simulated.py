@@ -11,7 +11,7 @@ from typing import Any, assert_never
 
 import numpy as np
 
-from recsys_operator.plan import ingest, rollout, serving, shares, topics, training, upkeep
+from recsys_operator.plan import freshness, ingest, rollout, serving, shares, topics, training, upkeep
 from recsys_operator.plan.plan import plan
 from recsys_operator.state.actions import (
     Action,
@@ -56,13 +56,14 @@ from recsys_schemas.serving_api import (
     GROUPS,
     ArmCounters,
     EvidenceResponse,
+    OnlineState,
     ReplicaReport,
     Role,
     ServingRecord,
     StratumCounters,
     stratum_of,
 )
-from recsys_schemas.snapshot import SnapshotManifest
+from recsys_schemas.snapshot import PROFILE_BUCKETS, PROFILE_EVENTS, EventProfile, SnapshotManifest
 from recsys_schemas.train_job import IngestJob, PreflightJob, TrainJob, UpkeepJob
 from recsys_schemas.upkeep import TableUpkeep, UpkeepReport
 from recsys_schemas.v1alpha1.model import ModelSpec, ModelStatus
@@ -96,6 +97,7 @@ class Replica:
     id: str
     record: ServingRecord | None = None
     counters: dict[str, ArmCounters] = field(default_factory=dict[str, ArmCounters])
+    online: dict[str, OnlineState] = field(default_factory=dict[str, OnlineState])
 
 
 @dataclass
@@ -143,16 +145,28 @@ class World:
     worse_offline: set[str] = field(default_factory=set[str])
     fails_ingest: str = ""
     """Why the ingest job ends a few seconds after each start; empty while it does not."""
+    fails_serving: str = ""
+    """Why a replica does not start; empty while it does."""
+    given_up: str = ""
+    """Why Ray Serve tries no more to start the application as it was sent last."""
+    sent_app_at: list[datetime] = field(default_factory=list[datetime])
+    """When a config of the application was sent that differed."""
     fails_training: dict[str, int] = field(default_factory=dict[str, int])
     refuses_to_load: set[str] = field(default_factory=set[str])
     unreachable: set[str] = field(default_factory=set[str])
     requests_per_second: int = 200
     rows_per_second: int = 10
+    tastes: int = 0
+    """What the newest events speak of: another number, other items."""
     words: dict[str, object] = field(default_factory=dict[str, object])
     impressions_at_share: int = 0
     bad_requests: dict[str, int] = field(default_factory=dict[str, int])
     bad_when_promoted: dict[str, int] = field(default_factory=dict[str, int])
     """Bad requests of a candidate when its promotion was decided: what goes wrong after that, no decision could know."""
+    first_seen: dict[str, datetime] = field(default_factory=dict[str, datetime])
+    """When each version was made, those that are pruned included."""
+    causes: dict[str, str] = field(default_factory=dict[str, str])
+    """The key of what made it."""
     share_history: list[tuple[str, int]] = field(default_factory=list[tuple[str, int]])
     draws: np.random.Generator = field(init=False)
     """Of many answers at once; it follows `chance`."""
@@ -219,7 +233,8 @@ class World:
             apps[self.app.name] = AppState(
                 name=self.app.name,
                 route_prefix=self.app.route_prefix,
-                word="RUNNING" if ids else "DEPLOYING",
+                word="RUNNING" if ids else "DEPLOY_FAILED" if self._has_given_up() else "DEPLOYING",
+                message=self.given_up if self._has_given_up() else "",
                 replicas_wanted=self.app.replicas,
                 running_replicas=ids,
                 arguments=self.app.arguments,
@@ -261,6 +276,7 @@ class World:
             ready={arm.version: arm.digest for arm in arms if arm.version not in self.refuses_to_load},
             refused={arm.version: "digest differs" for arm in arms if arm.version in self.refuses_to_load},
             counters=dict(replica.counters),
+            online=dict(replica.online),
         )
 
     # --- what the plan does, with SAFETY asserted ---------------------------------------------------------------
@@ -287,6 +303,7 @@ class World:
             "ingest": (ingest.judge(observed, seen), ingest.MOVES),
             "serving": (serving.judge(observed, seen, None), serving.MOVES),
             "upkeep": (upkeep.judge(observed), upkeep.MOVES),
+            "freshness": (freshness.judge(observed), freshness.MOVES),
         }
         for concern, (word, table) in words.items():
             before = self.words.get(concern)
@@ -390,6 +407,9 @@ class World:
         made = {(v.spec.cause.trigger, v.spec.snapshot.sequence) for v in self.versions.values() if v.name != action.name}
         assert (action.spec.cause.trigger, action.spec.snapshot.sequence) not in made, "I2: one run for a trigger and a snapshot"
         assert action.name not in self.cards, "a version's folder was taken by an earlier one"
+        if action.name not in self.first_seen:
+            self.first_seen[action.name] = self.now
+            self.causes[action.name] = action.spec.cause.key or f"{action.spec.cause.trigger} {action.name}"
         state = VersionState(name=action.name, spec=action.spec, status=VersionStatus(), created_at=self.now)
         self.versions.setdefault(action.name, state)
 
@@ -414,9 +434,16 @@ class World:
         if before is not None and before.arms:
             assert arms, "users were left without a version"
             self._check_shares(before, action.record)
-        self.app = action
-        while len(self.replicas) < action.replicas:
+        if self.app == action:
+            return  # Ray Serve does nothing then: it does not even try again what it gave up
+        # A replica that runs takes another record as it is; only one that starts can fail to.
+        self.app, self.given_up = action, "" if self.replicas else self.fails_serving
+        self.sent_app_at.append(self.now)
+        while not self.given_up and len(self.replicas) < action.replicas:
             self.replicas.append(Replica(id=f"replica-{self.chance.getrandbits(32):08x}"))
+
+    def _has_given_up(self) -> bool:
+        return bool(self.given_up) and self.now >= self.sent_app_at[-1] + timedelta(seconds=3)
 
     def _check_shares(self, before: ServingRecord, after: ServingRecord) -> None:
         was = {arm.version: arm.share for arm in before.arms}
@@ -501,7 +528,7 @@ class World:
             algorithm=job.algorithm,
             hyperparameters=dict(job.hyperparameters),
             seed=job.seed,
-            snapshot=manifest,
+            snapshot=manifest.model_copy(update={"sequence": job.snapshot_sequence}),
             split="time",
             users=1,
             items=1,
@@ -510,8 +537,16 @@ class World:
             evaluations=[evaluation(job.algorithm, "candidate", 0.1 + shift), *rivals],
             files=files,
             libraries={},
+            parent=job.champion,
+            profile=self._profile(job.snapshot_sequence),
             created_at=self.now,
         )
+
+    def _profile(self, sequence: int) -> EventProfile:
+        buckets = [0] * PROFILE_BUCKETS
+        for place in range(32):
+            buckets[(place + self.tastes) % PROFILE_BUCKETS] = 625
+        return EventProfile(sequence=sequence, events=PROFILE_EVENTS, buckets=buckets)
 
     def _finish_preflight(self, id_: str, job: PreflightJob) -> None:
         if "store" in self.unreachable:
@@ -545,6 +580,7 @@ class World:
             log_entries_removed=0,
             runs_removed=0,
             missing_sequences=sorted(set(job.keep_sequences) - there),
+            profile=self._profile(self.rows // 10),
         )
         self._end(id_, JobWord.SUCCEEDED)
 
@@ -578,7 +614,8 @@ class World:
                 numbers[(first + user) % GROUPS] += each + (user < left)
         requests, errors, impressions, rewards = groups
         grown = StratumCounters(requests=requests, errors=errors, impressions=impressions, rewards=rewards)
-        replica.counters[version] = ArmCounters(strata={**old.strata, stratum: grown})
+        given, liked = old.impressions + counts[2], old.rewards + counts[3]
+        replica.counters[version] = ArmCounters(impressions=given, rewards=liked, strata={**old.strata, stratum: grown})
 
     # --- faults -------------------------------------------------------------------------------------------------
 

@@ -24,6 +24,7 @@ FAULTS = (
     "job_killed",
     "upkeep_fails",
     "minutes",
+    "no_replica_starts",
 )
 histories = st.lists(st.tuples(st.sampled_from(FAULTS), st.integers(0, 6), st.sampled_from([1.0, 1.0, 3.0, 20.0])), max_size=80)
 
@@ -33,11 +34,12 @@ def disturb(world: World, fault: str) -> None:
     world.unreachable.clear()
     world.out_of_sync = fault == "out_of_sync"
     world.requests_per_second = 0 if fault == "quiet" else 200
+    world.fails_serving = "a Secret is not mounted yet" if fault == "no_replica_starts" else ""
     newest = max(world.versions, default="movies-000001")
     match fault:
         case "kafka" | "ray" | "store" | "evidence":
             world.unreachable.add(fault)
-        case "restart_ray":
+        case "restart_ray" | "no_replica_starts":
             world.restart_ray()
         case "restart_replica":
             world.restart_replica()

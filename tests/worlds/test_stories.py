@@ -2,13 +2,15 @@
 
 import random
 from datetime import timedelta
+from itertools import pairwise
 
 import pytest
 
-from recsys_operator.plan import ingest, shares
+from recsys_operator.plan import ingest, redeploying, shares
 from recsys_operator.state.actions import CreateTopic, SubmitJob
 from recsys_schemas.train_job import IngestJob, TrainJob
-from worlds.simulated import World, spec
+from recsys_schemas.v1alpha1.model import ServingRetry
+from worlds.simulated import START, World, spec
 
 
 def champion(world: World) -> str | None:
@@ -272,6 +274,55 @@ def test_ingest_that_fails_again_and_again_is_told_without_a_break_until_it_work
     assert told[-1][2].endswith("storageURI: the disk is full")
     once.fails_ingest, once.rows_per_second = "", 10
     once.run_until(lambda world: snapshot_ready(world)[1] == "Committed")
+
+
+NO_RETRY = ServingRetry(attempts=0, next_time=START)
+LATE = "spec.kafka.security.caSecretRef: $RECSYS_SECRETS/ns/kafka/ca.crt: No such file or directory on the Ray cluster"
+
+
+def serving(world: World) -> tuple[str, str, str]:
+    found = [c for c in world.status.conditions if c.type == "Serving"]
+    return (found[0].status, found[0].reason, found[0].message) if found else ("", "", "")
+
+
+def test_an_application_that_ray_serve_gave_up_is_sent_again_with_growing_pauses_until_it_starts(once: World):
+    once.fails_serving, once.rows_per_second = LATE, 0
+    once.run_until(lambda world: serving(world)[1] == "DeployFailed")
+    told: list[tuple[str, str, str]] = []
+    for _ in range(1000):
+        once.step()
+        once.tick()
+        told.append(serving(once))
+    assert {(status, reason) for status, reason, _ in told} == {("False", "DeployFailed")}, "told without a break"
+    assert all(message.endswith(LATE) for _, _, message in told)
+    pauses = [(later - sent).total_seconds() for sent, later in pairwise(once.sent_app_at)]
+    assert pauses[:6] == pytest.approx([13, 20, 40, 80, 160, 300], abs=3)
+    assert pauses[6:] == pytest.approx([300] * len(pauses[6:]), abs=3)
+    assert once.status.serving is not None
+    assert once.status.serving.retry is not None
+    assert once.status.serving.retry.attempts == len(pauses)
+    once.fails_serving, once.rows_per_second = "", 10
+    once.run_until(serves("movies-000001"))
+    assert once.status.serving.retry is None
+
+
+def test_an_application_that_is_never_sent_again_is_caught(once: World, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(redeploying, "due", lambda _observed: False)
+    once.fails_serving, once.rows_per_second = LATE, 0
+    once.run_until(lambda world: serving(world)[1] == "DeployFailed")
+    once.fails_serving = ""
+    with pytest.raises(AssertionError, match="LIVENESS"):
+        once.run_until(lambda world: serving(world)[1] == "Empty")
+
+
+def test_a_changed_spec_is_sent_at_once_however_long_the_pause_has_become(once: World):
+    once.fails_serving = LATE
+    once.run_until(lambda world: world.status.serving is not None and (world.status.serving.retry or NO_RETRY).attempts >= 5)
+    once.fails_serving, sent = "", len(once.sent_app_at)
+    once.spec = once.spec.model_copy(update={"serving": once.spec.serving.model_copy(update={"replicas": 3})})
+    once.step()
+    assert len(once.sent_app_at) == sent + 1
+    once.run_until(serves("movies-000001"), passes=60)
 
 
 def reading(world: World) -> int:

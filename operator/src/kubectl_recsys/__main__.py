@@ -12,7 +12,8 @@ from kubectl_recsys.acls import PARTS, print_acls
 from kubectl_recsys.snapshots import snapshots
 from kubectl_recsys.steering import STEERS, steer
 from kubectl_recsys.topics import verify_topics
-from kubectl_recsys.views import explain, status, versions
+from kubectl_recsys.versions import WORDS, look
+from kubectl_recsys.views import explain, status
 from recsys_operator.world.errors import WorldError
 from recsys_operator.world.kube import Kube, load_configuration, open_kube
 
@@ -27,7 +28,6 @@ class _Commands(Protocol):
 
 _VIEWS: dict[str, tuple[Command, str, str]] = {
     "status": (status, "MODEL", "what a model is doing, and what it waits for"),
-    "versions": (versions, "MODEL", "what was trained, measured and decided"),
     "explain": (explain, "ROLLOUT", "every verdict of a rollout, with its numbers"),
 }
 
@@ -54,6 +54,13 @@ def _snapshots(asked: argparse.Namespace) -> Command:
     return command
 
 
+def _versions(asked: argparse.Namespace) -> Command:
+    async def command(kube: Kube, namespace: str, name: str) -> int:
+        return await look(kube, namespace, name, asked.more)
+
+    return command
+
+
 _SNAPSHOTS = {
     "list": "number, time, rows, dead letters and lag of the newest snapshots",
     "show": "tables, offsets and files of a snapshot: MODEL [SEQUENCE]",
@@ -70,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
         _add(commands, word, words, what, command)
     for word, change in STEERS.items():
         _add(commands, word, change.help, "ROLLOUT", _steering(word))
+    _add_versions(commands)
     topics = commands.add_parser("topics", help="a model's topics on the brokers").add_subparsers(required=True, metavar="COMMAND")
     _add(topics, "verify", "compare partitions, replicas and in-sync replicas with the spec", "MODEL", verify_topics)
     _add_acls(topics)
@@ -86,6 +94,16 @@ def _add(commands: _Commands, word: str, words: str, what: str, command: Command
     one = commands.add_parser(word, help=words, description=words)
     one.add_argument("name", metavar=what)
     one.set_defaults(command=command)
+
+
+def _add_versions(commands: _Commands) -> None:
+    words = "what was trained, measured and decided; and what the store has of it"
+    told = "\n".join(f"  versions {word:<10} {each}" for word, each in WORDS.items())
+    one = commands.add_parser("versions", help=words, description=f"{words}; `versions MODEL` alone lists its objects\n{told}")
+    one.formatter_class = argparse.RawDescriptionHelpFormatter
+    one.add_argument("name", metavar="[WORD] MODEL")
+    one.add_argument("more", nargs=argparse.REMAINDER, metavar="...", help="goes to the tool `recsys`, such as -o json")
+    one.set_defaults(made_of=_versions)
 
 
 def _add_acls(topics: _Commands) -> None:

@@ -30,21 +30,38 @@ async def snapshots(kube: Kube, namespace: str, name: str, word: str, more: Sequ
         RefusedError: there is no such model, its store is not known yet, the tool is not installed here, or a Secret cannot be used.
     """
     model = await find_model(kube, namespace, name)
-    uri = model.spec.data.snapshot.storage_uri or (model.status.ingestion.storage_uri if model.status.ingestion else "")
-    if not uri:
-        raise RefusedError(f"{model.key} has no snapshot yet: the operator has not said where its store is; see `kubectl recsys status`")
-    tool = _tool()
-    if tool is None:
-        asked = " ".join(more)
-        mend = "install the package ray-apps here, or where the store can be reached"
-        raise RefusedError(
-            f"the tool {TOOL!r}, which reads snapshots, is not on PATH; {mend}: {TOOL} snapshots {word} {uri} {asked}".rstrip()
-        )
+    uri = store_of(model)
+    tool = find_tool(["snapshots", word, uri, *more])
     compared = ["--job", _job(model, uri)] if word == "verify" else []
     connection = await read_connection(kube, model) if compared else None
     with mounted(connection) as environment:
         child = await asyncio.create_subprocess_exec(tool, "snapshots", word, uri, *more, *compared, env=environment)
         return await child.wait()
+
+
+def store_of(model: ModelState) -> str:
+    """Where a model's snapshots and versions are.
+
+    Raises:
+        RefusedError: that is not known yet.
+    """
+    uri = model.spec.data.snapshot.storage_uri or (model.status.ingestion.storage_uri if model.status.ingestion else "")
+    if not uri:
+        raise RefusedError(f"{model.key} has no snapshot yet: the operator has not said where its store is; see `kubectl recsys status`")
+    return uri
+
+
+def find_tool(asked: Sequence[str]) -> str:
+    """The tool beside this plugin, or on PATH.
+
+    Raises:
+        RefusedError: it is in neither place; the message says what to run where the package is.
+    """
+    tool = _tool()
+    if tool is None:
+        mend = "install the package ray-apps here, or where the store can be reached"
+        raise RefusedError(f"the tool {TOOL!r}, which reads the store, is not on PATH; {mend}: {TOOL} {' '.join(asked)}")
+    return tool
 
 
 @contextlib.contextmanager

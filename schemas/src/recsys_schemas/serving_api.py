@@ -24,6 +24,8 @@ class Reason(StrEnum):
     """Why these items."""
 
     PERSONAL = "personal"
+    SESSION = "session"
+    SIMILAR = "similar"
     POPULAR = "popular"
     FALLBACK = "fallback"
 
@@ -39,15 +41,49 @@ class Role(StrEnum):
     """Read evidence and metrics."""
 
 
-class RecommendationRequest(Artifact):
-    """POST /v1/recommendations."""
+class _Asked(Artifact):
+    """What every question may say."""
 
-    user_id: Identifier
-    """For whom."""
     k: Annotated[int, Field(ge=1, le=100)] = 20
     """How many items."""
     exclude: Annotated[list[Identifier], Field(max_length=1000)] = []
-    """Items not to show, besides those that the user has seen."""
+    """Items not to show, besides those that the answer goes by."""
+    deadline_ms: Annotated[float, Field(gt=0, le=60_000)] | None = None
+    """Later than this the answer is the popular fallback; spec.serving.timeoutMilliseconds where that is less or nothing is said."""
+
+
+class RecommendationRequest(_Asked):
+    """POST /v1/recommendations: for a user, by what they liked up to a second ago. Items that they have seen are not shown."""
+
+    user_id: Identifier
+    """For whom."""
+
+
+class SessionRequest(_Asked):
+    """POST /v1/sessions: for somebody who is nobody's user yet, by the items of the session."""
+
+    session_id: Identifier
+    """Chosen by the client, the same throughout the session: the same arm answers, and events may name it as their user_id."""
+    items: Annotated[list[Identifier], Field(min_length=1, max_length=200)]
+    """What was looked at or liked, the newest last. Items that the version does not know say nothing."""
+
+
+class SimilarItemsRequest(_Asked):
+    """POST /v1/similar-items: what is liked by those who like an item. Answered by the stable version."""
+
+    item_id: Identifier
+    """Which."""
+
+
+class PopularRequest(_Asked):
+    """POST /v1/popular: what is liked most now, the last second included. Answered by the stable version."""
+
+
+class BatchRequest(Artifact):
+    """POST /v1/batch: several users at once."""
+
+    requests: Annotated[list[RecommendationRequest], Field(min_length=1, max_length=100)]
+    """Each is answered as it would be alone."""
 
 
 class RecommendationResponse(Artifact):
@@ -56,7 +92,7 @@ class RecommendationResponse(Artifact):
     request_id: Identifier
     """Send it back with the event that follows, so that credit goes to the right version."""
     user_id: Identifier
-    """For whom."""
+    """For whom: the user, the session, or `anonymous`."""
     items: list[RankedItem]
     """Best first; at most k."""
     model_version: str
@@ -64,7 +100,15 @@ class RecommendationResponse(Artifact):
     variant: Variant
     """Its arm."""
     reason: Reason
-    """personal: from the user's own history; popular: nothing is known of the user; fallback: the model was late or broken."""
+    """personal: from the user's own history; session, similar: from the items given; popular: nothing is known of the user or the
+    items; fallback: the model was late or broken."""
+
+
+class BatchResponse(Artifact):
+    """The answers, in the order of the requests."""
+
+    answers: list[RecommendationResponse]
+    """One for each request."""
 
 
 class EventsRequest(Artifact):
@@ -111,6 +155,23 @@ class Arm(Artifact):
     """Percent of users. 0: loaded and ready, seen by nobody."""
 
 
+class Skip(Artifact):
+    """Records of one partition that the live knowledge of the replicas leaves out: a bad hour, undone."""
+
+    topic: str
+    """Kafka topic of events."""
+    partition: Annotated[int, Field(ge=0)]
+    """Its partition."""
+    first: Annotated[int, Field(ge=0)]
+    """The first offset that is left out."""
+    last: Annotated[int, Field(ge=0)]
+    """The last one."""
+
+    def has(self, topic: str, partition: int, offset: int) -> bool:
+        """Whether a record is one of them."""
+        return self.first <= offset <= self.last and partition == self.partition and topic == self.topic
+
+
 class ServingRecord(Artifact):
     """The deployment's `user_config`: which arms, with what shares. One small value, replaced as a whole."""
 
@@ -125,6 +186,8 @@ class ServingRecord(Artifact):
     the request id carries its time, so that a young arm is not judged by answers that could not be rewarded yet."""
     tokens: Annotated[dict[str, Role], Field(max_length=64)]
     """SHA-256 (hex) of a bearer token → its role."""
+    skips: Annotated[list[Skip], Field(max_length=1000)] = []
+    """Records that the replicas' live knowledge leaves out."""
 
 
 class ServingArguments(Artifact):
@@ -200,6 +263,29 @@ class ArmCounters(Artifact):
     """Name of the shares (see `stratum_of`) → what was counted under them; the newest few."""
 
 
+class OnlineState(Artifact):
+    """What one arm of a replica knows beyond its version: it follows the event topics from the card's offsets on."""
+
+    caught_up: bool
+    """Whether it knows all that was there when it began."""
+    applied: Annotated[int, Field(ge=0)]
+    """Events taken in."""
+    unreadable: Annotated[int, Field(ge=0)]
+    """Records that are no events; ingest says why."""
+    users: Annotated[int, Field(ge=0)]
+    """Users of whom something is remembered."""
+    events: Annotated[int, Field(ge=0)]
+    """Events of the last five minutes that the next two figures are of."""
+    p50_ms: float | None
+    """Median time from the event's record to the answers that know it, milliseconds; an upper bound, None beyond ten minutes."""
+    p99_ms: float | None
+    """The 99th percentile of the same."""
+    skipped: list[Skip] = []
+    """What is left out."""
+    trouble: str = ""
+    """Why it cannot follow; empty while it can."""
+
+
 class ReplicaReport(Artifact):
     """What one replica serves and has counted."""
 
@@ -215,6 +301,8 @@ class ReplicaReport(Artifact):
     """Version → why it could not be mapped."""
     counters: dict[str, ArmCounters]
     """Version → counters."""
+    online: dict[str, OnlineState] = {}
+    """Version → what it knows of the events since."""
 
 
 class EvidenceResponse(Artifact):

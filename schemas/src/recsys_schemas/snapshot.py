@@ -47,6 +47,21 @@ class TableVersion(Artifact):
     """Rows in that version."""
 
 
+PROFILE_EVENTS = 20_000
+PROFILE_BUCKETS = 64
+
+
+class EventProfile(Artifact):
+    """Which items the newest events of a snapshot speak of, so that two snapshots can be compared without reading either."""
+
+    sequence: Annotated[int, Field(ge=0)]
+    """The manifest."""
+    events: Annotated[int, Field(ge=0)]
+    """How many events were counted: the newest PROFILE_EVENTS by their own time, and what shares the time of the last of them."""
+    buckets: list[Annotated[int, Field(ge=0)]]
+    """Events by CRC-32 of the item's id modulo PROFILE_BUCKETS: bounded, and the same item is always in the same place."""
+
+
 class SnapshotManifest(Artifact):
     """One snapshot: table versions and the offsets that they cover."""
 

@@ -6,6 +6,7 @@ from typing import Annotated
 from pydantic import Field
 
 from recsys_schemas.artifact import Artifact
+from recsys_schemas.snapshot import EventProfile
 
 UPKEEP_REPORT = "upkeep/report.json"
 """Path of the newest report below the storage URI; each run replaces it."""
@@ -51,3 +52,5 @@ class UpkeepReport(Artifact):
     """The oldest snapshot that is left."""
     missing_sequences: list[Annotated[int, Field(ge=0)]] = []
     """Snapshots that were to be kept, and cannot be opened: they are gone."""
+    profile: EventProfile | None = None
+    """Of the newest events of the newest snapshot at the end."""

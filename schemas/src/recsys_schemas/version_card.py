@@ -9,17 +9,21 @@ from pydantic import Field
 
 from recsys_schemas.artifact import Artifact
 from recsys_schemas.catalogue import CatalogueUsed
-from recsys_schemas.snapshot import SnapshotManifest
+from recsys_schemas.snapshot import EventProfile, SnapshotManifest
+from recsys_schemas.train_job import TrainJob
 
 CARD_FILE = "card.json"
 PREFLIGHT_FILE = "preflight.json"
+REPORT_FILE = "report.html"
+"""The card as a page for people: beside the card and no part of the digest, for it holds times."""
+VERSIONS_FOLDER = "versions"
 RUNS_FOLDER = "runs"
 """Folder of Ray Train's own state below the storage URI, with one folder for each version."""
 
 
 def version_folder(version: str) -> str:
     """Folder of a version below the storage URI: `versions/movies-000042`."""
-    return f"versions/{version}"
+    return f"{VERSIONS_FOLDER}/{version}"
 
 
 def progress_file(version: str) -> str:
@@ -74,6 +78,39 @@ class Evaluation(Artifact):
     """The candidate minus this model, by slice, then by metric."""
     abstained: dict[str, str] = {}
     """Metrics that were asked for and could not be told honestly, each with the reason: an off-policy estimate without support."""
+
+
+class Probe(Artifact):
+    """One question and what the model answered to it where it was fitted."""
+
+    user: str
+    """Whose history it is."""
+    history: dict[str, float]
+    """Item id → how strongly it was liked: all that the version knows of the user."""
+    best: list[str]
+    """The ten best items that are not in the history, best first."""
+
+
+class Learnt(Artifact):
+    """How well models answer from what they were fitted on: some of a user's items are left out of the history, and asked for."""
+
+    measured: Estimate
+    """NDCG@10 of the fit that the metrics are of."""
+    serves: Estimate
+    """Of the fit that serves, for the same users and items."""
+    held_out_minus_learnt: Estimate
+    """NDCG@10 of the measured fit on held-out items less that on as many learnt items, paired by user. Far above 0: it knew them."""
+
+
+class Capture(Artifact):
+    """Which part of the lists of users whom the champion knew has gone to items that only newcomers brought up."""
+
+    newcomers: Annotated[int, Field(ge=0)]
+    """Users that the champion did not know."""
+    items: list[str]
+    """Items that are liked mostly by newcomers and were hardly known before, those with the largest part first; at most 20."""
+    share: Estimate
+    """Part of the 20 places of each list that they hold, less what the champion gave them; over users whom the champion knew."""
 
 
 class FileDigest(Artifact):
@@ -152,12 +189,24 @@ class VersionCard(Artifact):
     """Where it ran: Ray Train run name and number of workers."""
     warm_start: str | None = None
     """The version that the fit which serves began from; none: from nothing."""
-    window_days: int | None = None
-    """Only the newest days were learned from, and `replay_fraction` of what is older; none: everything was."""
-    replay_fraction: float = 0.0
-    """See `window_days`."""
     search: SearchReport | None = None
     """How the hyperparameters were found; none: they were given."""
+    probes: list[Probe] = []
+    """What its preflight asks again, of the arrays as they were written."""
+    learnt: Learnt | None = None
+    """None: an older release wrote it, or nobody has two items."""
+    capture: Capture | None = None
+    """None without a champion, or without newcomers."""
+    profile: EventProfile | None = None
+    """Of the newest events of its snapshot."""
+    job: TrainJob | None = None
+    """What was asked, whole: with it the version can be made again. None: written by a release that did not say."""
+    report: str | None = None
+    """Name of the page for people beside the card; None: there is none."""
+    code: dict[str, str] = {}
+    """Part of the Ray apps (algorithms, training, ...) → SHA-256 over its source files: what `libraries` cannot tell between releases."""
+    machine: dict[str, str] = {}
+    """What else may shape the last bits of a float: platform, and the kernels that linear algebra chose for the processor."""
 
 
 class PreflightReport(Artifact):

@@ -1,9 +1,9 @@
-"""Due: whether another version should be trained now, and why; each trigger fires at most once for one snapshot."""
+"""Due: whether another version should be trained now, and why; each trigger fires once for one cause."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from recsys_operator.plan import shares
+from recsys_operator.plan import shares, triggers
 from recsys_operator.plan.names import version_name
 from recsys_operator.plan.quality import put_aside
 from recsys_operator.plan.topics import HOLDING, Topics
@@ -12,6 +12,8 @@ from recsys_operator.state.observed import Observed, Unavailable
 from recsys_schemas.snapshot import SnapshotManifest
 from recsys_schemas.v1alpha1.fitting import Fit
 from recsys_schemas.v1alpha1.version import CatalogueReference, Cause, ModelReference, SnapshotReference, VersionPhase, VersionSpec
+
+DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +25,7 @@ class Due:
 
 
 def due(observed: Observed) -> Due | None:
-    """Whether a version is due, and why: each trigger fires at most once for one snapshot."""
+    """Whether a version is due, and why: a change of the spec first, then the triggers in their order."""
     manifest = observed.manifest
     if manifest is None or isinstance(manifest, Unavailable):
         return None
@@ -35,14 +37,11 @@ def due(observed: Observed) -> Due | None:
         return Due(cause=Cause(trigger="Initial", detail=detail), manifest=manifest)
     asked = (spec.model.algorithm, spec.model.hyperparameters, spec.model.seed, tuple(spec.model.baselines))
     made = (last.spec.algorithm, last.spec.hyperparameters, last.spec.seed, tuple(last.spec.baselines))
-    fresh = manifest.rows - last.spec.snapshot.rows
     if asked != made:
         detail = f"spec.model asks for {spec.model.algorithm} with seed {spec.model.seed}; {last.name} was made otherwise"
         return Due(cause=Cause(trigger="SpecChanged", detail=detail), manifest=manifest)
-    if fresh >= spec.training.new_records:
-        detail = f"{fresh} new rows since {last.name}, at least spec.training.newRecords {spec.training.new_records}"
-        return Due(cause=Cause(trigger="NewData", detail=detail), manifest=manifest)
-    return None
+    cause = triggers.fired(observed, last, manifest.rows)
+    return Due(cause=cause, manifest=manifest) if cause is not None else None
 
 
 def held(observed: Observed, topics: Topics) -> str | None:
@@ -56,7 +55,19 @@ def held(observed: Observed, topics: Topics) -> str | None:
         return "a rollout is under way"
     if until is not None and observed.now < until:
         return f"cooling down until {until:%Y-%m-%dT%H:%M:%SZ}"
-    return None
+    return _enough_for_a_day(observed)
+
+
+def _enough_for_a_day(observed: Observed) -> str | None:
+    """Why no run may begin now: as many as allowed have begun within 24 hours; objects of those are not pruned."""
+    most = observed.model.spec.training.max_runs_per_day
+    begun = [version.created_at for version in observed.versions if observed.now < version.created_at + DAY]
+    if most is None or len(begun) < most:
+        return None
+    again = begun[len(begun) - most] + DAY
+    return (
+        f"{len(begun)} runs began within 24 hours, at most spec.training.maxRunsPerDay {most}; the next may at {again:%Y-%m-%dT%H:%M:%SZ}"
+    )
 
 
 def _held_until(observed: Observed) -> datetime | None:

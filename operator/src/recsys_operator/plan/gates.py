@@ -1,56 +1,105 @@
 """Gates: numbers of a version card against the bounds of the spec; every verdict is a sentence with its numbers."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Literal
 
-from recsys_schemas.v1alpha1.model import Gate
-from recsys_schemas.v1alpha1.version import GateVerdict
-from recsys_schemas.version_card import Estimate, Evaluation, VersionCard
+from recsys_operator.plan.readings import Nothing, Reading, read
+from recsys_schemas.v1alpha1.gates import Gate, guards
+from recsys_schemas.v1alpha1.version import GateVerdict, VersionSpec
+from recsys_schemas.version_card import PreflightReport, VersionCard
 
-_MEGABYTE = 1_000_000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
-    """One number to be judged, with its 95 % interval."""
-
-    what: str
-    value: float
-    low: float
-    high: float
+_GOES_ON = ("Passed", "Observed", "Abstained")
+Word = Literal["Passed", "Failed", "Inconclusive", "Observed", "Abstained"]
 
 
 def verdicts(gates: Sequence[Gate], card: VersionCard) -> list[GateVerdict]:
-    """Judge a card by every gate, in order."""
-    return [_verdict(gate, card) for gate in gates]
+    """Judge a card by every gate, in order; then by the guards whose place no gate has taken."""
+    named = {gate.name for gate in gates}
+    own = [_verdict(gate, card, guard=False) for gate in gates]
+    return own + [_verdict(gate, card, guard=True) for gate in guards() if gate.name not in named]
 
 
 def passed(found: Sequence[GateVerdict]) -> bool:
     """Whether the version may go on: nothing that is enforced has failed or is open."""
-    return all(verdict.verdict in ("Passed", "Observed") for verdict in found)
+    return all(verdict.verdict in _GOES_ON for verdict in found)
 
 
-def _verdict(gate: Gate, card: VersionCard) -> GateVerdict:
-    readings = _readings(gate, card)
-    if not readings:
-        # A champion whose files are damaged bars nobody: a new version is the mend, and its canary still judges it.
-        champion = f"the champion {card.parent} could not be read" if card.parent else "there is no champion yet"
-        against = {"Champion": champion, "Baselines": "the card has no baseline"}.get(gate.relative_to)
-        missing = f"the card has no {gate.metric}"
-        word = "Passed" if against else "Inconclusive"
-        return GateVerdict(name=gate.name, verdict=word, message=f"{against or missing}: nothing to compare")
-    outcomes = [_judge(gate, reading) for reading in readings]
-    words = "; ".join(f"{reading.what} {_numbers(reading)}" for reading in readings)
-    bound = f"at least {gate.at_least:g}" if gate.at_least is not None else f"at most {gate.at_most:g}"
-    how = "shown" if gate.proof == "Shown" else "not refuted"
-    message = f"{words}: must be {bound} ({how} at 95 %)"
-    if gate.enforcement == "Observe":
-        return GateVerdict(name=gate.name, verdict="Observed", message=f"{message}; would be {min(outcomes)}")
-    word = "Failed" if "Failed" in outcomes else "Inconclusive" if "Inconclusive" in outcomes else "Passed"
+def stopping(found: Sequence[GateVerdict]) -> list[GateVerdict]:
+    """The verdicts that a version does not get past."""
+    return [verdict for verdict in found if verdict.verdict not in _GOES_ON]
+
+
+def as_asked(spec: VersionSpec, name: str, card: VersionCard) -> GateVerdict:
+    """Whether the card is of what was asked: one that was made of something else is stale, or another's."""
+    chosen = card.algorithm if str(spec.algorithm) == "Auto" else spec.algorithm
+    pairs = {
+        "version": (name, card.version),
+        "algorithm": (chosen, card.algorithm),
+        "seed": (spec.seed, card.seed),
+        "snapshot": (spec.snapshot.sequence, card.snapshot.sequence),
+        "parent": (spec.parent, card.parent),
+    }
+    other = [f"{field} {found} where {wanted} was asked" for field, (wanted, found) in pairs.items() if found != wanted]
+    if other:
+        return GateVerdict(name="as-asked", verdict="Failed", message=f"the card is of {'; '.join(other)}")
+    message = f"made by {card.algorithm} with seed {card.seed} from snapshot {card.snapshot.sequence}, as asked"
+    return GateVerdict(name="as-asked", verdict="Passed", message=message)
+
+
+def of_preflight(report: PreflightReport) -> list[GateVerdict]:
+    """Each check of a preflight as a verdict of its own."""
+    return [
+        GateVerdict(
+            name=f"preflight-{check}",
+            verdict="Failed" if seen.startswith("failed: ") else "Abstained" if seen.startswith("not checked: ") else "Passed",
+            message=seen[:900],
+        )
+        for check, seen in sorted(report.checks.items())
+    ]
+
+
+def fields_grouped_by(gates: Sequence[Gate]) -> list[str]:
+    """Fields of the events by whose values the gates group users: a run must be told of them. `activity` is always measured."""
+    grouped = {gate.group_by for gate in gates if gate.group_by}
+    sliced = {gate.slice.removeprefix("group:").partition("=")[0] for gate in gates if gate.slice and gate.slice.startswith("group:")}
+    return sorted((grouped | sliced) - {"activity"})
+
+
+def _verdict(gate: Gate, card: VersionCard, *, guard: bool) -> GateVerdict:
+    found = read(gate, card)
+    word, message = _without_numbers(gate, found, guard=guard) if isinstance(found, Nothing) else _with_numbers(gate, found)
+    if gate.enforcement == "Observe" and word != "Abstained":
+        return GateVerdict(name=gate.name, verdict="Observed", message=f"{message}; would be {word}")
     return GateVerdict(name=gate.name, verdict=word, message=message)
 
 
-def _judge(gate: Gate, reading: Reading) -> str:
+def _without_numbers(gate: Gate, found: Nothing, *, guard: bool) -> tuple[Word, str]:
+    if found.to_compare:
+        return "Passed", f"{found.why}: nothing to compare"
+    if found.abstained or guard:
+        return _abstain(gate, found.why)
+    return "Inconclusive", f"{found.why}: nothing to compare"
+
+
+def _abstain(gate: Gate, why: str) -> tuple[Word, str]:
+    if gate.when_abstained == "Stop":
+        return "Inconclusive", f"{why}; whenAbstained is Stop"
+    return "Abstained", f"{why}: neither passed nor failed"
+
+
+def _with_numbers(gate: Gate, readings: Sequence[Reading]) -> tuple[Word, str]:
+    thin = [reading for reading in readings if reading.samples < gate.minimum_samples]
+    words = "; ".join(str(reading) for reading in readings)
+    if thin:
+        return _abstain(gate, f"{words}: fewer than minimumSamples {gate.minimum_samples}")
+    outcomes = [_judge(gate, reading) for reading in readings]
+    bound = f"at least {gate.at_least:g}" if gate.at_least is not None else f"at most {gate.at_most:g}"
+    how = "shown" if gate.proof == "Shown" else "not refuted"
+    word: Word = "Failed" if "Failed" in outcomes else "Inconclusive" if "Inconclusive" in outcomes else "Passed"
+    return word, f"{words}: must be {bound} ({how} at 95 %)"
+
+
+def _judge(gate: Gate, reading: Reading) -> Word:
     """Failed: the whole interval breaks the bound. Inconclusive: a part does, and the whole was asked for."""
     if gate.at_least is not None:
         whole, part = reading.low >= gate.at_least, reading.high >= gate.at_least
@@ -60,39 +109,3 @@ def _judge(gate: Gate, reading: Reading) -> str:
     if whole or (part and gate.proof == "NotRefuted"):
         return "Passed"
     return "Inconclusive" if part else "Failed"
-
-
-def _numbers(reading: Reading) -> str:
-    return f"{reading.value:+.4f} [{reading.low:+.4f}, {reading.high:+.4f}]"
-
-
-def _readings(gate: Gate, card: VersionCard) -> list[Reading]:
-    candidate = next(evaluation for evaluation in card.evaluations if evaluation.role == "candidate")
-    if gate.relative_to == "None":
-        found = _metric(gate.metric, candidate)
-        return [_reading(gate.metric, found)] if found else []
-    role = "champion" if gate.relative_to == "Champion" else "baseline"
-    others = [evaluation for evaluation in card.evaluations if evaluation.role == role]
-    return [reading for other in others if (reading := _difference(gate.metric, candidate, other))]
-
-
-def _reading(what: str, estimate: Estimate) -> Reading:
-    return Reading(what=what, value=estimate.value, low=estimate.low, high=estimate.high)
-
-
-def _metric(name: str, evaluation: Evaluation) -> Estimate | None:
-    exact = {"inferenceMilliseconds": evaluation.inference_ms_per_user, "sizeMegabytes": evaluation.size_bytes / _MEGABYTE}
-    if name in exact:
-        return Estimate(value=exact[name], low=exact[name], high=exact[name], samples=1)
-    return evaluation.metrics.get(name)
-
-
-def _difference(name: str, candidate: Evaluation, other: Evaluation) -> Reading | None:
-    """Paired by user where the card has it; else the difference of the means, with the widest interval that both allow."""
-    what = f"{name} minus {other.name}'s"
-    if name in other.difference:
-        return _reading(what, other.difference[name])
-    ours, theirs = _metric(name, candidate), _metric(name, other)
-    if ours is None or theirs is None:
-        return None
-    return Reading(what=what, value=ours.value - theirs.value, low=ours.low - theirs.high, high=ours.high - theirs.low)

@@ -2,7 +2,8 @@
 
 from datetime import timedelta
 
-from recsys_operator.plan import ingest, raising, rollout, serving, shares, status, topics, training, upkeep
+from recsys_operator.plan import freshness, ingest, raising, rollout, serving, shares, status, topics, training, upkeep
+from recsys_operator.plan.due import DAY
 from recsys_operator.plan.names import app_name, uid8
 from recsys_operator.state.actions import (
     Action,
@@ -38,7 +39,8 @@ def plan(observed: Observed) -> Plan:
     parts.append(training.act(training.judge(observed, seen), observed, seen))
     walk = rollout.act(rollout.judge(observed, seen), observed)
     written = next((action.status for action in walk.actions if isinstance(action, WriteRolloutStatus)), None)
-    parts += [walk, serving.act(serving.judge(observed, seen, written), observed, written)]
+    app = serving.judge(observed, seen, written)
+    parts += [walk, serving.act(app, observed, written), freshness.part(observed)]
     parts += [Part(actions=(*_phases(observed), *_prune(observed))), upkeep.act(upkeep.judge(observed), observed)]
     parts.append(_raise(observed))
     first: tuple[Action, ...] = () if observed.model.has_finalizer else (AddFinalizer(),)
@@ -48,7 +50,7 @@ def plan(observed: Observed) -> Plan:
     facts = [fact for part in parts for fact in part.facts]
     busy = any(part.busy for part in parts)
     wait = SOON if _moved(observed, actions) else BUSY if busy else IDLE
-    return Plan(actions=actions, status=status.compose(observed, facts), wake_at=observed.now + wait)
+    return Plan(actions=actions, status=status.compose(observed, facts, serving.retry(app, observed)), wake_at=observed.now + wait)
 
 
 def _raise(observed: Observed) -> Part:
@@ -98,10 +100,14 @@ _OVER = frozenset({VersionPhase.RETIRED, VersionPhase.REJECTED, VersionPhase.ROL
 
 
 def _prune(observed: Observed) -> tuple[Action, ...]:
-    """Objects of ended versions beyond the limit go, oldest first; the newest of all stays, for triggers count from it."""
+    """Objects of ended versions beyond the limit go, oldest first; the newest of all stays, for triggers count from it.
+
+    So do those of the last 24 hours while the runs of a day are bounded: they are what is counted.
+    """
     over: list[VersionState] = [version for version in observed.versions[:-1] if version.status.phase in _OVER]
-    surplus = len(over) - observed.model.spec.revision_history_limit
-    return tuple(DeleteVersion(name=version.name) for version in over[: max(0, surplus)])
+    surplus = over[: max(0, len(over) - observed.model.spec.revision_history_limit)]
+    counted = observed.model.spec.training.max_runs_per_day is not None
+    return tuple(DeleteVersion(name=each.name) for each in surplus if not counted or observed.now >= each.created_at + DAY)
 
 
 def _farewell(observed: Observed) -> Plan:

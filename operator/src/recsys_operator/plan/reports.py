@@ -46,6 +46,12 @@ class Reports:
         """Why a running replica could not map this version."""
         return next((r.refused[version] for r in self.response.replicas if r.replica_id in self.running and version in r.refused), None)
 
+    def given(self, version: str) -> tuple[int, int]:
+        """Ripe answers of a version and how many were rewarded, under whatever shares, over all replicas, those that are gone included."""
+        found = [r.counters[version] for r in self.response.replicas if version in r.counters]
+        impressions = sum(each.impressions for each in found)
+        return impressions, min(impressions, sum(each.rewards for each in found))
+
     def counted(self, version: str, stratum: str) -> Counted:
         """What a version did under these shares, over all replicas, those that are gone included."""
         found = [r.counters[version].strata.get(stratum) for r in self.response.replicas if version in r.counters]

@@ -8,10 +8,11 @@ from recsys_operator.state.actions import Action, PublishEvent, StopJob, SubmitJ
 from recsys_operator.state.observed import JobState, JobWord, Observed, Unavailable, VersionState
 from recsys_schemas.catalogue import CatalogueSource
 from recsys_schemas.train_job import PreflightJob, Search, TrainJob, WorkerResources
-from recsys_schemas.v1alpha1.version import Artifact, MetricValue, Progress, VersionPhase
-from recsys_schemas.version_card import VersionCard
+from recsys_schemas.v1alpha1.version import Artifact, GateVerdict, MetricValue, Progress, VersionPhase
+from recsys_schemas.version_card import REPORT_FILE, VersionCard, version_folder
 
 PREFLIGHT_TRIES = 3
+MOST_VERDICTS = 64
 SETTLE = timedelta(seconds=10)
 LONGEST_PAUSE = timedelta(minutes=6)
 """Jobs and files are read at slightly different moments."""
@@ -37,7 +38,7 @@ def over(job: JobState, observed: Observed) -> bool:
 
 def _train_job(observed: Observed, version: VersionState) -> TrainJob:
     spec = version.spec
-    chosen = spec.hyperparameters.model_dump(exclude_none=True)
+    chosen = spec.hyperparameters.model_dump(exclude_none=True, by_alias=True)
     return TrainJob(
         model=identity(observed.model),
         version=version.name,
@@ -55,6 +56,7 @@ def _train_job(observed: Observed, version: VersionState) -> TrainJob:
         replay_fraction=spec.fit.replay_fraction,
         search=_search(observed, version),
         catalogue=CatalogueSource(uri=spec.catalogue.uri) if spec.catalogue else None,
+        group_by=gates.fields_grouped_by(observed.model.spec.gates),
     )
 
 
@@ -138,42 +140,71 @@ def accept(observed: Observed, version: VersionState) -> tuple[Action, ...]:
     """The card is here: judge it by the gates."""
     card = version.card
     assert card is not None
-    found = gates.verdicts(observed.model.spec.gates, card)
+    found = [*gates.verdicts(observed.model.spec.gates, card), gates.as_asked(version.spec, version.name, card)]
     good = gates.passed(found)
-    refused = [f"{verdict.name}: {verdict.message}" for verdict in found if verdict.verdict in ("Failed", "Inconclusive")]
-    words = f"passed {len(found)} gates" if good else f"stopped by {'; '.join(refused)}"
+    refused = [f"{verdict.name}: {verdict.message}" for verdict in gates.stopping(found)]
+    words = f"passed {_told_of(found)}" if good else f"stopped by {'; '.join(refused)}"
     made = Artifact(digest=card.digest, size_bytes=sum(file.size_bytes for file in card.files.values()))
     phase = VersionPhase.PREFLIGHT if good else VersionPhase.REJECTED
-    written = _now(version, phase, words, artifact=made, metrics=_metrics(card), gates=found)
+    written = _now(version, phase, words, artifact=made, metrics=_metrics(card), gates=found, report=_report(version, card))
     return written, _told(version, "GatesPassed" if good else "GateFailed", words, good=good)
+
+
+def _told_of(found: list[GateVerdict]) -> str:
+    silent = sum(verdict.verdict == "Abstained" for verdict in found)
+    return f"{len(found) - silent} gates" + (f", {silent} abstained" if silent else "")
+
+
+def _report(version: VersionState, card: VersionCard) -> str | None:
+    """Where the version's page is; a card that names another file names none."""
+    return f"{version.spec.storage_uri}/{version_folder(version.name)}/{REPORT_FILE}" if card.report == REPORT_FILE else None
 
 
 def _told(version: VersionState, reason: str, words: str, *, good: bool) -> PublishEvent:
     return PublishEvent(reason=reason, message=f"{version.name}: {words}"[:900], severity="Normal" if good else "Warning")
 
 
+MOST_METRICS = 64
+"""As many as a status holds."""
+LOOKED_AT = ("ndcg@10", "hr@10", "coverage@20", "ndcg@20", "hr@20", "recall@20", "map@10", "mrr@10", "diversity@20", "novelty@20")
+"""What people ask for first: where a card has more than a status holds, these stay, the first the longest."""
+
+
 def _metrics(card: VersionCard) -> list[MetricValue]:
+    """The card's metrics over all users, model by model; what there is no room for is in the card."""
+    names = sorted({name for model in card.evaluations for name in model.metrics}, key=_rank)
+    found = [(model.name, name) for name in names for model in card.evaluations if name in model.metrics]
+    kept = set(found[:MOST_METRICS])
     return [
         MetricValue(model=model.name, metric=name, value=f"{e.value:.4f}", low=f"{e.low:.4f}", high=f"{e.high:.4f}")
         for model in card.evaluations
         for name, e in sorted(model.metrics.items())
-    ][:64]
+        if (model.name, name) in kept
+    ][:MOST_METRICS]
+
+
+def _rank(metric: str) -> tuple[int, str]:
+    return (LOOKED_AT.index(metric) if metric in LOOKED_AT else len(LOOKED_AT), metric)
 
 
 def conclude_trial(version: VersionState) -> tuple[Action, ...]:
     """The trial is over: a version that passed may have users."""
     report = version.preflight
     digest = version.status.artifact.digest if version.status.artifact else ""
+    found = gates.of_preflight(report) if report else []
     if report is None:
         good, words = False, f"preflight could not be tried in {PREFLIGHT_TRIES} jobs"
+        found.append(GateVerdict(name="preflight", verdict="Inconclusive", message=words))
     elif report.digest != digest:
         good, words = False, f"preflight: the files hash to {report.digest}, the card says {digest}: they were changed after training"
+        found.append(GateVerdict(name="preflight-digest", verdict="Failed", message=words))
     elif report.passed:
         good, words = True, f"preflight: {report.requests} requests, p99 {report.p99_ms:.2f} ms"
     else:
         failed = [f"{name} {seen}" for name, seen in report.checks.items() if seen.startswith("failed")]
         good, words = False, f"preflight failed: {'; '.join(failed)}"
-    written = _now(version, VersionPhase.CANDIDATE if good else VersionPhase.REJECTED, words)
+    judged = [*version.status.gates, *found][:MOST_VERDICTS]
+    written = _now(version, VersionPhase.CANDIDATE if good else VersionPhase.REJECTED, words, gates=judged)
     return written, _told(version, "PreflightPassed" if good else "PreflightFailed", words, good=good)
 
 

@@ -2,16 +2,19 @@
 
 from enum import StrEnum
 
-from recsys_operator.plan import shares
+from recsys_operator.plan import redeploying, shares
 from recsys_operator.plan.names import app_name, route_prefix, token_secret, topics_by_role
 from recsys_operator.plan.reports import own_app, reports
 from recsys_operator.plan.topics import USABLE, Topics
 from recsys_operator.state.actions import Action, DeployApp, EnsureTokens
 from recsys_operator.state.observed import AppState, Observed, Unavailable
 from recsys_operator.state.plan import Fact, Part
-from recsys_schemas.serving_api import ServingArguments, ServingRecord
+from recsys_schemas.serving_api import ServingArguments, ServingRecord, Skip
 from recsys_schemas.v1alpha1.conditions import ConditionType
+from recsys_schemas.v1alpha1.model import ServingRetry
 from recsys_schemas.v1alpha1.rollout import RolloutStatus
+
+_LONGEST_WORDS = 1500
 
 
 class Serving(StrEnum):
@@ -24,6 +27,7 @@ class Serving(StrEnum):
     DIFFERENT = "Different"
     DEPLOYING = "Deploying"
     DEPLOY_FAILED = "DeployFailed"
+    SENDING_AGAIN = "SendingAgain"
     UNHEALTHY = "Unhealthy"
     EMPTY = "Empty"
     RUNNING = "Running"
@@ -63,6 +67,10 @@ def record(observed: Observed, status: RolloutStatus | None = None) -> ServingRe
         arms=shares.arms(observed, status),
         attribution_seconds=analysis.attribution_seconds,
         tokens={} if isinstance(observed.tokens, Unavailable) else dict(observed.tokens),
+        skips=[
+            Skip(topic=each.topic, partition=each.partition, first=each.first, last=each.last)
+            for each in observed.model.spec.serving.online.skip
+        ],
     )
     if deployed == wanted:
         return wanted
@@ -99,7 +107,7 @@ def judge(observed: Observed, topics: Topics, status: RolloutStatus | None) -> S
         return Serving.DIFFERENT
     assert app is not None
     if app.word == "DEPLOY_FAILED":
-        return Serving.DEPLOY_FAILED
+        return Serving.SENDING_AGAIN if redeploying.due(observed) else Serving.DEPLOY_FAILED
     if app.word == "UNHEALTHY":
         return Serving.UNHEALTHY
     seen = reports(observed)
@@ -113,17 +121,34 @@ def act(word: Serving, observed: Observed, status: RolloutStatus | None) -> Part
     actions: tuple[Action, ...] = ()
     if word is Serving.NO_TOKENS and not isinstance(observed.tokens, Unavailable):
         actions = (EnsureTokens(secret=token_secret(observed.model)),)
-    if word is Serving.DIFFERENT:
+    if word in (Serving.DIFFERENT, Serving.SENDING_AGAIN):
         deploy = DeployApp(
             name=app_name(observed.model),
             route_prefix=route_prefix(observed.model),
             replicas=observed.model.spec.serving.replicas,
             arguments=arguments(observed),
-            record=record(observed, status),
+            record=_renewed(observed, status) if word is Serving.SENDING_AGAIN else record(observed, status),
         )
         actions = (deploy,)
-    busy = word in (Serving.NO_TOKENS, Serving.DIFFERENT, Serving.DEPLOYING)
-    return Part(actions=actions, facts=(_fact(word, observed),), busy=busy)
+    busy = word in (Serving.NO_TOKENS, Serving.DIFFERENT, Serving.SENDING_AGAIN, Serving.DEPLOYING)
+    return Part(actions=actions, facts=(_given_up(word, observed) or _fact(word, observed),), busy=busy)
+
+
+def retry(word: Serving, observed: Observed) -> ServingRetry | None:
+    """What the status keeps of an application that does not start."""
+    match word:
+        case Serving.DEPLOY_FAILED | Serving.SENDING_AGAIN:
+            return redeploying.after(observed, sent=word is Serving.SENDING_AGAIN)
+        case Serving.RUNNING | Serving.EMPTY:
+            return None
+        case _:
+            return redeploying.remembered(observed)
+
+
+def _renewed(observed: Observed, status: RolloutStatus | None) -> ServingRecord:
+    """The same record under a higher epoch: a config that does not differ would not be tried again."""
+    same = record(observed, status)
+    return same.model_copy(update={"epoch": same.epoch + 1})
 
 
 def _fact(word: Serving, observed: Observed) -> Fact:
@@ -149,7 +174,7 @@ def _fact(word: Serving, observed: Observed) -> Fact:
             return fact(None, "waits for the topics")
         case Serving.DIFFERENT | Serving.DEPLOYING:
             return fact(None if app is None else _serves(observed), f"the application is being brought to its record{_tail(app)}")
-        case Serving.DEPLOY_FAILED | Serving.UNHEALTHY:
+        case Serving.UNHEALTHY | Serving.DEPLOY_FAILED | Serving.SENDING_AGAIN:
             return fact(False, f"Ray Serve says {app.word if app else ''}: {app.message if app else ''}")
         case Serving.EMPTY:
             return fact(None, "the API is up and waits for the first version")
@@ -162,6 +187,18 @@ def _serves(observed: Observed) -> bool | None:
     """While a record changes, what served before goes on serving."""
     app = own_app(observed)
     return True if app and app.running_replicas and app.record and app.record.arms else None
+
+
+def _given_up(word: Serving, observed: Observed) -> Fact | None:
+    """What is told of an application that does not start, also while it is tried again: a new start alone mends nothing."""
+    app = own_app(observed)
+    if word in (Serving.DEPLOY_FAILED, Serving.SENDING_AGAIN):
+        words = f"Ray Serve gave the application up ({redeploying.words(observed)}): {app.message[-_LONGEST_WORDS:] if app else ''}"
+    elif word in (Serving.DIFFERENT, Serving.DEPLOYING) and redeploying.remembered(observed) is not None and not _serves(observed):
+        words = next((each.message for each in observed.model.status.conditions if each.type == ConditionType.SERVING), "")
+    else:
+        return None
+    return Fact(type=ConditionType.SERVING, holds=False, reason=str(Serving.DEPLOY_FAILED), message=words)
 
 
 def _tail(app: AppState | None) -> str:

@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 
 from recsys_operator.plan import raising, shares
+from recsys_operator.plan.freshness import measured
 from recsys_operator.plan.ingest import wanted as wanted_ingest
 from recsys_operator.plan.lag import furthest, lag_records, lag_seconds
 from recsys_operator.plan.names import route_prefix
 from recsys_operator.plan.quality import put_aside
 from recsys_operator.plan.reports import own_app, reports
+from recsys_operator.plan.spans import remember
 from recsys_operator.plan.training import in_progress
 from recsys_operator.plan.upkeep import last as last_upkeep
 from recsys_operator.plan.wanted_topics import out_of_sync
@@ -21,6 +23,7 @@ from recsys_schemas.v1alpha1.model import (
     ModelStatus,
     Quality,
     ServedVersion,
+    ServingRetry,
     ServingStatus,
 )
 from recsys_schemas.v1alpha1.replication import Replication
@@ -30,8 +33,8 @@ _HISTORY = 20
 _WORDS: dict[bool | None, str] = {True: "True", False: "False", None: "Unknown"}
 
 
-def compose(observed: Observed, facts: Sequence[Fact]) -> ModelStatus:
-    """The whole status, from what was seen and what each concern said of itself."""
+def compose(observed: Observed, facts: Sequence[Fact], retry: ServingRetry | None = None) -> ModelStatus:
+    """The whole status, from what was seen and what each concern said of itself; `retry` of an application that does not start."""
     ready = _ready(observed, facts)
     stalled = _stalled(observed, facts)
     return ModelStatus(
@@ -43,7 +46,9 @@ def compose(observed: Observed, facts: Sequence[Fact]) -> ModelStatus:
         ingestion=_ingestion(observed),
         catalogue=_catalogue(observed),
         quality=_quality(observed),
-        serving=_serving(observed),
+        triggers=remember(observed),
+        serving=_serving(observed, retry),
+        freshness=measured(observed),
         history=_history(observed),
         conditions=[_condition(observed, fact) for fact in (ready, *facts, stalled)],
     )
@@ -96,7 +101,7 @@ def _stalled(observed: Observed, facts: Sequence[Fact]) -> Fact:
     """Stalled: waiting will not help, a person must act."""
     parts = {"topics": observed.topics, "ray": observed.ray, "manifest": observed.manifest, "tokens": observed.tokens}
     refused = [part.message for part in parts.values() if isinstance(part, Unavailable) and part.refused]
-    person = ("ReplicasInfeasible", "ObservedTopicMissing", "RouteTaken", "DataQualityFailed", "BackoffLimitExceeded")
+    person = ("ReplicasInfeasible", "ObservedTopicMissing", "RouteTaken", "DataQualityFailed", "BackoffLimitExceeded", "Unreadable")
     stuck = refused or [fact.message for fact in facts if fact.holds is False and fact.reason in person]
     if stuck:
         # Two conditions may rest on one fault: it is told once.
@@ -199,7 +204,7 @@ def _quality(observed: Observed) -> Quality | None:
     return Quality(ndcg10=found.get("ndcg@10", ""), hr10=found.get("hr@10", ""))
 
 
-def _serving(observed: Observed) -> ServingStatus | None:
+def _serving(observed: Observed, retry: ServingRetry | None) -> ServingStatus | None:
     if isinstance(observed.ray, Unavailable):
         return observed.model.status.serving
     app, seen = own_app(observed), reports(observed)
@@ -211,6 +216,7 @@ def _serving(observed: Observed) -> ServingStatus | None:
         epoch=epoch,
         url=f"{observed.ray.serving_url}{route_prefix(observed.model)}",
         selector=f"recsys.dev/model={observed.model.key.name}",
+        retry=retry,
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from enum import StrEnum
 
-from recsys_operator.plan import runs
+from recsys_operator.plan import gates, runs, triggers
 from recsys_operator.plan.due import create, due, held
 from recsys_operator.plan.topics import Topics
 from recsys_operator.state.actions import Action
@@ -124,7 +124,8 @@ def act(word: Training, observed: Observed, topics: Topics) -> Part:
         actions = _STEPS[word](observed, version)
     newest = observed.versions[-1] if observed.versions else None
     waits = held(observed, topics) if word is Training.HELD else None
-    return Part(actions=actions, facts=(_trained(word, version or newest, observed, waits), _gated(newest)), busy=word not in _AT_REST)
+    facts = (_trained(word, version or newest, observed, waits), triggers.fact(observed), _gated(newest))
+    return Part(actions=actions, facts=facts, busy=word not in _AT_REST)
 
 
 def _trained(word: Training, version: VersionState | None, observed: Observed, waits: str | None) -> Fact:
@@ -157,10 +158,11 @@ def _how_far(version: VersionState) -> str:
 def _gated(version: VersionState | None) -> Fact:
     if version is None or not version.status.gates:
         return Fact(type=ConditionType.GATES_PASSED, holds=None, reason="NotEvaluated", message="no version has been measured yet")
-    stopped = [verdict for verdict in version.status.gates if verdict.verdict in ("Failed", "Inconclusive")]
+    stopped = gates.stopping(version.status.gates)
     if stopped:
         reason = "GateFailed" if any(verdict.verdict == "Failed" for verdict in stopped) else "GateInconclusive"
         message = f"{version.name}: {'; '.join(f'{verdict.name}: {verdict.message}' for verdict in stopped)}"
         return Fact(type=ConditionType.GATES_PASSED, holds=False, reason=reason, message=message[:2000])
-    message = f"{version.name}: {'; '.join(f'{verdict.name}: {verdict.message}' for verdict in version.status.gates)}"
+    told = [f"{verdict.name}: {verdict.message}" for verdict in version.status.gates if verdict.verdict != "Abstained"]
+    message = f"{version.name}: {'; '.join(told)}"
     return Fact(type=ConditionType.GATES_PASSED, holds=True, reason="AllPassed", message=message[:2000])

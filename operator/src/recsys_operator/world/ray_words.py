@@ -14,6 +14,7 @@ from recsys_schemas.serving_api import ServingArguments, ServingRecord
 
 DEFAULT_SERVE_PORT = 8000
 _LONGEST_MESSAGE = 1500
+_ILL = ("DEPLOY_FAILED", "UNHEALTHY")
 
 _T = TypeVar("_T", bound=BaseModel)
 
@@ -52,8 +53,12 @@ def _app(name: str, body: Json) -> AppState:
     running: Json = body.get("deployments", {}).get(DEPLOYMENT, {})
     word, message = str(body.get("status", "")), str(body.get("message") or "")
     # RUNNING may still be read for a few milliseconds after a PUT: not all deployments have the new config then.
+    said = str(running.get("message") or "")
     if word == "RUNNING" and running and running.get("status") != "HEALTHY":
-        word, message = "DEPLOYING", message or str(running.get("message") or "")
+        word, message = "DEPLOYING", message or said
+    # Of a replica that fails the application only says that a deployment failed: why, the deployment says, last of all.
+    if word in _ILL and said and running.get("status") in _ILL:
+        message = said
     return AppState(
         name=name,
         route_prefix=body.get("route_prefix") or config.get("route_prefix") or "",

@@ -4,15 +4,18 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from ray_apps.algorithms.als import ALS
+from ray_apps.algorithms.bpr import BPR
+from ray_apps.algorithms.ease import EASE
 from ray_apps.algorithms.ials import IALS
 from ray_apps.algorithms.item_knn import ItemItem
 from ray_apps.algorithms.popularity import Popularity
+from ray_apps.algorithms.recent_popularity import RecentPopularity
 from ray_apps.algorithms.recommender import Arrays, Recommender
 
 Algorithms = Mapping[str, type[Recommender]]
 """Name → class."""
 
-ALGORITHMS: Algorithms = MappingProxyType({"Popularity": Popularity, "ItemItem": ItemItem, "ALS": ALS, "IALS": IALS})
+ALGORITHMS: Algorithms = MappingProxyType({each.name: each for each in (Popularity, RecentPopularity, ItemItem, ALS, IALS, BPR, EASE)})
 
 
 def load_model(algorithm: str, arrays: Arrays, n_items: int) -> Recommender:

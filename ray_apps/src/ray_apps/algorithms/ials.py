@@ -10,7 +10,7 @@ from typing import ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ray_apps.algorithms.hyperparameters import Hyperparameters, Parameter, checked
+from ray_apps.algorithms.hyperparameters import Hyperparameters, Parameter, Value, checked
 from ray_apps.algorithms.ials_blocks import Alone, Plan, Side, beginning, learn, sides
 from ray_apps.algorithms.ials_rows import Factors, Loss, Spectrum, solve_one
 from ray_apps.algorithms.interactions import Histories, Indices, Interactions, Weights
@@ -42,14 +42,13 @@ class IALS:
         """
         from threadpoolctl import threadpool_limits  # noqa: PLC0415 — training only
 
-        values = checked(cls.name, cls.parameters, hyperparameters)
+        values = {name: float(value) for name, value in checked(cls.name, cls.parameters, hyperparameters).items()}
         start = started(fitting, int(values["factors"]))
+        if fitting.crew is not None:
+            return cls.from_arrays(fitting.crew.factorise(interactions, values, seed, fitting, start), interactions.n_items)
         users, items = sides(interactions)
         plan = planned(values, (users, items), seed, fitting)
         with threadpool_limits(1, "blas"):
-            if fitting.crew is not None:
-                found = fitting.crew.factorise(interactions, values, seed, fitting, start)
-                return cls.from_arrays({**found, "loss": plan.loss.array()}, interactions.n_items)
             factors, spectrum = learn(users, items, plan, beginning(items, plan, start), Alone())
         return cls(factors, spectrum, plan.loss)
 
@@ -86,9 +85,9 @@ class IALS:
         return cls(items, spectrum, Loss(regularization=regularization, exponent=exponent, unobserved=unobserved))
 
 
-def planned(values: Mapping[str, float], both: tuple[Side, Side], seed: int, fitting: Fitting) -> Plan:
+def planned(values: Mapping[str, Value], both: tuple[Side, Side], seed: int, fitting: Fitting) -> Plan:
     """What to learn, from checked hyperparameters."""
-    loss = Loss.balanced(values, both[0].lengths, both[1].lengths)
+    loss = Loss.balanced({name: float(value) for name, value in values.items()}, both[0].lengths, both[1].lengths)
     return Plan(factors=int(values["factors"]), epochs=int(values["iterations"]), loss=loss, seed=seed, tell=fitting.tell)
 
 

@@ -1,6 +1,7 @@
 """Item-item collaborative filtering: an item is good when it is liked by those who like what the user likes.
 
-Source: Deshpande & Karypis, "Item-based top-N recommendation algorithms", ACM TOIS 22(1), 2004.
+Source: Deshpande & Karypis, "Item-based top-N recommendation algorithms", ACM TOIS 22(1), 2004. BM25 as the weight of an interaction, users
+being the words of which an item is made: Robertson & Zaragoza, "The probabilistic relevance framework: BM25 and beyond", FnTIR 3(4), 2009.
 """
 
 import warnings
@@ -16,10 +17,16 @@ from ray_apps.algorithms.recommender import ALONE, Arrays, Fitting, Scores, requ
 
 
 class ItemItem:
-    """Sums the cosine similarity of each item to the items liked; only the nearest `neighbours` of each are kept."""
+    """Sums the similarity of each item to the items liked; only the nearest `neighbours` of each are kept.
+
+    Similarity: Cosine of the items' columns, or the product of their BM25 weights, which trusts popular items more.
+    """
 
     name: ClassVar[str] = "ItemItem"
-    parameters: ClassVar[Mapping[str, Parameter]] = {"neighbours": Parameter(default=100, low=1, high=10_000)}
+    parameters: ClassVar[Mapping[str, Parameter]] = {
+        "neighbours": Parameter(default=100, low=1, high=10_000),
+        "similarity": Parameter(default="Cosine", choices=("Cosine", "BM25")),
+    }
 
     def __init__(self, indptr: NDArray[np.int64], indices: Indices, similarities: Scores) -> None:
         self._indptr, self._indices, self._similarities = indptr, indices, similarities
@@ -33,12 +40,13 @@ class ItemItem:
             HyperparameterError: a hyperparameter is unknown or out of range.
         """
         del seed, fitting
-        neighbours = int(checked(cls.name, cls.parameters, hyperparameters)["neighbours"])
-        from implicit.nearest_neighbours import CosineRecommender  # noqa: PLC0415 — training only
+        values = checked(cls.name, cls.parameters, hyperparameters)
+        from implicit.nearest_neighbours import BM25Recommender, CosineRecommender  # noqa: PLC0415 — training only
         from scipy.sparse import csr_matrix  # noqa: PLC0415 — training only
 
-        # One more than asked: an item is always its own nearest neighbour, and that one is dropped.
-        kernel = CosineRecommender(K=neighbours + 1, num_threads=1)
+        # One more than asked: an item is its own nearest neighbour, and that one is dropped.
+        kinds = {"Cosine": CosineRecommender, "BM25": BM25Recommender}
+        kernel = kinds[str(values["similarity"])](K=int(values["neighbours"]) + 1, num_threads=1)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Method expects CSR input")  # of its own normalised copy
             kernel.fit(interactions.histories().matrix(interactions.n_items), show_progress=False)

@@ -31,7 +31,7 @@ class Crew(Protocol):
         fitting: "Fitting",
         start: NDArray[np.float32] | None,
     ) -> Arrays:
-        """`item_factors` and `spectrum` of an IALS with these checked hyperparameters: the bytes that one process would give."""
+        """The arrays of an IALS with these checked hyperparameters: the bytes that one process would give."""
         ...
 
 

@@ -1,7 +1,7 @@
-"""`recsys snapshots list | show | verify | diff STORE`: look at the snapshots of a store, from anywhere that reaches it.
+"""`recsys snapshots ... | versions ...`: look at the snapshots and versions of a store, from anywhere that reaches it.
 
-STORE is the storageURI (`file:///…` or `s3://…`); credentials, region and endpoint of `s3://` come from the usual `AWS_*`
-variables. Ends with 0, with 1 when a snapshot is not as it should be, with 2 when it cannot be known.
+A STORE is the storageURI (`file:///…` or `s3://…`); credentials, region and endpoint of `s3://` come from the usual `AWS_*`
+variables. Ends with 0, with 1 when something is not as it should be, with 2 when it cannot be known.
 """
 
 import argparse
@@ -13,8 +13,11 @@ from deltalake.exceptions import DeltaError
 from pydantic import ValidationError
 
 from ray_apps.cli.checking import check
+from ray_apps.cli.version_words import add_versions, count, run_versions
 from ray_apps.cli.views import diff, list_snapshots, show
 from ray_apps.stores.objects import StorageError, open_store
+from ray_apps.stores.registry import ArtefactRefused
+from ray_apps.training.refusals import TrainingRefused
 from recsys_schemas.train_job import IngestJob
 
 
@@ -23,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = _parser().parse_args(arguments)
     try:
         return _run(asked)
-    except (StorageError, TimeoutError) as error:
+    except (StorageError, ArtefactRefused, TrainingRefused, TimeoutError) as error:
         return _refuse(str(error))
     except KafkaException as error:
         return _refuse(f"brokers: a topic cannot be read ({error.args[0]}); check bootstrap_servers and that the brokers run")
@@ -39,6 +42,8 @@ def _refuse(words: str) -> int:
 
 def _run(asked: argparse.Namespace) -> int:
     store, as_json = open_store(asked.store), asked.output == "json"
+    if asked.what == "versions":
+        return run_versions(store, asked, as_json=as_json)
     match asked.command:
         case "list":
             return list_snapshots(store, asked.last, as_json=as_json)
@@ -51,8 +56,9 @@ def _run(asked: argparse.Namespace) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="recsys", description="Look at what ingest has made of the events.")
-    parts = parser.add_subparsers(required=True, metavar="WHAT")
+    parser = argparse.ArgumentParser(prog="recsys", description="Look at what ingest has made of the events, and training of that.")
+    parts = parser.add_subparsers(required=True, metavar="WHAT", dest="what")
+    add_versions(parts.add_parser("versions", help="versions of a store"))
     snapshots = parts.add_parser("snapshots", help="snapshots of a store").add_subparsers(required=True, metavar="COMMAND", dest="command")
     words = {
         "list": "number, time, rows, dead letters and lag of the newest snapshots",
@@ -65,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
         commands[word] = snapshots.add_parser(word, help=told, description=told)
         commands[word].add_argument("store", metavar="STORE", help="storageURI: file:///folder or s3://bucket/prefix")
         commands[word].add_argument("-o", "--output", choices=("table", "json"), default="table")
-    commands["list"].add_argument("--last", type=_count, default=20, metavar="N", help="so many; default 20")
+    commands["list"].add_argument("--last", type=count, default=20, metavar="N", help="so many; default 20")
     for word in ("show", "verify"):
         commands[word].add_argument("sequence", nargs="?", type=int, help="which; the newest when not given")
     commands["show"].add_argument("--files", action="store_true", help="list every file")
@@ -73,12 +79,6 @@ def _parser() -> argparse.ArgumentParser:
     for word in ("older", "newer"):
         commands["diff"].add_argument(word, type=int)
     return parser
-
-
-def _count(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
-    return int(text)
 
 
 def _job(text: str) -> IngestJob:

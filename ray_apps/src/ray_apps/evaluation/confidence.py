@@ -1,6 +1,8 @@
 """How sure a mean is: 95 % intervals."""
 
 import math
+from collections.abc import Mapping
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,31 +33,77 @@ def wilson(successes: float, trials: int) -> Estimate:
     return Estimate(value=share, low=min(share, max(0.0, centre - half)), high=max(share, min(1.0, centre + half)), samples=trials)
 
 
-def bootstrap(value: Value, seed: int, lowest: float = 0.0) -> Estimate:
+def bootstrap(value: Value, seed: int) -> Estimate:
     """A mean over users with its percentile bootstrap interval: users are drawn again, with replacement.
 
-    With fewer than LEAST_USERS the interval is all that is possible, `lowest` to 1: drawing again from a handful knows nothing of the rest.
+    With fewer than LEAST_USERS the interval is all that is possible: drawing again from a handful knows nothing of the rest.
 
     Source: Efron & Tibshirani, "An introduction to the bootstrap", 1993, chapter 13.
     """
-    users = value.per_user.size
-    if users < LEAST_USERS:
-        return Estimate(value=value.mean, low=lowest, high=1.0, samples=users)
-    means = resampled_means(value.per_user, seed)
-    low, high = np.percentile(means, [2.5, 97.5])
-    return Estimate(value=value.mean, low=min(float(low), value.mean), high=max(float(high), value.mean), samples=users)
+    return bootstraps({"": value}, seed)[""]
+
+
+def bootstraps(values: Mapping[str, Value], seed: int) -> dict[str, Estimate]:
+    """The same for several metrics: those with the same number of users share their draws, which is most of the work."""
+    found: dict[str, Estimate] = {}
+    for users in {value.per_user.size for value in values.values()}:
+        named = {name: value for name, value in values.items() if value.per_user.size == users}
+        if users < LEAST_USERS:
+            found |= {name: _anything(value) for name, value in named.items()}
+            continue
+        means = resampled_means(np.stack([value.per_user for value in named.values()]), seed)
+        low, high = np.percentile(means, [2.5, 97.5], axis=-1)
+        for (name, value), least, most in zip(named.items(), low.tolist(), high.tolist(), strict=True):
+            found[name] = Estimate(value=value.mean, low=min(least, value.mean), high=max(most, value.mean), samples=users)
+    return {name: found[name] for name in values}
+
+
+def _anything(value: Value) -> Estimate:
+    mean = value.mean
+    return Estimate(value=mean, low=min(value.lowest, mean), high=max(value.highest, mean), samples=value.per_user.size)
 
 
 def resampled_means(per_user: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
-    """Means of RESAMPLES bootstrap samples: the same seed and number of users draw the same users."""
-    generator = np.random.default_rng(seed)
-    users = per_user.size
-    means = np.empty(RESAMPLES)
+    """Means of RESAMPLES bootstrap samples of the last axis, shape (..., users) to (..., RESAMPLES).
+
+    The same seed and number of users draw the same users. Sums are made in a fixed order, whatever the number of threads.
+    """
+    users = per_user.shape[-1]
+    drawn = _draws(users, seed)
+    means = np.empty((*per_user.shape[:-1], RESAMPLES))
     step = max(1, _AT_ONCE // users)
     for start in range(0, RESAMPLES, step):
-        drawn = generator.integers(users, size=(min(step, RESAMPLES - start), users))
-        means[start : start + len(drawn)] = per_user[drawn].mean(axis=1)
+        times = drawn[start : start + step].astype(np.float64)
+        means[..., start : start + step] = np.einsum("...u,ru->...r", per_user, times, optimize=False) / users
     return means
+
+
+@lru_cache(maxsize=16)
+def _draws(users: int, seed: int) -> NDArray[np.uint16]:
+    """How often each user is drawn in each sample, shape (RESAMPLES, users): kept, since every model and metric asks for the same."""
+    generator = np.random.default_rng(seed)
+    counts = np.empty((RESAMPLES, users), dtype=np.uint16)
+    step = max(1, _AT_ONCE // users)
+    for start in range(0, RESAMPLES, step):
+        rows = min(step, RESAMPLES - start)
+        places = generator.integers(users, size=(rows, users)) + np.arange(rows)[:, None] * users
+        counts[start : start + rows] = np.bincount(places.ravel(), minlength=rows * users).reshape(rows, users)
+    return counts
+
+
+def less(candidate: Value, other: Value) -> Value:
+    """Candidate minus other, user by user.
+
+    Raises:
+        ValueError: they were not measured on the same users.
+    """
+    if candidate.per_user.shape != other.per_user.shape:
+        raise ValueError(f"{candidate.per_user.size} and {other.per_user.size} users cannot be paired")
+    return Value(
+        per_user=candidate.per_user - other.per_user,
+        lowest=candidate.lowest - other.highest,
+        highest=candidate.highest - other.lowest,
+    )
 
 
 def difference(candidate: Value, other: Value, seed: int) -> Estimate:
@@ -64,6 +112,4 @@ def difference(candidate: Value, other: Value, seed: int) -> Estimate:
     Raises:
         ValueError: they were not measured on the same users.
     """
-    if candidate.per_user.shape != other.per_user.shape:
-        raise ValueError(f"{candidate.per_user.size} and {other.per_user.size} users cannot be paired")
-    return bootstrap(Value(per_user=candidate.per_user - other.per_user), seed, lowest=-1.0)
+    return bootstrap(less(candidate, other), seed)

@@ -13,9 +13,11 @@ NOTHING = -1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Value:
-    """One metric: a number for each user, shape (users,), and their mean."""
+    """One metric: a number for each user, shape (users,), and their mean. No user's number can be beyond `lowest` and `highest`."""
 
     per_user: NDArray[np.float64]
+    lowest: float = 0.0
+    highest: float = 1.0
 
     @property
     def mean(self) -> float:
@@ -45,10 +47,10 @@ def best(scores: NDArray[np.floating], k: int, banned: Indices) -> Indices:
 
 def hits(lists: Indices, relevant: Histories) -> NDArray[np.bool_]:
     """Whether each place of each list holds a relevant item; lists and result have shape (users, k)."""
-    found = np.zeros(lists.shape, dtype=np.bool_)
-    for user in range(lists.shape[0]):
-        found[user] = np.isin(lists[user], relevant.of(user)[0])
-    return found
+    stride = int(max(lists.max(initial=NOTHING), relevant.indices.max(initial=NOTHING))) + 2
+    rows = np.arange(lists.shape[0], dtype=np.int64)
+    wanted = np.repeat(rows, _wanted(relevant)) * stride + relevant.indices + 1
+    return np.isin(rows[:, None] * stride + lists + 1, wanted)
 
 
 def _wanted(relevant: Histories) -> NDArray[np.int64]:
@@ -63,6 +65,31 @@ def hit_rate(found: NDArray[np.bool_]) -> Value:
 def recall(found: NDArray[np.bool_], relevant: Histories) -> Value:
     """Recall@k: hits as a share of the user's relevant items."""
     return Value(per_user=np.asarray(found.sum(axis=1) / np.maximum(_wanted(relevant), 1), dtype=np.float64))
+
+
+def precision(found: NDArray[np.bool_]) -> Value:
+    """Precision@k: hits as a share of k, also where fewer than k items could be recommended."""
+    return Value(per_user=np.asarray(found.sum(axis=1) / max(found.shape[1], 1), dtype=np.float64))
+
+
+def mean_average_precision(found: NDArray[np.bool_], relevant: Histories) -> Value:
+    """MAP@k: the precision at the place of each hit, summed, divided by the most hits that are possible, min(relevant, k).
+
+    Source: Manning, Raghavan & Schutze, "Introduction to information retrieval", 2008, chapter 8.4; cut at k as `implicit` and
+    trec_eval's users have it. (RecTools divides by all that is relevant.)
+    """
+    k = found.shape[1]
+    at_hits = np.where(found, found.cumsum(axis=1) / np.arange(1, k + 1), 0.0)
+    return Value(per_user=np.asarray(at_hits.sum(axis=1) / np.maximum(np.minimum(_wanted(relevant), k), 1), dtype=np.float64))
+
+
+def reciprocal_rank(found: NDArray[np.bool_]) -> Value:
+    """MRR@k: 1 / the place of the first hit (from 1), 0 without one.
+
+    Source: Voorhees, "The TREC-8 question answering track report", 1999.
+    """
+    first = found.argmax(axis=1) + 1 if found.shape[1] else np.ones(len(found), dtype=np.int64)
+    return Value(per_user=np.asarray(np.where(found.any(axis=1), 1 / first, 0.0), dtype=np.float64))
 
 
 def ndcg(found: NDArray[np.bool_], relevant: Histories) -> Value:

@@ -4,7 +4,7 @@ What followed an answer of ours is learned from but never measured on: the user 
 speak for that model and for those that are like it. Only organic interactions, which nobody prompted, are a test.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,14 @@ MOST_USERS = 2_000
 """More users are not measured: a seeded sample of so many is."""
 
 
+def _nobody() -> Indices:
+    return np.empty(0, dtype=np.int32)
+
+
+def _nothing() -> Histories:
+    return Histories(indptr=np.zeros(1, dtype=np.int64), indices=_nobody(), weights=np.empty(0, dtype=np.float32))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Split:
     """Training interactions, and what the users measured went on to like.
@@ -26,6 +34,7 @@ class Split:
     `held` says of each interaction of the whole whether it is kept from training.
     `users` are rows of the catalogue, ascending, shape (measured,); row u of `relevant` holds the items, new to that user, that
     they liked in the held-out part.
+    `newcomers` and `sought` say the same of users with nothing in training: nobody's history helps there, so they are measured apart.
     """
 
     held: NDArray[np.bool_]
@@ -33,6 +42,14 @@ class Split:
     users: Indices
     relevant: Histories
     words: str
+    newcomers: Indices = field(default_factory=_nobody)
+    sought: Histories = field(default_factory=_nothing)
+    shown: Histories | None = None
+    """What a model is told of each user measured; None: what they have in training."""
+
+    def histories(self) -> Histories:
+        """What a model is told of each user measured, in the order of `users`."""
+        return self.train.histories().select(self.users) if self.shown is None else self.shown
 
 
 def by_time(interactions: Interactions, seed: int, organic: NDArray[np.bool_] | None = None) -> Split:
@@ -54,11 +71,11 @@ def by_time(interactions: Interactions, seed: int, organic: NDArray[np.bool_] | 
     left_out = "" if fit.all() else ", less those that followed an answer"
     held = _newest(interactions.times, fit, int(np.ceil(HELD_OUT * np.count_nonzero(fit))))
     words = f"the newest {HELD_OUT:.0%} of interactions, after one moment for all users{left_out}"
-    split = _split(interactions, held, fit, seed, words)
+    split = sampled(split_at(interactions, held, words, fit), seed, MOST_USERS)
     if split.users.size >= LEAST_USERS_OF_A_CUT:
         return split
     words = f"the newest {HELD_OUT:.0%} (at least one) of each user's interactions{left_out}"
-    own = _split(interactions, _newest_of_each(interactions), fit, seed, words)
+    own = sampled(split_at(interactions, _newest_of_each(interactions), words, fit), seed, MOST_USERS)
     return own if own.users.size > split.users.size else split
 
 
@@ -77,7 +94,7 @@ def since(interactions: Interactions, seen: NDArray[np.bool_], seed: int, organi
     news = fit & ~seen
     newest = min(int(np.ceil(HELD_OUT * np.count_nonzero(fit))), (int(np.count_nonzero(news)) + 1) // 2)
     held = _newest(interactions.times, news, newest) & ~seen
-    return _split(interactions, held, fit, seed, "the newest of what the champion has not seen")
+    return sampled(split_at(interactions, held, "the newest of what the champion has not seen", fit), seed, MOST_USERS)
 
 
 def _newest(times: NDArray[np.int64], fit: NDArray[np.bool_], count: int) -> NDArray[np.bool_]:
@@ -100,14 +117,48 @@ def _newest_of_each(interactions: Interactions) -> NDArray[np.bool_]:
     return held
 
 
-def _split(interactions: Interactions, held: NDArray[np.bool_], fit: NDArray[np.bool_], seed: int, words: str) -> Split:
+def split_at(interactions: Interactions, held: NDArray[np.bool_], words: str, fit: NDArray[np.bool_] | None = None) -> Split:
+    """Hold out given interactions, and measure everybody who has some held out.
+
+    Args:
+        interactions: Everything known.
+        held: Which are kept from training, shape (interactions,).
+        words: How they were chosen.
+        fit: Which of them may be measured on; by default all.
+    """
     train = interactions.take(~held)
-    test = interactions.take(held & fit)
+    test = interactions.take(held if fit is None else held & fit)
     # One entry for each (user, item) over the whole, so an item held out is never one of the user's in training.
-    measurable = np.intersect1d(np.unique(test.users), np.unique(train.users)).astype(np.int32)
-    total = measurable.size
-    if total > MOST_USERS:
-        chosen = np.random.default_rng(seed).choice(measurable, size=MOST_USERS, replace=False)
-        measurable = np.sort(chosen).astype(np.int32)
-        words = f"{words}; {MOST_USERS} of {total} users drawn by seed {seed}"
-    return Split(held=held, train=train, users=measurable, relevant=test.histories().select(measurable), words=words)
+    asked, known = np.unique(test.users), np.unique(train.users)
+    users, newcomers = np.intersect1d(asked, known).astype(np.int32), np.setdiff1d(asked, known).astype(np.int32)
+    liked = test.histories()
+    return Split(
+        held=held,
+        train=train,
+        users=users,
+        relevant=liked.select(users),
+        words=words,
+        newcomers=newcomers,
+        sought=liked.select(newcomers),
+    )
+
+
+def sampled(split: Split, seed: int, most: int) -> Split:
+    """At most so many users of a split, and so many newcomers, drawn by the seed."""
+    rows, fresh = (_drawn(total, seed, most) for total in (split.users.size, split.newcomers.size))
+    drawn = f"; {most} of {split.users.size} users drawn by seed {seed}" if rows.size < split.users.size else ""
+    return replace(
+        split,
+        users=split.users[rows],
+        relevant=split.relevant.select(rows),
+        words=split.words + drawn,
+        newcomers=split.newcomers[fresh],
+        sought=split.sought.select(fresh),
+        shown=None if split.shown is None else split.shown.select(rows),
+    )
+
+
+def _drawn(total: int, seed: int, most: int) -> NDArray[np.int64]:
+    if total <= most:
+        return np.arange(total)
+    return np.sort(np.random.default_rng(seed).choice(total, size=most, replace=False))

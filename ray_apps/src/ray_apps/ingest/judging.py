@@ -6,14 +6,14 @@ Records are judged a partition's run at a time, so that one call of the decoder 
 import operator
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from operator import attrgetter
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
 from isal.isal_zlib import crc32
 from pydantic import BaseModel
 
+from ray_apps.ingest.bulk import Bulk
 from ray_apps.ingest.columns import event_columns
 from ray_apps.ingest.grounds import Grounds
 from ray_apps.ingest.quality import Fault, Judge, dead_letter, repeated, unknown_item, without
@@ -81,6 +81,8 @@ class _Run:
 
     def without(self, places: Collection[int]) -> "_Run":
         """The same without some of its records."""
+        if not places:
+            return self
         return _Run(
             self.end,
             without(self.offsets, places),
@@ -163,51 +165,57 @@ class _Table:
 
     def __init__(self, event_type: str, event: type[BaseModel]) -> None:
         self.event_type = event_type
-        self._judge = Judge(event)
-        self._columns = event_columns(event)
-        self._schema = pa.schema([*self._columns, *RECORD_COLUMNS])
+        self._bulk = Bulk(Judge(event))
+        self._schema = pa.schema([*event_columns(event), *RECORD_COLUMNS])
 
     def judge(self, topic: str, partition: int, run: _Run, grounds: Grounds) -> tuple[pa.RecordBatch | None, list[DeadLetter]]:
         """Rows of the good records, None when there is none, and letters of the others."""
         where, aside = (topic, partition), grounds.aside
         written = {index: aside[*where, at] for index, at in enumerate(run.offsets) if (*where, at) in aside} if aside else {}
         letters = list(written.values())
-        run = run.without(written) if written else run
+        run = run.without(written)
         values = run.values
         if grounds.framing:
             values, unframed = grounds.framing.values(run.values)
-            values, run = _sifted(where, run, values, unframed, letters)
-        events = self._judge.read_all(run.keys, values, run.timestamps) if run.offsets else []
-        faults = {index: each for index, each in enumerate(events) if isinstance(each, Fault)} if Fault in set(map(type, events)) else {}
-        events, run = _sifted(where, run, events, faults, letters)
+            letters += _letters(where, run, unframed)
+            values, run = without(values, unframed), run.without(unframed)
+        events, faults = self._bulk.read(run.keys, values, run.timestamps)
+        letters += _letters(where, run, faults)
+        run = run.without(faults)
         if grounds.items is not None:
-            strange = set(map(attrgetter("item_id"), events)) - grounds.items
-            unknown = {index: unknown_item(each.item_id) for index, each in enumerate(events) if each.item_id in strange} if strange else {}
-            events, run = _sifted(where, run, events, unknown, letters)
-        again = grounds.duplicates.repeats(where, list(map(attrgetter("event_id"), events)), run.offsets)
-        repeats = {index: repeated(events[index].event_id, first) for index, first in again.items()}
-        events, run = _sifted(where, run, events, repeats, letters)
-        return (self._rows(topic, partition, run, events) if events else None), letters
+            items = events["item_id"]
+            strange = set(items.unique().to_pylist()) - grounds.items
+            unknown = {index: unknown_item(each) for index, each in enumerate(items.to_pylist()) if each in strange} if strange else {}
+            letters += _letters(where, run, unknown)
+            events, run = _rows_without(events, unknown), run.without(unknown)
+        ids = events["event_id"].to_pylist()
+        again = grounds.duplicates.repeats(where, ids, run.offsets)
+        repeats = {index: repeated(ids[index], first) for index, first in again.items()}
+        letters += _letters(where, run, repeats)
+        events, run = _rows_without(events, repeats), run.without(repeats)
+        return (self._rows(topic, partition, run, events) if run.offsets else None), letters
 
-    def _rows(self, topic: str, partition: int, run: _Run, events: Sequence[Any]) -> pa.RecordBatch:
-        count = len(events)
-        columns = [pa.array(list(map(attrgetter(column.name), events)), column.type) for column in self._columns]
-        columns += [
+    def _rows(self, topic: str, partition: int, run: _Run, events: pa.RecordBatch) -> pa.RecordBatch:
+        count = len(run.offsets)
+        columns = [
+            *events.columns,
             pa.repeat(pa.scalar(topic, RECORD_COLUMNS.field(0).type), count),
             pa.repeat(pa.scalar(partition, RECORD_COLUMNS.field(1).type), count),
-            pa.array(run.offsets, RECORD_COLUMNS.field(2).type),
-            pa.array(run.timestamps, RECORD_COLUMNS.field(3).type),
-            pa.array(list(map(crc32, run.values)), RECORD_COLUMNS.field(4).type),
+            pa.array(np.fromiter(run.offsets, np.int64, count)),
+            pa.array(np.fromiter(run.timestamps, np.int64, count)),
+            pa.array(np.fromiter(map(crc32, run.values), np.int64, count)),
         ]
         return pa.RecordBatch.from_arrays(columns, schema=self._schema)
 
 
-def _sifted(
-    where: TopicPartition, run: _Run, events: list[Any], faults: Mapping[int, Fault], letters: list[DeadLetter]
-) -> tuple[list[Any], _Run]:
-    """Take records with a fault out of a run, and write their letters."""
-    if not faults:
-        return events, run
-    for index, fault in faults.items():
-        letters.append(dead_letter((*where, run.offsets[index], run.timestamps[index]), run.values[index], fault))
-    return without(events, faults), run.without(faults)
+def _letters(where: TopicPartition, run: _Run, faults: Mapping[int, Fault]) -> list[DeadLetter]:
+    """Letters of the records of a run that have a fault."""
+    return [dead_letter((*where, run.offsets[index], run.timestamps[index]), run.values[index], fault) for index, fault in faults.items()]
+
+
+def _rows_without(events: pa.RecordBatch, places: Collection[int]) -> pa.RecordBatch:
+    if not places:
+        return events
+    wanted = np.ones(events.num_rows, np.bool_)
+    wanted[list(places)] = False
+    return events.filter(pa.array(wanted))

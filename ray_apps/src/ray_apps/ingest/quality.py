@@ -106,14 +106,26 @@ class Judge:
             return Fault(reason=DeadLetterReason.EMPTY, detail="value: empty (a tombstone); an event is one JSON object")
         if len(value) > MAX_VALUE_BYTES:
             return Fault(reason=DeadLetterReason.TOO_LARGE, detail=f"value: {len(value)} bytes; at most {MAX_VALUE_BYTES} fit")
+        event = self._event(value)
+        return event if isinstance(event, Fault) else _fitting(event, key, timestamp)
+
+    def accepts(self, value: bytes) -> bool:
+        """Whether a value is an event, whatever record it came in."""
+        return len(value) <= MAX_VALUE_BYTES and not isinstance(self._event(value), Fault)
+
+    @property
+    def struct(self) -> type[msgspec.Struct] | None:
+        """The schema as it was compiled; None where a rule of it is not understood."""
+        return self._fast.type if self._fast else None
+
+    def _event(self, value: bytes) -> Any:
         try:
-            event = self._decode_fast(value)
+            return self._decode_fast(value)
         except Exception:  # noqa: BLE001 (whatever it is, the exact judge says what the record is)
             try:
-                event = self._exact(value)
+                return self._exact(value)
             except ValidationError as error:
                 return _fault(error)
-        return _fitting(event, key, timestamp)
 
 
 def fast_decoder(event: type[BaseModel]) -> "msgspec.json.Decoder[Any] | None":

@@ -10,8 +10,9 @@ from ray_apps.serving.arms import LoadedArm, Serving
 from ray_apps.serving.assignment import assigned
 from ray_apps.serving.counters import Tallies, group_of
 from ray_apps.serving.pace import ArmLate
+from ray_apps.serving.questions import Question
 from ray_apps.serving.ranking import ArmFailure, first_allowed, top_k
-from recsys_schemas.serving_api import Reason, RecommendationRequest, Variant
+from recsys_schemas.serving_api import Reason, Variant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,61 +35,56 @@ class Answer:
     stratum: str
 
 
-async def answer(serving: Serving, request: RecommendationRequest, tallies: Tallies, timeout_ms: float) -> Answer | None:
-    """Answer from the arm that the user is assigned to, or from what stands behind it; None when no arm is mapped.
+async def answer(serving: Serving, question: Question, tallies: Tallies, timeout_ms: float) -> Answer | None:
+    """Answer from the arm that whoever asks is assigned to, or from what stands behind it; None when no arm is mapped.
 
     A failure is counted against the assigned arm. The impression is whoever's answered, and is counted when it is ripe.
     """
     stable = serving.stable
     if stable is None or serving.split is None:
         return None
-    first = serving.arms.get(assigned(serving.split, request.user_id), stable)
-    tally = tallies.of(first.name)
-    under, group = tally.under(serving.stratum), group_of(request.user_id)
-    tally.requests += 1
-    under.requests[group] += 1
+    first = serving.arms.get(assigned(serving.split, question.who), stable) if question.counted else stable
+    within_ms = timeout_ms if question.deadline_ms is None else min(timeout_ms, question.deadline_ms)
     started = time.perf_counter()
     ranked: Ranked | None = None
+    late = False
     by = first
     try:
-        ranked = await attempt(first, request, timeout_ms)
+        ranked = await attempt(first, question, within_ms)
     except ArmFailure as failure:
-        tally.errors += 1
-        under.errors[group] += 1
-        tally.late += isinstance(failure, ArmLate)
+        late = isinstance(failure, ArmLate)
     elapsed = (time.perf_counter() - started) * 1000
-    tally.observe(elapsed)
-    if ranked is None and first is not stable and elapsed + stable.pace.expected_ms < timeout_ms:
+    # An arm that a client gave less time than the spec does is not to blame for being late.
+    failed = ranked is None and not (late and elapsed < timeout_ms and within_ms < timeout_ms)
+    if question.counted:
+        what = "well" if not failed else "late" if late else "failed"
+        tallies.of(first.name).asked(serving.stratum, group_of(question.who), elapsed, what)
+    if ranked is None and first is not stable and elapsed + stable.pace.expected_ms < within_ms:
         by = stable
-        ranked = await _rescue(stable, request, timeout_ms - elapsed)
+        ranked = await _rescue(stable, question, within_ms - elapsed)
+    variant = Variant.STABLE if by is stable else Variant.CANDIDATE
     if ranked is None:
-        return Answer(
-            items=popular(stable, request.k, banned_by_request(stable, request) | seen(stable, request.user_id)),
-            version=stable.name,
-            variant=Variant.FALLBACK,
-            reason=Reason.FALLBACK,
-            epoch=serving.record.epoch,
-            stratum=serving.stratum,
-        )
+        by, variant = stable, Variant.FALLBACK
+        ranked = Ranked(items=popular(stable, question.k, banned_by(stable, question) | seen(stable, question)), reason=Reason.FALLBACK)
     return Answer(
         items=ranked.items,
         version=by.name,
-        variant=Variant.STABLE if by is stable else Variant.CANDIDATE,
+        variant=variant,
         reason=ranked.reason,
         epoch=serving.record.epoch,
         stratum=serving.stratum,
     )
 
 
-async def _rescue(stable: LoadedArm, request: RecommendationRequest, budget_ms: float) -> Ranked | None:
+async def _rescue(stable: LoadedArm, question: Question, budget_ms: float) -> Ranked | None:
     """The stable arm's answer for a failed candidate; None when it fails too, for the failure is already counted."""
     try:
-        return await attempt(stable, request, budget_ms)
+        return await attempt(stable, question, budget_ms)
     except ArmFailure:
         return None
 
 
-async def attempt(arm: LoadedArm, request: RecommendationRequest, budget_ms: float) -> Ranked:
+async def attempt(arm: LoadedArm, question: Question, budget_ms: float) -> Ranked:
     """One arm's own answer.
 
     Raises:
@@ -96,7 +92,7 @@ async def attempt(arm: LoadedArm, request: RecommendationRequest, budget_ms: flo
     """
     started = time.perf_counter()
     try:
-        ranked = await arm.pace.run(lambda: rank(arm, request), budget_ms)
+        ranked = await arm.pace.run(lambda: rank(arm, question), budget_ms)
     except ArmFailure:
         raise
     except Exception as error:  # whatever a version does wrong, its user still gets an answer
@@ -107,42 +103,40 @@ async def attempt(arm: LoadedArm, request: RecommendationRequest, budget_ms: flo
     return ranked
 
 
-def rank(arm: LoadedArm, request: RecommendationRequest) -> Ranked:
-    """Score and take the best k; popular items for a user of whom nothing is known.
+def rank(arm: LoadedArm, question: Question) -> Ranked:
+    """Score and take the best k; popular items where there is nothing to go by.
 
     Raises:
         ArmFailure: scores are not finite, or not one per item.
     """
-    version = arm.version
-    history, weights = version.history(request.user_id)
-    excluded = banned_by_request(arm, request)
+    history, weights, shunned, reason = question.lore(arm)
+    excluded = banned_by(arm, question) | shunned
     if history.size == 0:
-        return Ranked(items=popular(arm, request.k, excluded), reason=Reason.POPULAR)
-    scores = version.model.scores(history, weights)
+        return Ranked(items=popular(arm, question.k, excluded), reason=Reason.POPULAR)
+    scores = arm.version.model.scores(history, weights)
     if scores.shape != (len(arm.names),):
         raise ArmFailure(f"scores: shape {scores.shape} for {len(arm.names)} items")
     banned = np.concatenate((history, np.fromiter(excluded, dtype=history.dtype))) if excluded else history
-    chosen, values = top_k(scores, request.k, banned)
-    return Ranked(
-        items=[(arm.names[int(i)], float(v)) for i, v in zip(chosen.tolist(), values.tolist(), strict=True)], reason=Reason.PERSONAL
-    )
+    chosen, values = top_k(scores, question.k, banned)
+    return Ranked(items=[(arm.names[int(i)], float(v)) for i, v in zip(chosen.tolist(), values.tolist(), strict=True)], reason=reason)
 
 
-def banned_by_request(arm: LoadedArm, request: RecommendationRequest) -> set[int]:
-    """Indices of the items that the request excludes; items that the version does not know are nothing to exclude."""
+def banned_by(arm: LoadedArm, question: Question) -> set[int]:
+    """Places of the items that the question excludes; items that the version does not know are nothing to exclude."""
     index = arm.places
-    return {index[item] for item in request.exclude if item in index}
+    return {index[item] for item in question.exclude if item in index}
 
 
-def seen(arm: LoadedArm, user_id: str) -> set[int]:
-    """What the user has seen, as far as a version that may be broken can tell."""
+def seen(arm: LoadedArm, question: Question) -> set[int]:
+    """What the answer would have gone by, as far as a version that may be broken can tell: it is not shown either."""
     with contextlib.suppress(Exception):
-        history, _ = arm.version.history(user_id)
-        return set(history.tolist())
+        lore = question.lore(arm)
+        return set(lore.history.tolist()) | lore.shunned
     return set()
 
 
 def popular(arm: LoadedArm, k: int, banned: set[int]) -> list[tuple[str, float]]:
-    """The most popular items that are not banned, with their popularity as score."""
-    chosen = first_allowed(arm.by_popularity, k, banned)
-    return [(arm.names[i], float(arm.version.popularity[i])) for i in chosen]
+    """The items that are most popular now and not banned, with their popularity as score."""
+    popularity = arm.live.knowledge.popularity
+    counts = popularity.counts
+    return [(arm.names[i], float(counts[i])) for i in first_allowed(popularity.order, k, banned)]

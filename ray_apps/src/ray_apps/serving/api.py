@@ -1,13 +1,14 @@
 """The serving API: a raw ASGI application, because the hot path is one JSON in, one JSON out."""
 
+import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from ray_apps.serving import access, asgi
 from ray_apps.serving.answer_log import Logged
@@ -20,16 +21,28 @@ from ray_apps.serving.feedback import NO_VERSION
 from ray_apps.serving.model_route import model_state
 from ray_apps.serving.openapi import openapi
 from ray_apps.serving.problems import ProblemError, unavailable, unfit
+from ray_apps.serving.questions import Question, of_all, of_item, of_session, of_user
 from ray_apps.serving.replica import Evidence, Replica
 from ray_apps.serving.request_ids import new_id
 from ray_apps.serving.ripening import Shown
-from recsys_schemas.serving_api import EvidenceResponse, RecommendationRequest, Role, ServingRecord, Variant
+from recsys_schemas.serving_api import (
+    BatchRequest,
+    EvidenceResponse,
+    PopularRequest,
+    RecommendationRequest,
+    Role,
+    ServingRecord,
+    SessionRequest,
+    SimilarItemsRequest,
+    Variant,
+)
 
 RETRY_SECONDS = 2
 """Retry-After while versions load."""
 
 logger = logging.getLogger(__name__)
 Handler = Callable[[Scope, Receive, Send], Awaitable[None]]
+Asked = TypeVar("Asked", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +64,11 @@ class Api:
         self._page = page(openapi())
         self._timeout_ms = replica.arguments.timeout_ms
         self._routes = {
-            "/v1/recommendations": Route(method="POST", handler=self._recommend, roles=access.READ),
+            "/v1/recommendations": Route(method="POST", handler=self._answering(RecommendationRequest, of_user), roles=access.READ),
+            "/v1/sessions": Route(method="POST", handler=self._answering(SessionRequest, of_session), roles=access.READ),
+            "/v1/similar-items": Route(method="POST", handler=self._answering(SimilarItemsRequest, of_item), roles=access.READ),
+            "/v1/popular": Route(method="POST", handler=self._answering(PopularRequest, of_all), roles=access.READ),
+            "/v1/batch": Route(method="POST", handler=self._batch, roles=access.READ),
             "/v1/events": Route(method="POST", handler=self._events, roles=access.WRITE),
             "/v1/model": Route(method="GET", handler=self._model, roles=access.ANY),
             "/v1/evidence": Route(method="GET", handler=self._all_reports, roles=access.OPERATE),
@@ -95,41 +112,68 @@ class Api:
             raise ProblemError(405, "Method Not Allowed", detail, field="method", headers={"Allow": route.method})
         return route.handler
 
-    async def _recommend(self, scope: Scope, receive: Receive, send: Send) -> None:
-        started = time.perf_counter()
-        asked_at = time.time_ns() // 1_000_000
-        replica = self._replica
+    def _answering(self, schema: type[Asked], question_of: Callable[[Asked], Question]) -> Handler:
+        """A handler of one sort of question."""
+
+        async def handler(scope: Scope, receive: Receive, send: Send) -> None:
+            try:
+                request = schema.model_validate_json(await asgi.read_body(scope, receive), strict=True)
+            except ValidationError as error:
+                raise unfit(error) from None
+            body, told = await self._answer(question_of(request))
+            await asgi.send_bytes(send, 200, body)
+            told()
+
+        return handler
+
+    async def _batch(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            request = RecommendationRequest.model_validate_json(await asgi.read_body(scope, receive), strict=True)
+            asked = BatchRequest.model_validate_json(await asgi.read_body(scope, receive), strict=True)
         except ValidationError as error:
             raise unfit(error) from None
+        bodies: list[msgspec.Raw] = []
+        for request in asked.requests:
+            body, told = await self._answer(of_user(request))
+            told()
+            bodies.append(msgspec.Raw(body))
+            await asyncio.sleep(0)  # others have their turn between two users
+        await asgi.send_bytes(send, 200, asgi.encode({"answers": bodies}))
+
+    async def _answer(self, question: Question) -> tuple[bytes, Callable[[], None]]:
+        """One answer as JSON, and what is left to do once it is sent: to count it and to log it."""
+        started = time.perf_counter()
+        asked_at = time.time_ns() // 1_000_000
+        replica, who = self._replica, question.who
         serving = replica.arms.serving
-        answered = await answer(serving, request, replica.tallies, self._timeout_ms) if serving else None
+        answered = await answer(serving, question, replica.tallies, self._timeout_ms) if serving else None
         if answered is None:
             raise unavailable(self._waiting(serving.record if serving else None), RETRY_SECONDS)
-        credited = NO_VERSION if answered.variant is Variant.FALLBACK else answered.version
-        shown = Shown(credited, answered.stratum, group_of(request.user_id))
+        credited = NO_VERSION if answered.variant is Variant.FALLBACK or not question.counted else answered.version
+        shown = Shown(credited, answered.stratum, group_of(who))
         shown_at = int(time.time()) if credited == NO_VERSION else replica.ripening.shown(shown)
-        request_id = new_id(replica.id_key, credited, request.user_id, shown_at, answered.stratum)
+        request_id = new_id(replica.id_key, credited, who, shown_at, answered.stratum)
         items = asgi.encode([{"item_id": item, "score": score, "propensity": 1.0} for item, score in answered.items])
-        await asgi.send_bytes(send, 200, _body(request_id, request.user_id, answered, items))
-        milliseconds = (time.perf_counter() - started) * 1000
-        replica.metrics.count(answered.variant, answered.reason, 200, milliseconds)
-        replica.log.log(
-            Logged(
-                request_id=request_id,
-                user_id=request.user_id,
-                k=request.k,
-                asked_at=asked_at,
-                answered_at=asked_at + int(milliseconds),
-                model_version=answered.version,
-                variant=answered.variant,
-                reason=answered.reason,
-                items=items,
-                epoch=answered.epoch,
-                latency_ms=milliseconds,
+
+        def told() -> None:
+            milliseconds = (time.perf_counter() - started) * 1000
+            replica.metrics.count(answered.variant, answered.reason, 200, milliseconds)
+            replica.log.log(
+                Logged(
+                    request_id=request_id,
+                    user_id=who,
+                    k=question.k,
+                    asked_at=asked_at,
+                    answered_at=asked_at + int(milliseconds),
+                    model_version=answered.version,
+                    variant=answered.variant,
+                    reason=answered.reason,
+                    items=items,
+                    epoch=answered.epoch,
+                    latency_ms=milliseconds,
+                )
             )
-        )
+
+        return _body(request_id, who, answered, items), told
 
     async def _events(self, scope: Scope, receive: Receive, send: Send) -> None:
         body = await accept_events(self._replica, await asgi.read_body(scope, receive))

@@ -20,6 +20,7 @@ from ray_apps.serving.event_writer import EventWriter
 from ray_apps.serving.feedback import Credits
 from ray_apps.serving.logs import log_as_json
 from ray_apps.serving.metrics import AnswerMetrics
+from ray_apps.serving.online.following import Follower, Source
 from ray_apps.serving.replica import Replica
 from ray_apps.serving.reporting import Reporter
 from ray_apps.serving.request_ids import key_of
@@ -43,6 +44,12 @@ def assemble(arguments: ServingArguments, replica_id: str) -> Replica:
     def opener(version: str, digest: str) -> LoadedVersion:
         return open_version(store, version, digest, cache_folder(), load_model)
 
+    source = Source(
+        name=f"{arguments.namespace}.{arguments.name}",
+        bootstrap_servers=arguments.bootstrap_servers,
+        topics={topic: event_type for event_type, topic in arguments.event_topics.items()},
+        security=arguments.kafka_security,
+    )
     key = key_of(arguments.uid)
     tallies = Tallies()
     ripening = Ripening(tallies)
@@ -50,7 +57,7 @@ def assemble(arguments: ServingArguments, replica_id: str) -> Replica:
         replica_id=replica_id,
         arguments=arguments,
         id_key=key,
-        arms=Arms(opener),
+        arms=Arms(opener, lambda followed, trained, places: Follower(source, followed, trained, places)),
         tallies=tallies,
         ripening=ripening,
         credits=Credits(key, ripening),

@@ -11,16 +11,18 @@ import numpy as np
 from pydantic import JsonValue
 
 from ray_apps.serving.assignment import Split, split_of
+from ray_apps.serving.online.live import Enliven, Followed, Live
 from ray_apps.serving.pace import Pace
-from ray_apps.serving.ranking import Indices
 from ray_apps.serving.record import RecordRefused, check_succession, parse
 from ray_apps.stores.registry import LoadedVersion
-from recsys_schemas.serving_api import Arm, ServingRecord, Variant, stratum_of
+from recsys_schemas.serving_api import Arm, OnlineState, ServingRecord, Variant, stratum_of
 
 NO_EPOCH = -1
 """What a replica reports before it serves any record."""
 MAX_DECODED = 200_000
 """With more items than this, ids stay in the shared map and are searched there: slower, but no memory of the replica's own."""
+CATCH_UP_SECONDS = 20.0
+"""How long a newly loaded arm may take to learn what has happened since it was trained, before it is used all the same."""
 RETRY_SECONDS = (1.0, 2.0, 5.0, 15.0, 60.0)
 """Pauses between attempts to load an arm; the last one repeats."""
 
@@ -40,8 +42,14 @@ class LoadedArm:
     """Item ids by index."""
     places: Mapping[str, int]
     """Item id → index."""
-    by_popularity: Indices
+    live: Live
+    """What has happened since it was trained."""
     pace: Pace = field(default_factory=Pace)
+
+    def close(self) -> None:
+        """Let its threads go."""
+        self.live.close()
+        self.pace.close()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,11 +80,12 @@ class Arms:
     as the last request that reads it has been answered.
     """
 
-    def __init__(self, opener: Opener, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, opener: Opener, enliven: Enliven, clock: Callable[[], float] = time.monotonic) -> None:
         self.serving: Serving | None = None
         self.wanted: ServingRecord | None = None
         self.refused_record: str | None = None
         self._opener = opener
+        self._enliven = enliven
         self._clock = clock
         self._loaded: dict[tuple[str, str], LoadedArm] = {}
         self._refused: dict[tuple[str, str], _Refusal] = {}
@@ -119,16 +128,25 @@ class Arms:
         with self._changed:
             self.refused_record = None
             self.wanted = record
+            for loaded in self._loaded.values():
+                loaded.live.skip(tuple(record.skips))
             self._settle()
             self._changed.notify_all()
         return True
 
+    def online(self) -> dict[str, OnlineState]:
+        """Version → what it knows of the events since, of the arms that follow them."""
+        told = {arm.name: arm.live.state() for arm in list(self._loaded.values())}
+        return {name: state for name, state in told.items() if state is not None}
+
     def close(self) -> None:
-        """Stop the loading thread."""
+        """Stop the loading thread and whatever the arms follow."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
         self._thread.join(timeout=5)
+        for loaded in self._loaded.values():
+            loaded.close()
 
     def _settle(self) -> None:
         """Point at the wanted record if its arms are there; drop arms that nobody wants. The lock is held."""
@@ -156,7 +174,7 @@ class Arms:
         records = [self.wanted, self.serving.record if self.serving else None]
         kept = {(arm.version, arm.digest) for record in records if record for arm in record.arms}
         for key in [key for key in self._loaded if key not in kept]:
-            self._loaded.pop(key).pace.close()
+            self._loaded.pop(key).close()
         for key in [key for key in self._refused if key not in kept]:
             del self._refused[key]
 
@@ -188,10 +206,16 @@ class Arms:
     def _load(self, arm: Arm) -> None:
         key = (arm.version, arm.digest)
         try:
-            loaded = load(arm, self._opener)
+            loaded = load(arm, self._opener, self._enliven)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with the bytes, the replica goes on with what it has
             self._note_refusal(key, f"{type(error).__name__}: {error}")
             return
+        loaded.live.skip(tuple(self.wanted.skips if self.wanted else ()))
+        if self.serving is not None and self.serving.stable is not None:
+            # Who serves already knows of the last second; a newcomer takes over when it does too, or is not kept waiting for ever.
+            due = self._clock() + CATCH_UP_SECONDS
+            while not (self._closed or loaded.live.wait(0.1) or self._clock() >= due):
+                pass
         with self._changed:
             self._loaded[key] = loaded
             self._refused.pop(key, None)
@@ -212,14 +236,15 @@ def _urgency(arm: Arm) -> tuple[bool, bool]:
     return (arm.variant is not Variant.STABLE, arm.share == 0)
 
 
-def load(arm: Arm, opener: Opener) -> LoadedArm:
-    """Map a version and order its items by popularity; the bytes are verified before they are mapped."""
+def load(arm: Arm, opener: Opener, enliven: Enliven) -> LoadedArm:
+    """Map a version and let it follow what happens; the bytes are verified before they are mapped."""
     version = opener(arm.version, arm.digest)
-    popularity = np.asarray(version.popularity)
-    order = np.lexsort((np.arange(popularity.size), -popularity)).astype(np.int32)
     names: Sequence[str] = version.item_ids
     places: Mapping[str, int] = version.item_index
     if len(names) <= MAX_DECODED:
         names = list(names)
         places = {name: place for place, name in enumerate(names)}
-    return LoadedArm(name=arm.version, digest=arm.digest, version=version, names=names, places=places, by_popularity=order)
+    snapshot = version.card.snapshot
+    offsets = {(each.topic, each.partition): each.next_offset for each in snapshot.offsets}
+    live = enliven(Followed(cluster_id=snapshot.cluster_id, offsets=offsets), np.asarray(version.popularity), places)
+    return LoadedArm(name=arm.version, digest=arm.digest, version=version, names=names, places=places, live=live)

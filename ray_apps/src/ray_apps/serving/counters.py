@@ -6,6 +6,7 @@ The event loop counts requests, the reporting thread what has ripened; any threa
 import zlib
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from typing import Literal
 
 from recsys_schemas.serving_api import GROUPS, ArmCounters, StratumCounters
 
@@ -63,6 +64,17 @@ class Tally:
             if len(self.strata) > MAX_STRATA:
                 self.strata.popitem(last=False)
         return found
+
+    def asked(self, stratum: str, group: int, milliseconds: float, ended: Literal["well", "late", "failed"]) -> None:
+        """Count one request of a user of this group, and how it ended."""
+        under = self.under(stratum)
+        self.requests += 1
+        under.requests[group] += 1
+        if ended != "well":
+            self.errors += 1
+            under.errors[group] += 1
+            self.late += ended == "late"
+        self.observe(milliseconds)
 
     def observe(self, milliseconds: float) -> None:
         """Count one scoring time."""

@@ -6,13 +6,18 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from recsys_schemas.serving_api import (
+    BatchRequest,
+    BatchResponse,
     EventsRequest,
     EventsResponse,
     EvidenceResponse,
     ModelResponse,
+    PopularRequest,
     Problem,
     RecommendationRequest,
     RecommendationResponse,
+    SessionRequest,
+    SimilarItemsRequest,
 )
 
 Json = dict[str, Any]
@@ -21,8 +26,9 @@ _REF = "#/components/schemas/{model}"
 
 def openapi() -> Json:
     """The whole description. Paths are relative to the model's route prefix."""
-    requests: list[type[BaseModel]] = [RecommendationRequest, EventsRequest]
-    answers: list[type[BaseModel]] = [RecommendationResponse, EventsResponse, ModelResponse, EvidenceResponse, Problem]
+    requests: list[type[BaseModel]] = [RecommendationRequest, SessionRequest, SimilarItemsRequest, PopularRequest]
+    requests += [BatchRequest, EventsRequest]
+    answers: list[type[BaseModel]] = [RecommendationResponse, BatchResponse, EventsResponse, ModelResponse, EvidenceResponse, Problem]
     _, schemas = models_json_schema(
         [*((model, "validation") for model in requests), *((model, "serialization") for model in answers)], ref_template=_REF
     )
@@ -45,15 +51,11 @@ def openapi() -> Json:
 
 def _paths() -> Json:
     return {
-        "/v1/recommendations": {
-            "post": _operation(
-                "recommend",
-                "The best items for one user. Tokens: reader, writer.",
-                _json(RecommendationResponse, "The best items, best first."),
-                RecommendationRequest,
-                (400, 401, 403, 413, 422, 503),
-            )
-        },
+        "/v1/recommendations": _answering("recommend", "The best items for one user.", RecommendationRequest),
+        "/v1/sessions": _answering("session", "The best items for somebody unknown, by the items of the session.", SessionRequest),
+        "/v1/similar-items": _answering("similarItems", "What is liked by those who like an item.", SimilarItemsRequest),
+        "/v1/popular": _answering("popular", "What is liked most now.", PopularRequest),
+        "/v1/batch": _answering("batch", "The best items for several users.", BatchRequest, BatchResponse),
         "/v1/events": {
             "post": _operation(
                 "sendEvents",
@@ -85,6 +87,11 @@ def _paths() -> Json:
         "/healthz": {"get": _open("healthz", "Whether the replica works. No token.")},
         "/readyz": {"get": _open("readyz", "Whether a version answers. No token.")},
     }
+
+
+def _answering(name: str, summary: str, asked: type[BaseModel], answer: type[BaseModel] = RecommendationResponse) -> Json:
+    told = _json(answer, "The best items, best first.")
+    return {"post": _operation(name, f"{summary} Tokens: reader, writer.", told, asked, (400, 401, 403, 413, 422, 503))}
 
 
 def _operation(name: str, summary: str, success: Json, request: type[BaseModel] | None, errors: tuple[int, ...]) -> Json:

@@ -25,6 +25,8 @@ from ray_apps.algorithms.recommender import Arrays, Recommender
 from ray_apps.serving.answering import rank
 from ray_apps.serving.arms import LoadedArm, load
 from ray_apps.serving.logs import log_as_json
+from ray_apps.serving.online.live import still
+from ray_apps.serving.questions import of_user
 from ray_apps.stores.objects import StorageError, Store, open_store
 from ray_apps.stores.registry import open_version
 from recsys_schemas.serving_api import Arm, Reason, RecommendationRequest, Variant
@@ -80,7 +82,7 @@ def ask(trial: Trial, arm: LoadedArm, request: RecommendationRequest) -> None:
     trial.requests += 1
     started = time.perf_counter()
     try:
-        ranked = rank(arm, request)
+        ranked = rank(arm, of_user(request))
     except Exception as error:  # noqa: BLE001 - whatever it raises is the finding
         trial.fail("contract", f"user {request.user_id!r}, k={request.k}: {type(error).__name__}: {error}")
         return
@@ -151,7 +153,7 @@ def try_version(job: PreflightJob, store: Store, cache: Path) -> PreflightReport
         return load_model(algorithm, own, n_items)
 
     try:
-        loaded = load(arm, lambda version, digest: open_version(store, version, digest, cache, keep))
+        loaded = load(arm, lambda version, digest: open_version(store, version, digest, cache, keep), still)
     except (ConnectionError, TimeoutError, PermissionError):
         raise
     except Exception as error:  # noqa: BLE001 - a version that cannot be opened has not passed

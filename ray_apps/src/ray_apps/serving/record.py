@@ -47,7 +47,7 @@ def check_arms(arms: list[Arm]) -> None:
 def check_succession(old: ServingRecord | None, new: ServingRecord) -> None:
     """Hold that the epoch only grows, so that a late write never undoes a newer one.
 
-    Tokens may change within an epoch: they say who may ask, not what is answered.
+    Tokens may change within an epoch: they say who may ask, not what is answered. So may skips, which replicas take in their own time.
 
     Raises:
         RecordRefused: the epoch went back, or stayed while arms or salt changed.

@@ -41,6 +41,7 @@ class Replica:
             ready=self.arms.ready(),
             refused=self.arms.refused(),
             counters=self.tallies.counters(),
+            online=self.arms.online(),
         )
 
     def attribution_seconds(self) -> float:

@@ -1,11 +1,14 @@
 """Arrays as files that can be trusted: plain `.npy` without pickle, opened once, verified, and only then mapped."""
 
+import contextlib
 import hashlib
 import io
+import math
 import os
 import re
 import stat
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -44,45 +47,70 @@ def digest_of_file(path: Path) -> FileDigest:
         return FileDigest(sha256=hashlib.file_digest(file, "sha256").hexdigest(), size_bytes=path.stat().st_size)
 
 
-def map_verified(path: Path, expected: FileDigest) -> NDArray[np.generic]:
-    """Hash an open file, then map that same file read-only: it cannot be exchanged in between.
+def map_verified(files: Mapping[Path, FileDigest]) -> list[NDArray[np.generic]]:
+    """Open all files, hash them all, read all headers, and only then map them read-only, in their order.
+
+    What is mapped is what was hashed: the open files, which nobody can exchange under their names in between.
 
     Raises:
-        ArtefactRefused: it is missing, a link, not a plain file, of another size or hash, or no plain array.
+        ArtefactRefused: one is missing, a link, not a plain file, of another size or hash, or no plain array; then none was mapped.
     """
+    with contextlib.ExitStack() as opened:
+        found = [(opened.enter_context(_opened(path)), path.name, expected) for path, expected in files.items()]
+        for file, name, expected in found:
+            _verify(file, name, expected)
+        plain = [_header(file, name, expected.size_bytes) for file, name, expected in found]
+        return [_mapped(each) for each in plain]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Plain:
+    """A verified file whose header is that of a plain array."""
+
+    file: io.BufferedReader
+    dtype: np.dtype[np.generic]
+    shape: tuple[int, ...]
+    offset: int
+
+
+def _opened(path: Path) -> io.BufferedReader:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         what = "a symbolic link" if path.is_symlink() else error.strerror
         raise ArtefactRefused(f"{path.name}: cannot be opened ({what}); a plain file was expected") from error
-    with os.fdopen(descriptor, "rb") as file:
-        _verify(file, path.name, expected)
-        file.seek(0)
-        return _map(file, path.name, expected.size_bytes)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise ArtefactRefused(f"{path.name}: is no plain file")
+    return os.fdopen(descriptor, "rb")
 
 
 def _verify(file: io.BufferedReader, name: str, expected: FileDigest) -> None:
-    status = os.fstat(file.fileno())
-    if not stat.S_ISREG(status.st_mode):
-        raise ArtefactRefused(f"{name}: is no plain file")
-    if status.st_size != expected.size_bytes:
-        raise ArtefactRefused(f"{name}: {status.st_size} bytes; the card says {expected.size_bytes}")
+    size = os.fstat(file.fileno()).st_size
+    if size != expected.size_bytes:
+        raise ArtefactRefused(f"{name}: {size} bytes; the card says {expected.size_bytes}")
     found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != expected.sha256:
         raise ArtefactRefused(f"{name}: SHA-256 {found}; the card says {expected.sha256}")
 
 
-def _map(file: io.BufferedReader, name: str, size: int) -> NDArray[np.generic]:
+def _header(file: io.BufferedReader, name: str, size: int) -> _Plain:
+    file.seek(0)
     try:
         version = np.lib.format.read_magic(file)
         shape, fortran, dtype = np.lib.format.read_array_header_1_0(file, max_header_size=MAX_HEADER_BYTES)
-    except ValueError as error:
+    except (ValueError, TypeError, SyntaxError) as error:  # what numpy lets through of a header that is no dictionary
         raise ArtefactRefused(f"{name}: is no plain array ({error})") from error
-    needed = file.tell() + dtype.itemsize * int(np.prod(shape, dtype=np.int64))
-    if version != (1, 0) or dtype.hasobject or dtype.kind not in "iuf" or fortran or needed != size:
+    # In Python's numbers: numpy's would wrap around for a shape that was made to.
+    needed = file.tell() + dtype.itemsize * math.prod(shape)
+    if version != (1, 0) or dtype.kind not in "iuf" or fortran or any(length < 0 for length in shape) or needed != size:
         raise ArtefactRefused(f"{name}: is no plain array ({dtype} of shape {shape} in {size} bytes)")
+    return _Plain(file=file, dtype=dtype, shape=shape, offset=file.tell())
+
+
+def _mapped(plain: _Plain) -> NDArray[np.generic]:
     # As a plain view: slices of np.memmap itself cost several times as much.
-    return np.asarray(np.memmap(file, dtype=dtype, mode="r", offset=file.tell(), shape=shape))
+    return np.asarray(np.memmap(plain.file, dtype=plain.dtype, mode="r", offset=plain.offset, shape=plain.shape))
 
 
 def check_names(files: Mapping[str, FileDigest], present: set[str]) -> None:

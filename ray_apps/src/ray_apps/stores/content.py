@@ -66,29 +66,43 @@ def content_of_arrays(arrays: Mapping[str, NDArray[np.generic]], n_items: int) -
     missing = sorted(set(CONTENT_FILES) - set(there))
     if missing:
         raise ValueError(f"{missing[0]}.npy: a version with {there[0]}.npy has it, this one does not")
-    for name, kind in zip(CONTENT_FILES, "iifiu", strict=True):
-        if arrays[name].ndim != 1 or arrays[name].dtype.kind != kind:
-            raise ValueError(f"{name}.npy: {arrays[name].dtype} of shape {arrays[name].shape}; kind {kind} with one dimension was expected")
-    indptr, indices, weights, offsets, data = (arrays[name] for name in CONTENT_FILES)
-    _check_steps("content_indptr", indptr, n_items, indices.size)
+    for name in CONTENT_FILES[3:]:
+        _check_kind(arrays, name, "iu"[name == "feature_bytes"])
+    offsets, data = np.asarray(arrays["feature_offsets"], np.int64), np.asarray(arrays["feature_bytes"], np.uint8)
     _check_steps("feature_offsets", offsets, offsets.size - 1, data.size)
-    features = tuple(Identifiers(offsets=np.asarray(offsets, np.int64), data=np.asarray(data, np.uint8)))
+    return content_of_rows(arrays, n_items, tuple(Identifiers(offsets=offsets, data=data)))
+
+
+def content_of_rows(arrays: Mapping[str, NDArray[np.generic]], n_items: int, features: tuple[str, ...]) -> Content:
+    """Content from its first three arrays and the names of its features.
+
+    Raises:
+        ValueError: an array is missing, or they do not fit each other, the features or `n_items`.
+    """
+    for name, kind in zip(CONTENT_FILES[:3], "iif", strict=True):
+        _check_kind(arrays, name, kind)
+    indptr, indices, weights = (arrays[name] for name in CONTENT_FILES[:3])
+    _check_steps("content_indptr", indptr, n_items, indices.size)
     if weights.shape != indices.shape:
-        raise ValueError(f"content_weights.npy: shape {weights.shape}; {indices.shape} was expected")
-    if indices.size and not 0 <= int(indices.min()) <= int(indices.max()) < len(features):
-        raise ValueError(f"content_indices.npy: points outside the {len(features)} features")
-    if not np.isfinite(weights).all():
-        raise ValueError("content_weights.npy: has values that are not finite")
-    return Content(
-        indptr=np.asarray(indptr, np.int64),
-        indices=np.asarray(indices, np.int32),
-        weights=np.asarray(weights, np.float32),
-        features=features,
-    )
+        raise ValueError(f"content_weights: shape {weights.shape}; {indices.shape} was expected")
+    points = np.asarray(indices, np.int32)
+    if points.size and not 0 <= int(points.min()) <= int(points.max()) < len(features):
+        raise ValueError(f"content_indices: points outside the {len(features)} features")
+    if not np.isfinite(np.asarray(weights, np.float32)).all():
+        raise ValueError("content_weights: has values that are not finite")
+    return Content(indptr=np.asarray(indptr, np.int64), indices=points, weights=np.asarray(weights, np.float32), features=features)
+
+
+def _check_kind(arrays: Mapping[str, NDArray[np.generic]], name: str, kind: str) -> None:
+    """Refuse an array that is missing, or not one row of numbers of a kind."""
+    if name not in arrays:
+        raise ValueError(f"{name}: is missing")
+    if arrays[name].ndim != 1 or arrays[name].dtype.kind != kind:
+        raise ValueError(f"{name}: {arrays[name].dtype} of shape {arrays[name].shape}; kind {kind} with one dimension was expected")
 
 
 def _check_steps(name: str, steps: NDArray[np.generic], rows: int, last: int) -> None:
     """Refuse row bounds that do not begin at 0, end at `last`, or ever fall."""
     bounds = np.asarray(steps, dtype=np.int64)
     if bounds.shape != (rows + 1,) or rows < 0 or int(bounds[0]) != 0 or int(bounds[-1]) != last or bool((np.diff(bounds) < 0).any()):
-        raise ValueError(f"{name}.npy: {bounds.size} bounds; {rows + 1} that rise from 0 to {last} were expected")
+        raise ValueError(f"{name}: {bounds.size} bounds; {rows + 1} that rise from 0 to {last} were expected")

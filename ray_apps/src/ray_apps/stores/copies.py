@@ -5,7 +5,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from ray_apps.stores.artefacts import digest_of_file
+from ray_apps.stores.artefacts import ArtefactRefused, digest_of_file
 from ray_apps.stores.objects import Store
 from recsys_schemas.version_card import VersionCard
 
@@ -14,7 +14,11 @@ KEPT_COPIES = 16
 
 
 def local_copy(store: Store, folder: str, card: VersionCard, cache_dir: Path) -> Path:
-    """A local copy, named by its digest and put in place as a whole; another process may have made it first."""
+    """A local copy, named by its digest and put in place as a whole; another process may have made it first.
+
+    Raises:
+        ArtefactRefused: a file of the store has another size than the card says.
+    """
     target = cache_dir / card.digest.removeprefix("sha256:")
     cache_dir.mkdir(parents=True, exist_ok=True)
     if target.is_dir():
@@ -23,7 +27,10 @@ def local_copy(store: Store, folder: str, card: VersionCard, cache_dir: Path) ->
         shutil.rmtree(target)
     partial = Path(tempfile.mkdtemp(prefix=".copy-", dir=cache_dir))
     try:
-        for name in sorted(card.files):
+        for name, file in sorted(card.files.items()):
+            found = store.files.get_file_info(store.path(f"{folder}/{name}")).size
+            if found != file.size_bytes:  # before it is read: it might fill the memory
+                raise ArtefactRefused(f"{name}: {found} bytes; the card says {file.size_bytes}")
             (partial / name).write_bytes(store.read(f"{folder}/{name}"))
         with contextlib.suppress(OSError):  # another process put the same copy there first
             partial.rename(target)

@@ -4,6 +4,7 @@ A version is a folder `versions/<version>` below the storage URI: its arrays as 
 read-only, so that replicas on one node share them.
 """
 
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from pyarrow import fs
 from pydantic import ValidationError
 
 from ray_apps.stores.artefacts import ArtefactRefused, check_names, digest_of_bytes, map_verified, npy_bytes
@@ -19,9 +21,27 @@ from ray_apps.stores.content import Content, content_of_arrays
 from ray_apps.stores.copies import local_copy
 from ray_apps.stores.identifiers import Identifiers, Positions, packed
 from ray_apps.stores.objects import Store
-from recsys_schemas.version_card import CARD_FILE, PREFLIGHT_FILE, FileDigest, VersionCard, digest_of, version_folder
+from recsys_schemas.version_card import (
+    CARD_FILE,
+    PREFLIGHT_FILE,
+    REPORT_FILE,
+    VERSIONS_FOLDER,
+    FileDigest,
+    VersionCard,
+    digest_of,
+    version_folder,
+)
 
-__all__ = ["ArtefactRefused", "LoadedVersion", "VersionContents", "open_version", "read_card", "write_arrays", "write_card"]
+__all__ = [
+    "ArtefactRefused",
+    "LoadedVersion",
+    "VersionContents",
+    "open_version",
+    "read_card",
+    "version_names",
+    "write_arrays",
+    "write_card",
+]
 
 MODEL_PREFIX = "model."
 OWN_FILES = (
@@ -35,6 +55,9 @@ OWN_FILES = (
     "popularity",
 )
 """Arrays of every version; the algorithm's own carry the prefix `model.`."""
+BESIDE_THE_ARRAYS = frozenset({CARD_FILE, PREFLIGHT_FILE, REPORT_FILE})
+"""What may stand in a version's folder and is never mapped."""
+MOST_CARD_BYTES = 16 * 1024 * 1024
 _VERSION_NAME = re.compile(r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$")
 _NOBODY = (np.empty(0, dtype=np.int32), np.empty(0, dtype=np.float32))
 
@@ -160,8 +183,11 @@ def read_card(store: Store, version: str) -> VersionCard | None:
     Raises:
         ArtefactRefused: the card cannot be read as one, or belongs to another version.
     """
+    name = f"{_folder(version)}/{CARD_FILE}"
+    if not _plain_card(store, version, name):
+        return None
     try:
-        card = VersionCard.model_validate_json(store.read(f"{_folder(version)}/{CARD_FILE}"))
+        card = VersionCard.model_validate_json(store.read(name))
     except FileNotFoundError:
         return None
     except ValidationError as error:
@@ -169,6 +195,25 @@ def read_card(store: Store, version: str) -> VersionCard | None:
     if card.version != version:
         raise ArtefactRefused(f"{version}: {CARD_FILE} is that of {card.version}")
     return card
+
+
+def _plain_card(store: Store, version: str, name: str) -> bool:
+    """Whether there is a card; a pipe would be read for ever, a link leads elsewhere, and what is too long is no card."""
+    info = store.files.get_file_info(store.path(name))
+    if info.type == fs.FileType.NotFound and not (store.local and os.path.islink(store.path(name))):  # noqa: PTH114 - a path of the store
+        return False
+    if info.type != fs.FileType.File or (store.local and os.path.islink(store.path(name))):  # noqa: PTH114
+        raise ArtefactRefused(f"{version}: {CARD_FILE} is no plain file")
+    if info.size > MOST_CARD_BYTES:
+        raise ArtefactRefused(f"{version}: {CARD_FILE} has {info.size} bytes; no card has more than {MOST_CARD_BYTES}")
+    return True
+
+
+def version_names(store: Store) -> list[str]:
+    """Names of all versions that have a folder, sorted; one without a card was never finished."""
+    selector = fs.FileSelector(store.path(VERSIONS_FOLDER), recursive=False, allow_not_found=True)
+    found = (info.base_name for info in store.files.get_file_info(selector) if info.type == fs.FileType.Directory)
+    return sorted(name for name in found if _VERSION_NAME.fullmatch(name))
 
 
 def _digest(card: VersionCard) -> str:
@@ -204,14 +249,20 @@ def open_version(store: Store, version: str, digest: str, cache_dir: Path, load:
 def _mapped(folder: Path, card: VersionCard) -> Arrays:
     if folder.is_symlink():
         raise ArtefactRefused(f"{folder.name}: the folder is a symbolic link")
-    return {name.removesuffix(".npy"): map_verified(folder / name, file) for name, file in sorted(card.files.items())}
+    files = dict(sorted(card.files.items()))
+    arrays = map_verified({folder / name: file for name, file in files.items()})
+    return {name.removesuffix(".npy"): array for name, array in zip(files, arrays, strict=True)}
 
 
 def _present(store: Store, version: str) -> set[str]:
-    """Files in a version's folder that are meant to be arrays; what begins with a dot was never finished."""
+    """What a version's folder has that is meant to be arrays; what begins with a dot was never finished."""
     prefix = f"{_folder(version)}/"
-    names = {name.removeprefix(prefix) for name in store.names(_folder(version))}
-    return {name for name in names if not name.startswith(".")} - {CARD_FILE, PREFLIGHT_FILE}
+    if store.local:
+        # Links, pipes and folders too, none of which is followed.
+        names = {entry.name for entry in os.scandir(store.path(_folder(version)))}
+    else:
+        names = {name.removeprefix(prefix) for name in store.names(_folder(version))}
+    return {name for name in names if not name.startswith(".")} - BESIDE_THE_ARRAYS
 
 
 def _assembled(card: VersionCard, arrays: Arrays, load: ModelLoader) -> LoadedVersion:

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ray_apps.algorithms.ials import planned
+from ray_apps.algorithms.ials import IALS, planned
 from ray_apps.algorithms.ials_blocks import Progress, Side, beginning, count_of_blocks, interleaved, learn, sides
-from ray_apps.algorithms.ials_rows import Factors, Spectrum
+from ray_apps.algorithms.ials_rows import Factors
 from ray_apps.algorithms.interactions import Histories, Interactions
-from ray_apps.algorithms.recommender import ALONE, Fitting
+from ray_apps.algorithms.recommender import ALONE, Arrays, Fitting
 from ray_apps.training import keeping
 from ray_apps.training.board import Group
 from ray_apps.training.keeping import KeptRefusedError, Mark
@@ -51,8 +51,8 @@ class Crew:
     _ended: dict[int, tuple[Mark, Mapping[int, Factors]]] = field(default_factory=dict[int, tuple[Mark, Mapping[int, Factors]]])
     _fits: int = 0
 
-    def work(self, order: Order, fitting: Fitting = ALONE) -> tuple[Factors, Spectrum]:
-        """Do one fit together with the others: all items' vectors and their spectrum."""
+    def work(self, order: Order, fitting: Fitting = ALONE) -> Arrays:
+        """Do one fit together with the others; return the arrays of the model."""
         fit, self._fits = self._fits, self._fits + 1
         users = self._side(self.shard.users, self.shard.n_users, order.user_bits)
         items = self._side(self.shard.items, self.shard.n_items, order.item_bits)
@@ -60,7 +60,7 @@ class Crew:
         plan = replace(planned(order.values, (users, items), order.seed, fitting), keep=lambda progress: self._keep(fit, mark, progress))
         begun = self._resumed(fit, mark, items, plan.factors) or beginning(items, plan, order.start)
         started = time.perf_counter()
-        found = learn(users, items, plan, begun, self.group)
+        factors, spectrum = learn(users, items, plan, begun, self.group)
         logger.info(
             "FitEnded",
             extra={
@@ -71,7 +71,7 @@ class Crew:
                 "seconds": round(time.perf_counter() - started, 3),
             },
         )
-        return found
+        return IALS(factors, spectrum, plan.loss).arrays()
 
     def _side(self, own: Mapping[int, Histories], rows: int, bits: list[Bits] | None) -> Side:
         narrow = own if bits is None else {block: narrowed(entries, bits[block]) for block, entries in own.items()}

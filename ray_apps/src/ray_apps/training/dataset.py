@@ -1,6 +1,7 @@
 """From the tables of a snapshot to interactions: one for each (user, item), in an order that no file order changes."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
@@ -10,17 +11,14 @@ from numpy.typing import NDArray
 
 from ray_apps.algorithms.content import content_of
 from ray_apps.algorithms.interactions import Content, Interactions
+from ray_apps.algorithms.tastes import BOUNDS, LEAST_FRACTION, LEAST_RATING
 from ray_apps.stores.snapshots import Snapshot
 from ray_apps.training.catalogue import Described
+from ray_apps.training.groups import read_groups
 from ray_apps.training.refusals import Refusal, TrainingRefused
 from recsys_schemas.catalogue import CatalogueUsed
 from recsys_schemas.snapshot import SnapshotManifest
 
-LEAST_FRACTION = 0.1
-"""Less of an item watched than this says nothing of a taste."""
-LEAST_RATING = 3.5
-"""Stars from which a rating says that the user liked the item; lower ones are left out."""
-MOST_RATING = 5.0
 LEAST_ITEMS, LEAST_USERS = 2, 2
 
 _STRENGTH = {"watch": "fraction", "rate": "rating"}
@@ -39,10 +37,12 @@ class Dataset:
     item_ids: list[str]
     manifest: SnapshotManifest
     catalogue: CatalogueUsed | None = None
+    groups: Mapping[str, Sequence[str | None]] = field(default_factory=dict[str, list[str | None]])
+    """By field of `TrainJob.group_by`: the latest value that an event of the user carried, in the order of `user_ids`."""
 
 
-def read_dataset(snapshot: Snapshot, described: Described | None = None) -> Dataset:
-    """Read what users liked, and what is known of the items.
+def read_dataset(snapshot: Snapshot, described: Described | None = None, group_by: Sequence[str] = ()) -> Dataset:
+    """Read what users liked, what is known of the items, and the values of the fields `group_by` that the events carry.
 
     A watch counts from LEAST_FRACTION on, with the fraction as weight; a rating from LEAST_RATING on, with its share of five stars.
     Of several events of one user with one item the strongest weight and the latest time stay, so an event sent twice counts once.
@@ -75,7 +75,13 @@ def read_dataset(snapshot: Snapshot, described: Described | None = None) -> Data
     )
     organic = np.logical_and.reduceat(rows["organic"].to_numpy()[order], starts)
     return Dataset(
-        interactions=interactions, organic=organic, user_ids=user_ids, item_ids=item_ids, manifest=snapshot.manifest, catalogue=used
+        interactions=interactions,
+        organic=organic,
+        user_ids=user_ids,
+        item_ids=item_ids,
+        manifest=snapshot.manifest,
+        catalogue=used,
+        groups=read_groups(dict(known(snapshot)), user_ids, group_by),
     )
 
 
@@ -88,8 +94,8 @@ def _with_catalogue(
     both = sorted({*item_ids, *(item.item_id for item in described.items)}, key=str.encode)
     position = {item: index for index, item in enumerate(both)}
     content = content_of(described.items, both)
-    known = int(np.count_nonzero(np.diff(content.indptr)))
-    used = described.used.model_copy(update={"described": known, "features": len(content.features)})
+    told = int(np.count_nonzero(np.diff(content.indptr)))
+    used = described.used.model_copy(update={"described": told, "features": len(content.features)})
     moved = np.array([position[item] for item in item_ids], dtype=np.int64)
     return moved[items], both, content, used
 
@@ -115,7 +121,7 @@ def columns_of(event_type: str, dataset: ds.Dataset) -> list[str]:
 
 def liked(event_type: str, rows: pa.Table) -> pa.Table:
     """Columns user_id, item_id, timestamp (milliseconds), weight and organic, of the events that say that an item was liked."""
-    least, most = (LEAST_FRACTION, 1.0) if event_type == "watch" else (LEAST_RATING, MOST_RATING)
+    least, most = BOUNDS[event_type]
     strength = pc.cast(rows[_STRENGTH[event_type]], pa.float64())
     asked = rows["request_id"] if "request_id" in rows.column_names else pa.nulls(rows.num_rows)
     columns = {

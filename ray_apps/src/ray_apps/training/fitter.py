@@ -14,6 +14,7 @@ from ray_apps.algorithms.recommender import ALONE, Arrays, Fitting, Recommender
 from ray_apps.stores.registry import LoadedVersion
 from ray_apps.training.champion import UNKNOWN, Champion
 from ray_apps.training.remembering import WHOLE, Memory
+from recsys_schemas.train_job import TrainJob
 
 WARM_SHARE = 0.5
 """A fit that goes on from an earlier model does so much of the iterations."""
@@ -49,6 +50,12 @@ class Fitter:
     def starts_warm(self, algorithm: type[Recommender], champion: Champion | None) -> bool:
         """Whether a fit with this champion begins from it."""
         return self.warm and champion is not None and earlier(champion, algorithm.name) is not None
+
+
+def fitter_of(job: TrainJob, fitting: Fitting = ALONE) -> Fitter:
+    """How a job's fits are done, with these means."""
+    memory = Memory(window_days=job.window_days, replay_fraction=job.replay_fraction)
+    return Fitter(seed=job.seed, fitting=fitting, memory=memory, warm=job.warm_start)
 
 
 def shortened(hyperparameters: Hyperparameters) -> Hyperparameters:

@@ -112,8 +112,7 @@ class Leader:
         bits = (None, None) if len(interactions) == len(whole) else chosen_bits(whole, interactions)
         order = Order(values=dict(values), seed=seed, start=start, user_bits=bits[0], item_bits=bits[1])
         self.hands.group.exchange(order)
-        factors, spectrum = crew.work(order, fitting)
-        return {"item_factors": factors, "spectrum": spectrum}
+        return crew.work(order, fitting)
 
     def _assembled(self) -> Crew:
         if self.hands.workers == 1:

@@ -1,37 +1,45 @@
 """One run: read the snapshot, compare, learn from everything, write the version. It does nothing when the version exists."""
 
 import logging
-import platform
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version as installed
 from pathlib import Path
 
 from threadpoolctl import threadpool_limits
 
 from ray_apps.algorithms import ALGORITHMS, Algorithms, load_model
 from ray_apps.algorithms.content import ContentNeeded
+from ray_apps.algorithms.hyperparameters import Unsuitable
+from ray_apps.algorithms.interactions import Histories
 from ray_apps.algorithms.recommender import Crew, Fitting, Recommender
+from ray_apps.reports.exposure import Exposure, exposure
+from ray_apps.reports.page import page
 from ray_apps.stores.objects import StorageError, Store, open_store
-from ray_apps.stores.registry import ArtefactRefused, LoadedVersion, VersionContents, open_version, read_card, write_arrays, write_card
+from ray_apps.stores.registry import (
+    ArtefactRefused,
+    LoadedVersion,
+    Scorer,
+    VersionContents,
+    open_version,
+    read_card,
+    write_arrays,
+    write_card,
+)
 from ray_apps.stores.snapshots import open_snapshot
 from ray_apps.training.catalogue import read_described, without_content
 from ray_apps.training.champion import as_champion
 from ray_apps.training.dataset import Dataset, read_dataset
-from ray_apps.training.fitter import Fitter
+from ray_apps.training.fitter import Fitter, fitter_of
 from ray_apps.training.measuring import Comparison, asked_of, compare
 from ray_apps.training.progress import Telling
+from ray_apps.training.provenance import code, libraries, machine
 from ray_apps.training.refusals import Refusal, TrainingRefused
-from ray_apps.training.remembering import Memory
-from ray_apps.training.resources import out_of_memory
+from ray_apps.training.resources import out_of_memory, threads
 from ray_apps.training.searched import read_search
 from recsys_schemas.train_job import TrainJob
-from recsys_schemas.version_card import VersionCard, digest_of
-
-LIBRARIES = ("ray-apps", "implicit", "numpy", "scipy", "pyarrow", "deltalake", "ray")
-"""Packages whose code shapes the result."""
+from recsys_schemas.version_card import REPORT_FILE, VersionCard, digest_of, version_folder
 
 logger = logging.getLogger(__name__)
 
@@ -73,19 +81,20 @@ def run(
         if existing is not None:
             return existing
         asked_of(job, algorithms)
-        dataset = read_dataset(open_snapshot(store, job.snapshot_sequence), read_described(store, job.catalogue))
-        fitter = _fitter(job, store, crew(dataset) if crew else None)
+        dataset = read_dataset(open_snapshot(store, job.snapshot_sequence), read_described(store, job.catalogue), job.group_by)
+        fitter = fitter_of(job, _means(job, store, crew(dataset) if crew else None))
         return write(job, dataset, *_learned(job, store, dataset, (algorithms, written or algorithms), fitter), worker)
+    except Unsuitable as error:
+        raise TrainingRefused(Refusal.BAD_JOB, str(error)) from error
     except (StorageError, ArtefactRefused) as error:
         raise TrainingRefused(Refusal.STORAGE, str(error)) from error
     except MemoryError as error:
         raise out_of_memory(job, str(error)) from error
 
 
-def _fitter(job: TrainJob, store: Store, crew: Crew | None) -> Fitter:
+def _means(job: TrainJob, store: Store, crew: Crew | None) -> Fitting:
     telling = Telling(store=store, version=job.version, fits=2 if job.champion is None else 3)
-    memory = Memory(window_days=job.window_days, replay_fraction=job.replay_fraction)
-    return Fitter(seed=job.seed, fitting=Fitting(tell=telling.tell, crew=crew), memory=memory, warm=job.warm_start)
+    return Fitting(threads=threads(job), tell=telling.tell, crew=crew)
 
 
 def _learned(
@@ -145,17 +154,7 @@ def relearn(job: TrainJob, dataset: Dataset, algorithms: Algorithms, champion: L
 def write(job: TrainJob, dataset: Dataset, comparison: Comparison, learned: Learned, worker: str) -> VersionCard:
     """Write a fitted model as the version that the job asks for, the card last."""
     store = open_store(job.storage_uri)
-    histories = dataset.interactions.histories()
-    contents = VersionContents(
-        item_ids=dataset.item_ids,
-        user_ids=dataset.user_ids,
-        history_indptr=histories.indptr,
-        history_indices=histories.indices,
-        history_weights=histories.weights,
-        popularity=dataset.interactions.popularity(),
-        model=learned.model.arrays(),
-        content=dataset.interactions.content,
-    )
+    contents = contents_of(dataset, learned.model)
     files = write_arrays(store, job.version, contents)
     card = VersionCard(
         version=job.version,
@@ -172,18 +171,52 @@ def write(job: TrainJob, dataset: Dataset, comparison: Comparison, learned: Lear
         test_users=comparison.split.users.size,
         evaluations=comparison.evaluations,
         files=files,
-        libraries={"python": platform.python_version()} | {name: installed(name) for name in LIBRARIES},
+        libraries=libraries(),
         catalogue=dataset.catalogue,
         parent=job.champion,
         created_at=datetime.now(UTC),
         worker=worker,
         warm_start=learned.began_from,
-        window_days=job.window_days,
-        replay_fraction=job.replay_fraction if job.window_days is not None else 0.0,
         search=read_search(store, job.version) if job.search else None,
+        job=job,
+        code=code(),
+        machine=machine(),
     )
+    card = with_report(store, card, contents, learned.model)
     write_card(store, card)
     return card
+
+
+def with_report(store: Store, card: VersionCard, contents: VersionContents, model: Recommender) -> VersionCard:
+    """Write the page for people; a version is not lost because its page cannot be made."""
+    try:
+        text = page(card, shown_by(model, contents))
+    except Exception as error:
+        logger.exception("ReportFailed", extra={"version": card.version, "error": str(error)})
+        return card
+    store.write(f"{version_folder(card.version)}/{REPORT_FILE}", text.encode())
+    return card.model_copy(update={"report": REPORT_FILE})
+
+
+def shown_by(model: Scorer, contents: VersionContents) -> Exposure | None:
+    """How a version's lists are spread over popular and rare items."""
+    histories = Histories(indptr=contents.history_indptr, indices=contents.history_indices, weights=contents.history_weights)
+    return exposure(model.scores, histories, contents.popularity, contents.item_ids.__getitem__)
+
+
+def contents_of(dataset: Dataset, model: Recommender) -> VersionContents:
+    """What a version of this data and this model holds."""
+    histories = dataset.interactions.histories()
+    return VersionContents(
+        item_ids=dataset.item_ids,
+        user_ids=dataset.user_ids,
+        history_indptr=histories.indptr,
+        history_indices=histories.indices,
+        history_weights=histories.weights,
+        popularity=dataset.interactions.popularity(),
+        model=model.arrays(),
+        content=dataset.interactions.content,
+    )
 
 
 def _full_name(job: TrainJob) -> str:

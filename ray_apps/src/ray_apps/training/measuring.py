@@ -4,9 +4,10 @@ import time
 from dataclasses import dataclass
 
 from ray_apps.algorithms import Algorithms
-from ray_apps.algorithms.hyperparameters import HyperparameterError, checked
+from ray_apps.algorithms.hyperparameters import HyperparameterError, Value, checked
 from ray_apps.algorithms.recommender import Recommender
 from ray_apps.evaluation.measuring import Measured, measure
+from ray_apps.evaluation.slices import Slices, slices_of
 from ray_apps.evaluation.splits import Split, by_time, since
 from ray_apps.stores.registry import LoadedVersion
 from ray_apps.training.champion import Champion, as_champion, seen
@@ -24,7 +25,7 @@ LEAST_TEST_USERS = 5
 class Comparison:
     """All evaluations, the candidate's first, what they were measured on, and the candidate's hyperparameters as used."""
 
-    hyperparameters: dict[str, float]
+    hyperparameters: dict[str, Value]
     evaluations: list[Evaluation]
     split: Split
 
@@ -34,15 +35,17 @@ class Fair:
     """What a champion is compared with: the candidate as measured, and how to fit it again."""
 
     split: Split
+    slices: Slices
     candidate: Measured
     algorithm: type[Recommender]
-    hyperparameters: dict[str, float]
+    hyperparameters: dict[str, Value]
 
 
-def asked_of(job: TrainJob, algorithms: Algorithms) -> dict[str, dict[str, float]]:
+def asked_of(job: TrainJob, algorithms: Algorithms) -> dict[str, dict[str, Value]]:
     """The algorithms to fit, the asked one first, each with its hyperparameters: those that the job gives and defaults.
 
-    A hyperparameter goes to every algorithm that takes it.
+    A hyperparameter goes to the algorithm that is asked for; one that it does not take goes to the baselines that do. So a baseline keeps
+    its own defaults where it shares a name: it is a yardstick.
 
     Raises:
         TrainingRefused: an algorithm is unknown, a hyperparameter is taken by none or out of range.
@@ -57,13 +60,14 @@ def asked_of(job: TrainJob, algorithms: Algorithms) -> dict[str, dict[str, float
         words = f"hyperparameters.{stray[0]}: {job.hyperparameters[stray[0]]!r} is taken by no algorithm; use {', '.join(sorted(taken))}"
         raise TrainingRefused(Refusal.BAD_JOB, words)
     try:
-        return {name: _own(job, algorithms[name]) for name in names}
+        return {name: _own(job, algorithms[name], algorithms[job.algorithm]) for name in names}
     except HyperparameterError as error:
         raise TrainingRefused(Refusal.BAD_JOB, str(error)) from error
 
 
-def _own(job: TrainJob, algorithm: type[Recommender]) -> dict[str, float]:
-    given = {name: value for name, value in job.hyperparameters.items() if name in algorithm.parameters}
+def _own(job: TrainJob, algorithm: type[Recommender], candidate: type[Recommender]) -> dict[str, Value]:
+    taken = set(algorithm.parameters) - (set() if algorithm is candidate else set(candidate.parameters))
+    given = {name: value for name, value in job.hyperparameters.items() if name in taken}
     return checked(algorithm.name, algorithm.parameters, given)
 
 
@@ -83,17 +87,18 @@ def compare(job: TrainJob, dataset: Dataset, algorithms: Algorithms, champion: L
         words = f"snapshot {dataset.manifest.sequence}: {split.users.size} users liked something new of their own accord after the split; "
         raise TrainingRefused(Refusal.INSUFFICIENT_DATA, words + f"at least {LEAST_TEST_USERS} are needed to measure on; send more events")
     fitted = [_timed(algorithms[name], hyperparameters, fitter, split) for name, hyperparameters in asked.items()]
-    models = [(model, seconds, measure(model.scores, model.scores_many, split)) for model, seconds in fitted]
+    slices = slices_of(split, dataset.groups)
+    models = [(model, seconds, measure(model.scores, model.scores_many, split, slices)) for model, seconds in fitted]
     first = models[0][2]
     evaluations = [_evaluation(job, each, first) for each in models]
     if champion is not None:
-        fair = Fair(split=split, candidate=first, algorithm=algorithms[job.algorithm], hyperparameters=asked[job.algorithm])
+        fair = Fair(split=split, slices=slices, candidate=first, algorithm=algorithms[job.algorithm], hyperparameters=asked[job.algorithm])
         evaluations.append(_standing(champion, job, dataset, fair, fitter))
     return Comparison(hyperparameters=asked[job.algorithm], evaluations=evaluations, split=split)
 
 
 def _timed(
-    algorithm: type[Recommender], hyperparameters: dict[str, float], fitter: Fitter, split: Split, champion: Champion | None = None
+    algorithm: type[Recommender], hyperparameters: dict[str, Value], fitter: Fitter, split: Split, champion: Champion | None = None
 ) -> tuple[Recommender, float]:
     started = time.perf_counter()
     model = fitter.fit(algorithm, split.train, hyperparameters, champion)
@@ -110,19 +115,23 @@ def _evaluation(job: TrainJob, each: tuple[Recommender, float, Measured], candid
         size_bytes=sum(array.nbytes for array in model.arrays().values()),
         metrics=values.estimates(job.seed),
         difference={} if values is candidate else candidate.minus(values, job.seed),
+        slices=values.slice_estimates(job.seed),
+        abstained=dict(values.abstained),
+        slice_difference={} if values is candidate else candidate.slice_minus(values, job.seed),
     )
 
 
 def _standing(version: LoadedVersion, job: TrainJob, dataset: Dataset, fair: Fair, fitter: Fitter) -> Evaluation:
     champion = as_champion(version, dataset)
     known = seen(champion, dataset)
-    split, beside = fair.split, fair.candidate
+    split, slices, beside = fair.split, fair.slices, fair.candidate
     if known[split.held].any():
         split = since(dataset.interactions, known, job.seed, dataset.organic)
         # It has seen nothing that is held out here, so what it knows may be begun from.
         model, _ = _timed(fair.algorithm, fair.hyperparameters, fitter, split, champion)
-        beside = measure(model.scores, model.scores_many, split)
-    values = measure(champion.scores, champion.scores_many, split)
+        slices = slices_of(split, dataset.groups)
+        beside = measure(model.scores, model.scores_many, split, slices)
+    values = measure(champion.scores, champion.scores_many, split, slices)
     return Evaluation(
         name=version.card.version,
         role="champion",
@@ -131,4 +140,7 @@ def _standing(version: LoadedVersion, job: TrainJob, dataset: Dataset, fair: Fai
         size_bytes=sum(file.size_bytes for name, file in version.card.files.items() if name.startswith("model.")),
         metrics=values.estimates(job.seed),
         difference=beside.minus(values, job.seed),
+        slices=values.slice_estimates(job.seed),
+        abstained=dict(values.abstained),
+        slice_difference=beside.slice_minus(values, job.seed),
     )

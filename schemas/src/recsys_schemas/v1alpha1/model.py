@@ -8,9 +8,11 @@ from pydantic import Field
 from recsys_schemas.v1alpha1.conditions import Condition
 from recsys_schemas.v1alpha1.events import Events
 from recsys_schemas.v1alpha1.fitting import Search, WorkerResources
+from recsys_schemas.v1alpha1.gates import Gate, default_gates
 from recsys_schemas.v1alpha1.replication import Replication
 from recsys_schemas.v1alpha1.resource import Resource, cel, list_map
 from recsys_schemas.v1alpha1.security import Security
+from recsys_schemas.v1alpha1.triggers import Trigger, TriggerStatus
 
 # Printable ASCII is spelt out: what \s means differs between the API server (Go: ASCII) and pydantic (Rust: Unicode).
 URL = r"^https?://[!-.0-~]+(/[!-~]*)?$"
@@ -212,34 +214,49 @@ class Data(Resource):
 
 
 class Hyperparameters(Resource):
-    """Numbers of the algorithm; what is not set has the algorithm's own default, written in the version card."""
+    """Numbers and words of the algorithm; what is not set has the algorithm's own default, written in the version card.
+
+    What the algorithm itself does not take goes to the baselines that do.
+    """
 
     factors: Annotated[int | None, Field(ge=1, le=1024)] = None
-    """ALS: length of a vector."""
+    """ALS, BPR, IALS: length of a vector."""
     regularization: Annotated[float | None, Field(ge=0, le=10_000)] = None
-    """ALS: weight of the penalty."""
+    """ALS, BPR, IALS: weight of the penalty."""
     iterations: Annotated[int | None, Field(ge=1, le=500)] = None
-    """ALS: sweeps."""
+    """ALS, BPR, IALS: sweeps over the data."""
     alpha: Annotated[float | None, Field(gt=0, le=10_000)] = None
     """ALS: confidence of one interaction."""
     unobserved: Annotated[float | None, Field(ge=0.0001, le=10)] = None
-    """IALS: weight of the pairs that nobody has acted on."""
+    """IALS: weight of an item that a user has not liked, beside 1 for one liked."""
     exponent: Annotated[float | None, Field(ge=0, le=2)] = None
-    """IALS: how the penalty grows with how much a vector stands for."""
+    """IALS: how fast the penalty grows with what a vector stands for; 0: it is the same for all."""
+    learning_rate: Annotated[float | None, Field(ge=0.00001, le=1)] = None
+    """BPR: length of a step."""
     neighbours: Annotated[int | None, Field(ge=1, le=10_000)] = None
     """ItemItem: neighbours kept for each item."""
+    similarity: Literal["Cosine", "BM25"] | None = None
+    """ItemItem: how alike two items are. BM25 trusts items more that many users liked."""
+    half_life_days: Annotated[float | None, Field(ge=0.01, le=36_500)] = None
+    """RecentPopularity: after so many days a like is worth half."""
+    ridge: Annotated[float | None, Field(ge=0.001, le=1_000_000)] = None
+    """EASE: weight of the penalty."""
+    reach: Annotated[int | None, Field(ge=0, le=1000)] = None
+    """EASE: items that stand within so many places of each other in a user's order in time count more as a pair; 0: all pairs alike."""
 
 
-Algorithm = Literal["ALS", "IALS", "ItemItem", "Popularity"]
+Algorithm = Literal["ALS", "BPR", "EASE", "IALS", "ItemItem", "Popularity", "RecentPopularity"]
 
 
 class Model(Resource):
     """What is trained."""
 
     algorithm: Algorithm = "ALS"
-    """ALS (implicit matrix factorisation, Hu et al. 2008), ItemItem (cosine) or Popularity."""
+    """ALS (implicit matrix factorisation, Hu et al. 2008), IALS (the same with a penalty by frequency, Rendle et al. 2022), BPR (pairwise
+    ranking, Rendle et al. 2009), EASE (linear autoencoder, Steck 2019; at most 20,000 items), ItemItem (nearest neighbours), Popularity or
+    RecentPopularity."""
     hyperparameters: Hyperparameters = Field(default_factory=Hyperparameters)
-    """Numbers of the algorithm."""
+    """Numbers and words of the algorithm."""
     seed: Annotated[int, Field(ge=0, le=2_147_483_647)] = 42
     """The only source of chance: the same snapshot and seed give the same bytes."""
     baselines: Annotated[list[Algorithm], Field(max_length=3, json_schema_extra={"x-kubernetes-list-type": "set"})] = Field(
@@ -264,9 +281,13 @@ class Training(Resource):
     initial_records: Annotated[int, Field(ge=1)] = 1000
     """The first version is trained once a snapshot has so many rows."""
     new_records: Annotated[int, Field(ge=1)] = 200_000
-    """Another version is due after so many new rows."""
+    """Rows of a NewData trigger that does not say how many."""
+    triggers: Annotated[list[Trigger] | None, Field(max_length=16)] = None
+    """What makes another version due: any of them. Default: NewData after newRecords rows. An empty list: only a change of spec.model."""
     cooldown_seconds: Annotated[int, Field(ge=0, le=31_536_000)] = 60
     """Least time between the starts of two runs."""
+    max_runs_per_day: Annotated[int | None, Field(ge=1, le=1440)] = None
+    """No more runs than this begin within any 24 hours, whatever is due. Default: no such bound."""
     num_workers: Annotated[int, Field(ge=1, le=64)] = 1
     """Ray Train workers. IALS shares each fit among them, and its bytes do not depend on their number; of other algorithms the first
     worker does all."""
@@ -285,44 +306,6 @@ class Training(Resource):
     """Retries of a failed run before the version is given up."""
     active_deadline_seconds: Annotated[int, Field(ge=10, le=604_800)] = 3600
     """A run that takes longer is stopped and counts as failed."""
-
-
-class Gate(Resource):
-    """One thing that a version must hold before any user sees it."""
-
-    model_config = Resource.model_config | {
-        "json_schema_extra": cel(
-            (
-                "[has(self.atLeast), has(self.atMost)].exists_one(x, x)",
-                "set exactly one of atLeast, atMost",
-                "'gate ' + self.name + ': set exactly one of atLeast, atMost, seen ' + (has(self.atLeast) ? 'both' : 'none')",
-            ),
-        )
-    }
-
-    name: Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$")]
-    """Its name in verdicts."""
-    metric: Literal["hr@10", "hr@20", "ndcg@10", "ndcg@20", "coverage@20", "inferenceMilliseconds", "sizeMegabytes"]
-    """What is measured."""
-    relative_to: Literal["None", "Champion", "Baselines"] = "None"
-    """None: the value itself. Champion, Baselines: the difference, paired by user where the metric is per user; with no champion
-    it passes."""
-    at_least: Annotated[float | None, Field(ge=-1e9, le=1e9)] = None
-    """The value, or the difference, must be at least this."""
-    at_most: Annotated[float | None, Field(ge=-1e9, le=1e9)] = None
-    """The value, or the difference, must be at most this."""
-    proof: Literal["Shown", "NotRefuted"] = "NotRefuted"
-    """Shown: the whole 95 % interval must hold the bound. NotRefuted: a part of it is enough."""
-    enforcement: Literal["Enforce", "Observe"] = "Enforce"
-    """Observe only reports."""
-
-
-def default_gates() -> list[Gate]:
-    """Must beat the baselines; must not be clearly worse than the champion."""
-    return [
-        Gate(name="baselines", metric="ndcg@10", relative_to="Baselines", at_least=0.0, proof="Shown"),
-        Gate(name="champion", metric="ndcg@10", relative_to="Champion", at_least=-0.01),
-    ]
 
 
 class Pause(Resource):
@@ -408,6 +391,32 @@ class Rollout(Resource):
     """A rollout that has not ended by then is rolled back as inconclusive."""
 
 
+class SkippedRecords(Resource):
+    """Records of one partition that answers leave out: a bad hour, undone. Snapshots and training have them still."""
+
+    model_config = Resource.model_config | {
+        "json_schema_extra": cel(("self.first <= self.last", "first must not exceed last: name the first and the last offset to leave out"))
+    }
+
+    topic: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[a-zA-Z0-9._-]+$")]
+    """A topic of events."""
+    partition: Annotated[int, Field(ge=0, le=99_999)]
+    """Its partition."""
+    first: Annotated[int, Field(ge=0, le=9_007_199_254_740_991)]
+    """The first offset that is left out."""
+    last: Annotated[int, Field(ge=0, le=9_007_199_254_740_991)]
+    """The last one."""
+
+
+class Online(Resource):
+    """What answers know of the events since their version was trained: replicas follow the event topics."""
+
+    freshness_target_milliseconds: Annotated[int, Field(ge=10, le=600_000)] = 1000
+    """FreshnessMet is True while 99 % of the events of the last five minutes were known to the answers within so long."""
+    skip: Annotated[list[SkippedRecords], Field(max_length=200)] = []
+    """Records that are left out: every replica comes to know the rest again, and answers meanwhile from what it knew."""
+
+
 class Serving(Resource):
     """How answers are given."""
 
@@ -417,6 +426,8 @@ class Serving(Resource):
     """Path of the API on the cluster's ingress. Default: /<name>."""
     timeout_milliseconds: Annotated[int, Field(ge=1, le=60_000)] = 100
     """Later than this, the answer is the popular fallback."""
+    online: Online = Field(default_factory=Online)
+    """What answers know of the events since their version was trained."""
     token_secret_ref: SecretKey | None = None
     """The bearer token of the API. Default: one is made, in the Secret <name>-api, key `token`."""
 
@@ -461,7 +472,8 @@ class ModelSpec(Resource):
         list[Gate],
         Field(max_length=32, json_schema_extra=list_map("name")),
     ] = Field(default_factory=default_gates)
-    """What a version must hold before any user sees it. Default: beats the baselines, is not clearly worse than the champion."""
+    """What a version must hold before any user sees it. Default: beats the baselines, is not clearly worse than the champion. Guards
+    against plainly broken versions stand beside them."""
     rollout: Rollout = Field(default_factory=Rollout)
     """How a version replaces another."""
     serving: Serving = Field(default_factory=Serving)
@@ -564,6 +576,15 @@ class Quality(Resource):
     """HR@10."""
 
 
+class ServingRetry(Resource):
+    """Ray Serve has given the application up, and it is sent again with growing pauses."""
+
+    attempts: int
+    """How often it was sent again."""
+    next_time: datetime
+    """From when on it is sent once more, if it has not started by then."""
+
+
 class ServingStatus(Resource):
     """The serving application."""
 
@@ -577,6 +598,21 @@ class ServingStatus(Resource):
     """Where the API answers."""
     selector: str
     """Label selector, for the scale subresource."""
+    retry: ServingRetry | None = None
+    """Only while it does not start."""
+
+
+class Freshness(Resource):
+    """How long events took to be known to the answers: the slowest replica, over the last five minutes."""
+
+    p50_milliseconds: int
+    """The median; an upper bound."""
+    p99_milliseconds: int
+    """The 99th percentile; an upper bound."""
+    target_milliseconds: int
+    """What it should be at most."""
+    events: int
+    """How many events it was measured on, in the replica that saw most."""
 
 
 class HistoryEntry(Resource):
@@ -611,8 +647,12 @@ class ModelStatus(Resource):
     """Which items there are."""
     quality: Quality | None = None
     """The champion's held-out metrics."""
+    triggers: Annotated[list[TriggerStatus], Field(max_length=16, json_schema_extra=list_map("key"))] = []
+    """What triggers remember."""
     serving: ServingStatus | None = None
     """The serving application."""
+    freshness: Freshness | None = None
+    """How long events take to be known to the answers."""
     history: Annotated[list[HistoryEntry], Field(max_length=20)] = []
     """The last 20 rollouts, newest first."""
     conditions: Annotated[

@@ -37,10 +37,12 @@ class ModelReference(Resource):
 class Cause(Resource):
     """Why it was trained."""
 
-    trigger: Literal["Initial", "NewData", "SpecChanged"]
+    trigger: Literal["Initial", "NewData", "SpecChanged", "Schedule", "Quality", "Drift"]
     """Which trigger fired."""
     detail: Annotated[str, Field(max_length=512)]
     """In words, with numbers."""
+    key: Annotated[str | None, Field(max_length=512)] = None
+    """What fired, and at what: it does not fire for that again."""
 
 
 class SnapshotReference(Resource):
@@ -112,8 +114,8 @@ class GateVerdict(Resource):
 
     name: str
     """The gate."""
-    verdict: Literal["Passed", "Failed", "Inconclusive", "Observed"]
-    """What was decided."""
+    verdict: Literal["Passed", "Failed", "Inconclusive", "Observed", "Abstained"]
+    """What was decided. Observed and Abstained neither pass nor fail: the first only reports, the second had nothing to judge by."""
     message: str
     """Why."""
 
@@ -159,8 +161,10 @@ class VersionStatus(Resource):
     """What was made."""
     metrics: Annotated[list[MetricValue], Field(max_length=64)] = []
     """The card's metrics."""
-    gates: Annotated[list[GateVerdict], Field(max_length=32)] = []
-    """Verdicts."""
+    gates: Annotated[list[GateVerdict], Field(max_length=64)] = []
+    """Verdicts: of the gates, of the guards beside them, and of the checks of its preflight."""
+    report: Annotated[str | None, Field(max_length=2048)] = None
+    """Where its page for people is: metrics, popularity bias, data, files; `kubectl recsys versions report` makes it anew."""
     snapshot_removed: bool = False
     """The snapshot that it was trained on is gone from the store: it cannot be trained again from it."""
     message: str = ""

@@ -8,25 +8,9 @@ import pytest
 from ray_apps.algorithms import ALGORITHMS, load_model
 from ray_apps.algorithms.als import ALS
 from ray_apps.algorithms.hyperparameters import HyperparameterError
-from ray_apps.algorithms.interactions import Interactions
-from ray_apps.algorithms.item_knn import ItemItem
+from unit.ray_apps.algorithms.grouped import interactions
 
 EVERY = pytest.mark.parametrize("name", sorted(ALGORITHMS))
-
-
-def interactions(users: int = 120, items: int = 60, seed: int = 1) -> Interactions:
-    """Two groups of users, each with a half of the items."""
-    chance = np.random.default_rng(seed)
-    group = np.arange(users)[:, None] % 2 == np.arange(items)[None, :] % 2
-    user, item = np.nonzero(chance.random((users, items)) < np.where(group, 0.35, 0.03))
-    return Interactions(
-        users=user.astype(np.int32),
-        items=item.astype(np.int32),
-        weights=chance.uniform(0.1, 1, user.size).astype(np.float32),
-        times=np.arange(user.size, dtype=np.int64),
-        n_users=users,
-        n_items=items,
-    )
 
 
 @EVERY
@@ -66,11 +50,12 @@ def test_a_user_without_history_gets_finite_scores_of_all_items(name: str):
     assert np.isfinite(scores).all()
 
 
-@pytest.mark.parametrize("name", ["ALS", "ItemItem"])
+@pytest.mark.parametrize("name", sorted(set(ALGORITHMS) - {"Popularity", "RecentPopularity"}))
 def test_a_new_user_is_given_the_items_of_those_who_like_the_same(name: str):
     model = ALGORITHMS[name].fit(interactions(), {}, 7)
     scores = model.scores(np.array([0, 2, 4], dtype=np.int32), np.ones(3, dtype=np.float32))
-    assert scores[6::2].mean() > 2 * abs(scores[7::2].mean())
+    best = 5 + np.argsort(-scores[5:])[:10]
+    assert np.count_nonzero(best % 2 == 0) >= 8
 
 
 def test_the_vector_of_a_user_solves_the_normal_equations_of_hu_koren_and_volinsky():
@@ -87,25 +72,6 @@ def test_the_vector_of_a_user_solves_the_normal_equations_of_hu_koren_and_volins
         assert np.allclose(model.user_vector(history, weights), wanted, rtol=1e-6, atol=1e-9)
 
 
-def test_item_similarities_are_the_cosines_of_the_columns():
-    known = interactions()
-    arrays = ItemItem.fit(known, {"neighbours": known.n_items}, 7).arrays()
-    dense = known.histories().matrix(known.n_items).toarray().astype(np.float64)
-    unit = dense / np.maximum(np.linalg.norm(dense, axis=0), 1e-12)
-    cosines = unit.T @ unit
-    np.fill_diagonal(cosines, 0)
-    found = np.zeros_like(cosines)
-    for item in range(known.n_items):
-        row = slice(int(arrays["indptr"][item]), int(arrays["indptr"][item + 1]))
-        found[item, arrays["indices"][row]] = arrays["similarities"][row]
-    assert np.allclose(found, cosines, atol=1e-5)
-
-
-def test_no_item_keeps_more_neighbours_than_asked():
-    arrays = ItemItem.fit(interactions(), {"neighbours": 5}, 7).arrays()
-    assert int(np.diff(arrays["indptr"].astype(np.int64)).max()) == 5
-
-
 @pytest.mark.parametrize(
     ("name", "given", "words"),
     [
@@ -116,7 +82,12 @@ def test_no_item_keeps_more_neighbours_than_asked():
         ("ALS", {"factors": float("nan")}, "hyperparameters.factors: nan does not fit"),
         ("ALS", {"factors": float("inf")}, "hyperparameters.factors: inf does not fit"),
         ("ALS", {"regularization": "high"}, "hyperparameters.regularization: 'high' does not fit; use a number from 0 to 10000"),
-        ("ItemItem", {"factors": 64}, "hyperparameters.factors: 64 is not taken by ItemItem; it takes: neighbours"),
+        ("ItemItem", {"factors": 64}, "hyperparameters.factors: 64 is not taken by ItemItem; it takes: neighbours, similarity"),
+        ("ItemItem", {"similarity": "Jaccard"}, "hyperparameters.similarity: 'Jaccard' does not fit; use one of Cosine, BM25"),
+        ("ItemItem", {"similarity": 3}, "hyperparameters.similarity: 3 does not fit; use one of Cosine, BM25"),
+        ("RecentPopularity", {"halfLifeDays": 0}, "hyperparameters.halfLifeDays: 0 is out of range; use a number from 0.01 to 36500"),
+        ("EASE", {"ridge": 0}, "hyperparameters.ridge: 0 is out of range"),
+        ("BPR", {"learningRate": 2}, "hyperparameters.learningRate: 2 is out of range"),
         ("Popularity", {"alpha": 1.0}, "it takes: none"),
     ],
 )
@@ -125,7 +96,7 @@ def test_a_hyperparameter_that_does_not_fit_is_refused_by_name_value_and_range(n
         ALGORITHMS[name].fit(interactions(), given, 7)
 
 
-@pytest.mark.parametrize("name", ["ALS", "ItemItem", "Popularity"])
+@EVERY
 def test_arrays_of_another_catalogue_are_refused(name: str):
     known = interactions()
     arrays = ALGORITHMS[name].fit(known, {}, 7).arrays()
@@ -136,7 +107,7 @@ def test_arrays_of_another_catalogue_are_refused(name: str):
 
 
 def test_an_unknown_algorithm_is_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match="'Magic' is unknown; use one of ALS"):
+    with pytest.raises(ValueError, match=f"'Magic' is unknown; use one of {', '.join(sorted(ALGORITHMS))}"):
         load_model("Magic", {}, 3)
 
 

@@ -19,6 +19,7 @@ from ray_apps.serving.counters import Tallies
 from ray_apps.serving.event_writer import EventWriter
 from ray_apps.serving.feedback import Credits
 from ray_apps.serving.metrics import AnswerMetrics
+from ray_apps.serving.online.live import still
 from ray_apps.serving.replica import Replica
 from ray_apps.serving.request_ids import key_of
 from ray_apps.serving.ripening import Ripening
@@ -43,10 +44,26 @@ class Model:
 
 
 @dataclass
+class Snapshot:
+    """The part of a card that says where training ended."""
+
+    cluster_id: str = "none"
+    offsets: tuple[()] = ()
+
+
+@dataclass
+class Card:
+    """A card as far as serving reads it."""
+
+    snapshot: Snapshot = field(default_factory=Snapshot)
+
+
+@dataclass
 class Version:
     """What `open_version` gives, held in memory."""
 
     model: Model
+    card: Card = field(default_factory=Card)
     item_ids: list[str] = field(default_factory=lambda: [f"item-{i}" for i in range(ITEMS)])
     popularity: Floats = field(default_factory=lambda: np.arange(ITEMS, dtype=np.float32)[::-1].copy())  # noqa: PLW0108
 
@@ -170,7 +187,7 @@ def caller() -> Iterator[Caller]:
         replica_id="replica-1",
         arguments=arguments,
         id_key=key,
-        arms=Arms(opener),  # pyright: ignore[reportArgumentType] - a version in memory
+        arms=Arms(opener, still),  # pyright: ignore[reportArgumentType] - a version in memory
         tallies=tallies,
         ripening=ripening,
         credits=Credits(key, ripening),

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from ray_apps.serving.arms import NO_EPOCH, Arms
+from ray_apps.serving.online.live import still
 
 
 class Gate:
@@ -30,7 +31,7 @@ def gate(caller: Any):
 
 @pytest.fixture
 def arms(gate: Any):
-    made = Arms(gate)
+    made = Arms(gate, still)
     yield made
     gate.open.set()
     made.close()

@@ -232,7 +232,7 @@ def rename_the_card(folder: Path) -> None:
         (put_a_pipe, "popularity.npy: "),
         (remove_a_file, "user_bytes.npy: the card names it, but it is missing"),
         (add_a_file, "model.more.npy: is there, but the card does not name it"),
-        (add_a_folder, "deeper/popularity.npy: is there, but the card does not name it"),
+        (add_a_folder, "deeper: is there, but the card does not name it"),
         (link_the_folder, "the folder is a symbolic link"),
         (edit_the_card, "was pinned, the card says sha256:000"),
         (break_the_card, "card.json is no version card"),

@@ -1,0 +1,43 @@
+"""Popularity that moves: what a version counted in training, and what was liked since."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class LivePopularity:
+    """Counts of users who liked each item, and the items in that order. Written by one thread, read by any."""
+
+    def __init__(self, trained: NDArray[np.int64], places: Mapping[str, int]) -> None:
+        """Begin with the counts of training, shape (items,), and the place of each item among them."""
+        self._places = places
+        self._trained = trained
+        self._since: dict[int, int] = {}
+        self._moved = False
+        self.counts = trained
+        """Users who liked each item, shape (items,)."""
+        self.order = ordered(trained)
+        """Places of items, most popular first; equal ones by place. Shape (items,)."""
+
+    def liked(self, item: str) -> None:
+        """One more user likes an item; one that the version does not know changes nothing."""
+        place = self._places.get(item)
+        if place is not None:
+            self._since[place] = self._since.get(place, 0) + 1
+            self._moved = True
+
+    def refresh(self) -> bool:
+        """Bring counts and order up to date, each replaced as a whole; False when nothing has moved."""
+        if not self._moved:
+            return False
+        self._moved = False
+        counts = self._trained.copy()
+        counts[list(self._since)] += list(self._since.values())
+        self.counts, self.order = counts, ordered(counts)
+        return True
+
+
+def ordered(counts: NDArray[np.int64]) -> NDArray[np.int32]:
+    """Places by count, largest first; equal ones by place."""
+    return np.argsort(-counts, kind="stable").astype(np.int32)

@@ -1,0 +1,58 @@
+"""What a RecommenderModel may say of algorithms is what the Ray apps take."""
+
+import math
+from typing import Any, get_args
+
+import pytest
+
+from ray_apps.algorithms import ALGORITHMS
+from recsys_schemas.v1alpha1.model import Algorithm, Hyperparameters
+
+FIELDS: dict[str, dict[str, Any]] = Hyperparameters.model_json_schema(by_alias=True)["properties"]
+
+
+def _kind(name: str) -> dict[str, Any]:
+    return next(each for each in FIELDS[name]["anyOf"] if each.get("type") != "null")
+
+
+def _edges(name: str) -> list[Any]:
+    """The least and the most that the resource admits; or its words."""
+    kind = _kind(name)
+    if "enum" in kind:
+        return kind["enum"]
+    least = kind["minimum"] if "minimum" in kind else math.nextafter(kind["exclusiveMinimum"], math.inf)
+    return [least, kind["maximum"]]
+
+
+def test_the_resource_offers_the_algorithms_that_there_are():
+    assert set(get_args(Algorithm)) == set(ALGORITHMS)
+
+
+def test_every_hyperparameter_of_an_algorithm_can_be_set_and_none_else():
+    assert set(FIELDS) == {name for algorithm in ALGORITHMS.values() for name in algorithm.parameters}
+
+
+@pytest.mark.parametrize("name", sorted(FIELDS))
+def test_the_description_of_a_hyperparameter_names_the_algorithms_that_take_it(name: str):
+    taking = sorted(each for each, algorithm in ALGORITHMS.items() if name in algorithm.parameters)
+    assert FIELDS[name]["description"].partition(": ")[0].split(", ") == taking
+
+
+@pytest.mark.parametrize("name", sorted(FIELDS))
+def test_what_the_resource_admits_the_algorithm_takes(name: str):
+    for algorithm in ALGORITHMS.values():
+        if name in algorithm.parameters:
+            assert [algorithm.parameters[name].read(name, edge) for edge in _edges(name)] == _edges(name)
+
+
+@pytest.mark.parametrize("name", sorted(FIELDS))
+def test_the_resource_admits_all_that_the_algorithm_takes(name: str):
+    for algorithm in ALGORITHMS.values():
+        parameter = algorithm.parameters.get(name)
+        if parameter is None:
+            continue
+        if parameter.choices:
+            assert list(parameter.choices) == _edges(name)
+        else:
+            assert _kind(name)["type"] == ("integer" if isinstance(parameter.default, int) else "number")
+            assert _edges(name) == pytest.approx([parameter.low, parameter.high], abs=1e-9)
