@@ -15,6 +15,7 @@ from ray_apps.training.job import finished
 from ray_apps.training.logs import log_json
 from ray_apps.training.measuring import asked_of
 from ray_apps.training.refusals import Refusal, TrainingRefused
+from ray_apps.training.search import searchable
 from ray_apps.training.table import table
 from recsys_schemas.train_job import TrainJob
 from recsys_schemas.version_card import VersionCard
@@ -65,6 +66,7 @@ def _made(job: TrainJob, algorithms: Algorithms, written: Algorithms) -> Version
     except (StorageError, ArtefactRefused) as error:
         raise TrainingRefused(Refusal.STORAGE, str(error)) from error
     asked_of(job, algorithms)
+    searchable(job)
     if card is not None:
         return card
     from ray_apps.training.workers import run_on_ray  # noqa: PLC0415 — Ray takes seconds to import

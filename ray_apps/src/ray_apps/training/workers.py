@@ -13,6 +13,7 @@ from ray_apps.training.hands import Foreman, follow_orders
 from ray_apps.training.job import run
 from ray_apps.training.refusals import Refusal, TrainingRefused
 from ray_apps.training.resources import out_of_memory, resources
+from ray_apps.training.search import searched
 from recsys_schemas.train_job import TrainJob
 from recsys_schemas.version_card import CARD_FILE, RUNS_FOLDER, VersionCard
 
@@ -43,6 +44,7 @@ def run_on_ray(job: TrainJob, algorithms: Algorithms, written: Algorithms) -> Ve
 
     _connect()
     store = open_store(job.storage_uri)
+    job = searched(job, algorithms)
     board = boards.start()
     config = {"job": job.model_dump_json(), "algorithms": dict(algorithms), "written": dict(written), "board": board}
     try:
