@@ -41,6 +41,8 @@ class Fitting:
 
     threads: int = 1
     """Threads, as many as the CPUs that its worker asks for. The arrays do not depend on it."""
+    gpu: bool = False
+    """Whether the worker reserves a GPU; algorithms without a kernel for it pass it over."""
     tell: Callable[[int, int], None] = _tell_nobody
     """Called after each step (an epoch, a sweep) with the steps done and the steps in all."""
     start: Arrays | None = None

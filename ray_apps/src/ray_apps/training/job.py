@@ -94,7 +94,7 @@ def run(
 
 def _means(job: TrainJob, store: Store, crew: Crew | None) -> Fitting:
     telling = Telling(store=store, version=job.version, fits=2 if job.champion is None else 3)
-    return Fitting(threads=threads(job), tell=telling.tell, crew=crew)
+    return Fitting(threads=threads(job), gpu=job.resources_per_worker.gpu > 0, tell=telling.tell, crew=crew)
 
 
 def _learned(

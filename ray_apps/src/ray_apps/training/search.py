@@ -153,7 +153,7 @@ def tried(algorithm: type[Recommender], values: Mapping[str, Value], job: TrainJ
     from threadpoolctl import threadpool_limits  # noqa: PLC0415 — training only
 
     with threadpool_limits(1):
-        model = fitter_of(job, Fitting(threads=threads(job))).fit(algorithm, split.train, values)
+        model = fitter_of(job, Fitting(threads=threads(job), gpu=job.resources_per_worker.gpu > 0)).fit(algorithm, split.train, values)
         return float(measure(model.scores, model.scores_many, split).per_user[METRIC].per_user.mean())
 
 
