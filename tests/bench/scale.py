@@ -1,7 +1,9 @@
 """IALS on 1, 2 and 4 Ray Train workers, on generated interactions streamed from a snapshot: seconds, speed-up, memory of each worker.
 
 Run it as `python -m bench.scale --interactions 10000000`: events are generated into a Delta table a batch at a time, so neither the
-generator nor any worker ever holds them all. Each worker has one core's worth of threads; `compute` is CPU time of the fit alone.
+generator nor any worker ever holds them all. Each worker has one thread. `cpu` is CPU
+time of the fit alone and `gain` that of one worker over the busiest of several; `empty`, `read` and `peak` are the most memory that a
+worker had before the data, after reading its shard, and in all.
 """
 
 import argparse
@@ -122,11 +124,11 @@ def work(config: dict[str, Any]) -> None:
         figures = {
             "read_s": read,
             "fit_s": time.perf_counter() - started,
-            "compute_s": time.process_time() - cpu,
+            "cpu_s": time.process_time() - cpu,
             "shard_mb": held / 1e6,
             "factors_mb": max(shard.n_users, shard.n_items) * int(config["values"]["factors"]) * 4 / 1e6,
-            "peak_before_data_mb": empty,
-            "peak_after_reading_mb": loaded,
+            "empty_mb": empty,
+            "read_mb": loaded,
             "peak_mb": peak_mb(),
         }
         everyone = hands.group.exchange((figures, hashlib.sha256(arrays["item_factors"].tobytes()).hexdigest()))
@@ -164,14 +166,14 @@ def measured(uri: str, workers: int, values: dict[str, float]) -> list[tuple[dic
 
 def table(seen: dict[int, list[tuple[dict[str, float], str]]]) -> dict[str, dict[str, Any]]:
     """By number of workers: the slowest worker's seconds, the largest worker's memory."""
-    first = max(figures["compute_s"] for figures, _ in next(iter(seen.values())))
+    first = max(figures["cpu_s"] for figures, _ in next(iter(seen.values())))
     rows: dict[str, dict[str, Any]] = {}
     for workers, each in seen.items():
         worst = {name: max(figures[name] for figures, _ in each) for name in each[0][0]}
-        rows[f"{workers} workers"] = {
+        rows[str(workers)] = {
             **{name: round(value, 1) for name, value in worst.items()},
-            "compute_speed_up": round(first / worst["compute_s"], 2),
-            "bytes": each[0][1][:12],
+            "cpu_speed_up": round(first / worst["cpu_s"], 2),
+            "bytes": each[0][1][:6],
         }
     return rows
 

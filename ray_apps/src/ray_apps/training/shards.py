@@ -17,7 +17,7 @@ from ray_apps.algorithms.interactions import Histories, Interactions
 from ray_apps.stores.snapshots import Snapshot
 from ray_apps.training.dataset import columns_of, known, liked
 
-BATCH_ROWS = 1 << 20
+BATCH_ROWS = 1 << 19
 """Events held at a time."""
 
 Bits = NDArray[np.uint8]

@@ -18,7 +18,8 @@ from unit.ray_apps.training import planted
 
 
 def asked(uri: str = "file:///nowhere", **changes: object) -> TrainJob:
-    return planted.job(uri, algorithm="IALS", baselines=["Popularity"], search=Search(max_trials=8), **changes)
+    job = planted.job(uri, algorithm="IALS", baselines=["Popularity"], search=Search(max_trials=8))
+    return job.model_copy(update=changes)
 
 
 def trials(job: TrainJob) -> list[dict[str, float | int | str]]:
