@@ -28,8 +28,9 @@ from ray_apps.stores.objects import open_store
 from ray_apps.stores.snapshots import open_snapshot
 from ray_apps.training import board as boards
 from ray_apps.training.crew import Order
+from ray_apps.training.events import catalogue_of
 from ray_apps.training.hands import Foreman
-from ray_apps.training.shards import catalogue_of, read_shard
+from ray_apps.training.shards import read_shard
 from ray_apps.training.workers import SETTINGS
 from recsys_dev import ray as ray_heads
 from recsys_dev import runs
@@ -199,8 +200,11 @@ def main() -> None:
         import ray  # noqa: PLC0415 - after the settings
 
         ray.init(runtime_env={"env_vars": {"RAY_ADDRESS": os.environ["RAY_ADDRESS"]}})
-        seen = {workers: measured(uri, workers, values) for workers in asked.workers}
-        tell("bench", f"IALS on workers: {asked.interactions:,} interactions, {asked.factors} factors, {asked.epochs} epochs", table(seen))
+        seen: dict[int, list[tuple[dict[str, float], str]]] = {}
+        for workers in asked.workers:
+            seen[workers] = measured(uri, workers, values)
+            words = f"IALS on workers: {asked.interactions:,} interactions, {asked.factors} factors, {asked.epochs} epochs"
+            tell("bench", words, table(seen))
         ray.shutdown()
     finally:
         if head is not None:

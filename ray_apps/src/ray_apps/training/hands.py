@@ -20,9 +20,10 @@ from ray_apps.stores.snapshots import open_snapshot
 from ray_apps.training.board import Group
 from ray_apps.training.crew import Crew, Order, whole_shard
 from ray_apps.training.dataset import Dataset
+from ray_apps.training.events import Catalogue
 from ray_apps.training.logs import log_json
 from ray_apps.training.refusals import TrainingRefused
-from ray_apps.training.shards import Catalogue, Shard, chosen_bits, read_shard
+from ray_apps.training.shards import Shard, chosen_bits, read_shard
 from recsys_schemas.train_job import TrainJob
 
 COMMIT_S = 60.0
