@@ -101,6 +101,10 @@ bench-tables: $(VENV) ## Commits a second and the time to open a table, as it ag
 bench-scale: $(VENV) ## IALS on 1, 2 and 4 Ray Train workers, 10 million generated interactions (8 min; ARGS='--interactions 100000000' for more).
 	@PYTHONPATH=tests $(PYTHON) -m bench.scale $(ARGS)
 
+.PHONY: bench-cold
+bench-cold: $(VENV) ## Users and items that nobody knows yet: NDCG@10 against popularity (10 min); DATA=folder for MovieLens' layout.
+	@DATA='$(DATA)' PYTHONPATH=tests $(PYTHON) -m bench.cold $(ARGS)
+
 .PHONY: lint
 lint: $(VENV) ## Style, types, layers, generated files, chart.
 	@$(PYTHON) -m ruff check $(SOURCES)
@@ -125,11 +129,13 @@ generate: $(VENV) ## Write CRDs, JSON Schemas, OpenAPI and the reference from sc
 	@$(PYTHON) -m recsys_dev.diagrams
 
 .PHONY: lock
-lock: $(VENV) ## Pin all packages with their hashes again: requirements.lock.
+lock: $(VENV) ## Pin all packages with their hashes again: requirements.lock, dev/peers/requirements.txt.
 	@# uv.lock would name the index that it was made with, so the lock is a requirements file.
 	@$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \
 	    $(foreach member,recsys-schemas recsys-operator ray-apps recsys-dev,--no-emit-package $(member)) \
 	    pyproject.toml --group test --group lint -o requirements.lock
+	@$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \
+	    dev/peers/requirements.in -o dev/peers/requirements.txt
 	@dev/bootstrap.sh
 
 .PHONY: down

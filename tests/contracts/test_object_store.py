@@ -1,5 +1,6 @@
 """The S3 server of the demo and the tests gives what tables and artefacts need of an object store."""
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -21,6 +22,8 @@ from ray_apps.stores.objects import StorageError, Store, delta_options, open_sto
 from recsys_dev import objects
 from recsys_dev.errors import Unmet
 from recsys_dev.objects import ObjectStore
+from recsys_operator.world.errors import RefusedError, UnavailableError
+from recsys_operator.world.registry import Registry
 
 EVENTS = pa.table({"user": pa.array(range(100)), "item": ["movie"] * 100})
 
@@ -155,3 +158,24 @@ def test_a_bucket_that_is_not_there_and_a_wrong_secret_are_told_with_the_mend(bu
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
     with pytest.raises(StorageError, match=r"cannot be written \(.*; make the bucket, or allow this user to put objects"):
         open_store(bucket).prove_writable()
+
+
+def test_to_the_operator_a_bucket_that_is_not_there_and_a_wrong_secret_are_told_alike_each_time(
+    bucket: str, monkeypatch: pytest.MonkeyPatch
+):
+    def look(uri: str) -> str:
+        told: list[str] = []
+        for _ in range(2):
+            with pytest.raises((UnavailableError, RefusedError)) as error:
+                asyncio.run(Registry().versions(uri))
+            told.append(str(error.value))
+        assert told[0] == told[1], "a status is written when it changes: a time in it would change it at each pass"
+        return told[0]
+
+    missing = look("s3://no-such-bucket/movies")
+    assert missing.startswith("spec.data.snapshot.storageURI s3://no-such-bucket/movies: versions/ cannot be read: ")
+    assert missing.endswith("NoSuchBucket: The specified bucket does not exist.; make the bucket")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    wrong = look(f"{bucket}/movies")
+    assert "SignatureDoesNotMatch" in wrong
+    assert wrong.endswith("give the operator the right to read it")

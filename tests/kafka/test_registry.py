@@ -117,6 +117,31 @@ def test_records_of_several_schemas_and_kinds_become_rows_and_a_silent_registry_
     assert (rows.count("tv"), rows.count(None)) == (30, 60)
 
 
+def test_a_schema_that_cannot_be_read_ends_ingest_and_once_it_is_mended_the_next_start_reads_all(
+    server: SchemaRegistryServer, job: IngestJob, producer: Producer
+) -> None:
+    watch, rate = (each.topic for each in job.topics)
+    put(server, f"{watch}-value", AVRO | {"fields": AVRO["fields"][:3]})
+    put(server, f"{rate}-value", RateEvent.model_json_schema(), "JSON")
+    wanted = job.model_copy(update={"schema_registry_url": server.url})
+    running = Running(wanted).start()
+    wait_until(lambda: running.failure is not None, what="the refusal", deadline_s=LIMIT_S)
+    assert isinstance(running.failure, RefusedError)
+    assert f"schemaRegistryURL: {watch}-value.timestamp: WatchEvent needs it and the registered schema lacks it" in str(running.failure)
+    for path in (f"/subjects/{watch}-value", f"/subjects/{watch}-value?permanent=true"):
+        httpx.delete(server.url + path, trust_env=False).raise_for_status()
+    number = put(server, f"{watch}-value", AVRO)
+    for each in range(20):
+        producer.produce(watch, in_avro(number, AVRO, event(each)), f"u{each % 7}")
+    producer.flush(30)
+    running = Running(wanted).start()  # as the operator does, after a pause
+    try:
+        wait_covered(job, 20)
+    finally:
+        running.stop()
+    assert exact(wanted).rows == 20
+
+
 def test_the_readers_schema_is_registered_where_there_is_none_and_grows_by_adding(server: SchemaRegistryServer) -> None:
     registry = SchemaRegistry(server.url)
     wider = with_fields(WatchEvent, [AddedField(name="device", type="string", max_length=8)])

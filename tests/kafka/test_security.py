@@ -367,6 +367,26 @@ def test_a_wrong_password_is_the_trouble_of_ingest_until_it_is_mended(
         running.stop()
 
 
+def test_an_authority_that_did_not_sign_is_the_trouble_of_ingest_until_it_is_mended(
+    guarded: Guarded, job: IngestJob, model: ModelState, mounted: Path
+) -> None:
+    guarded.allow(of("ingest", model), ANN)
+    write(guarded, job, range(10))
+    authority = mounted.parents[1] / "kafka-ca" / "ca.crt"
+    right = authority.read_text()
+    authority.write_text(guarded.stranger_authority)
+    running = Running(job)
+    try:
+        wait_until(lambda: bool(running.progress.trouble), what="a failed session", deadline_s=LIMIT_S)
+        told = running.progress.trouble
+        assert "spec.kafka.security.caSecretRef: Secret shop/kafka-ca, key ca.crt: the brokers' certificate is not trusted" in told
+        authority.write_text(right)
+        covered(running, 10, 1)
+    finally:
+        running.stop()
+    assert running.progress.trouble == ""
+
+
 @pytest.mark.parametrize("lacking", ["Topic Read", "Topic Write", "Group Read", "TransactionalId Write"])
 def test_without_one_of_its_acls_ingest_says_what_it_may_not(guarded: Guarded, job: IngestJob, model: ModelState, lacking: str) -> None:
     guarded.allow([acl for acl in of("ingest", model) if f"{acl.resource} {acl.operation}" != lacking], ANN)

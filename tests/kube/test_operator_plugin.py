@@ -188,3 +188,15 @@ def test_the_versions_of_a_model_are_read_from_its_store_with_the_verdicts_of_th
     assert (shown["digest"][:7], shown["status"]["phase"]) == ("sha256:", "Champion")
     done = recsys(here, "versions", "reproduce", "movies", "movies-000001")
     assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "the same, byte for byte"), done.stderr
+
+
+def test_a_model_is_sent_back_to_a_version_and_let_go_again(here: Place) -> None:
+    here.model()
+    version(here, "movies-000001", phase="Retired")
+    done = recsys(here, "rollback", "movies", "movies-000001")
+    assert done.returncode == 0, done.stderr
+    assert here.get("rm", "movies")["spec"]["rollout"]["rollbackTo"] == "movies-000001"
+    assert recsys(here, "unpin", "movies").returncode == 0
+    assert "rollbackTo" not in here.get("rm", "movies")["spec"]["rollout"]
+    done = recsys(here, "rollback", "movies", "movies-000009")
+    assert (done.returncode, "movies-000009" in done.stderr) == (2, True)

@@ -217,7 +217,27 @@ CREATED = {
     "a schema registry without a scheme": rm(
         "spec.kafka.schemaRegistryURL", "registry:8081", "spec.kafka.schemaRegistryURL", '"registry:8081"', "^https?://", breaks="pattern"
     ),
-    "an unknown algorithm": rm("spec.model.algorithm", "Magic", "spec.model.algorithm", '"Magic"', '"ALS", "BPR", "EASE", "IALS"'),
+    "a hybrid that knows nothing of its items": rm(
+        "spec.model.algorithm",
+        "Hybrid",
+        "TwoTower and Hybrid learn from what items are: set spec.data.catalogue",
+        breaks="model: TwoTower and Hybrid",
+    ),
+    "a baseline that knows nothing of its items": rm(
+        "spec.model.baselines", ["TwoTower"], "TwoTower and Hybrid learn from what items are: set spec.data.catalogue"
+    ),
+    "an item that is never believed": rm(
+        "spec.model.hyperparameters", {"itemShrinkage": -1}, "spec.model.hyperparameters.itemShrinkage", "greater than or equal to 0"
+    ),
+    "a batch of one": rm(
+        "spec.model.hyperparameters", {"batchSize": 1}, "spec.model.hyperparameters.batchSize", "greater than or equal to 8"
+    ),
+    "an item without itself": rm(
+        "spec.model.hyperparameters", {"idDropout": 2}, "spec.model.hyperparameters.idDropout", "less than or equal to 1"
+    ),
+    "an unknown algorithm": rm(
+        "spec.model.algorithm", "Magic", "spec.model.algorithm", '"Magic"', '"ALS", "BPR", "EASE", "Hybrid", "IALS"'
+    ),
     "a baseline twice": rm("spec.model.baselines", ["ALS", "ALS"], "spec.model.baselines[1]", "Duplicate value"),
     "a number as text": rm("spec.model.hyperparameters", {"factors": "64"}, "spec.model.hyperparameters.factors", "type integer"),
     "a confidence of nothing": rm("spec.model.hyperparameters", {"alpha": 0}, "spec.model.hyperparameters.alpha", "greater than 0"),

@@ -3,17 +3,20 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from properties.stored import Stored
+from ray_apps.ingest import duplicates as duplicates_of_rows
 from ray_apps.ingest.columns import table_schema
 from ray_apps.ingest.duplicates import MOST_IDS, Duplicates, recall
 from ray_apps.ingest.files import write_rows
 from ray_apps.ingest.grounds import Grounds
 from ray_apps.ingest.judging import Judging
+from ray_apps.ingest.seen import fingerprints
 from ray_apps.ingest.tables import Covered, EventTable
 from ray_apps.stores.objects import open_store
 from ray_apps.stores.snapshots import OFFSET, PARTITION, TOPIC
@@ -113,13 +116,60 @@ def test_a_consumer_that_forgets_at_a_restart_lets_a_duplicate_in() -> None:
 def test_what_is_remembered_is_bounded_over_all_partitions() -> None:
     duplicates = Duplicates(1_000_000)
     for partition in range(24):
-        duplicates.repeats(("w", partition), ["e"], [0])
+        duplicates.repeats(("w", partition), pa.array(["e"]), np.array([0]))
     assert duplicates.length == MOST_IDS // 24
     small = Duplicates(10)
     for offset in range(1000):
-        small.repeats(("w", 0), [f"e{offset}"], [offset])
+        small.repeats(("w", 0), pa.array([f"e{offset}"]), np.array([offset]))
         small.forget({("w", 0): offset + 1})
     assert len(small._seen["w", 0].newer) + len(small._seen["w", 0].older) <= 24
+
+
+def rows_that_repeat(duplicates: Duplicates, ids: list[str], pieces: list[int]) -> dict[int, int]:
+    found: dict[int, int] = {}
+    begin = turn = 0
+    while begin < len(ids):
+        end = begin + pieces[turn % len(pieces)]
+        some = ids[begin:end]
+        again = duplicates.repeats(("w", 0), pa.array(some), np.arange(begin, begin + len(some)))
+        duplicates.forget({("w", 0): begin + len(some)})
+        found |= {begin + place: before for place, before in again.items()}
+        begin, turn = end, turn + 1
+    return found
+
+
+def rows_that_repeat_by_definition(ids: list[str], length: int) -> dict[int, int]:
+    rows: dict[str, int] = {}
+    found: dict[int, int] = {}
+    for offset, event_id in enumerate(ids):
+        if event_id in rows and offset - rows[event_id] <= length:
+            found[offset] = rows[event_id]
+        else:
+            rows[event_id] = offset
+    return found
+
+
+some_ids = st.lists(st.integers(0, 300).map(lambda number: "é" * (number % 40) + str(number)), min_size=50, max_size=600)
+
+
+@settings(deadline=None, max_examples=60)
+@given(some_ids, st.lists(st.integers(1, 40), min_size=1, max_size=4), st.integers(1, 300))
+def test_ids_of_any_length_are_known_again_however_many_blocks_they_lie_in(ids: list[str], pieces: list[int], length: int) -> None:
+    assert rows_that_repeat(Duplicates(length), ids, pieces) == rows_that_repeat_by_definition(ids, length)
+
+
+def test_nothing_rests_on_a_fingerprint_being_the_only_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = [f"e{number * 7 % 90}" for number in range(300)]
+    expected = rows_that_repeat_by_definition(ids, 50)
+    for bits in (0, 3):
+        monkeypatch.setattr(duplicates_of_rows, "fingerprints", lambda column, bits=bits: fingerprints(column) & np.uint64(bits))
+        assert rows_that_repeat(Duplicates(50), ids, [7, 30]) == expected
+
+
+def test_a_memory_that_trusts_equal_fingerprints_less_than_it_must_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = ["e1", "e2", "e1"]
+    monkeypatch.setattr(duplicates_of_rows, "fingerprints", lambda column: np.arange(len(column), dtype=np.uint64) + np.uint64(len(ids)))
+    assert rows_that_repeat(Duplicates(50), ids, [3]) != rows_that_repeat_by_definition(ids, 50)
 
 
 @pytest.mark.parametrize(("length", "known"), [(100, [0, 3, 4]), (3, [3, 4]), (0, [])])

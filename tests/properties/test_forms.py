@@ -1,7 +1,11 @@
 """Records that are read by the thousand are judged as each would be alone: the same rows, the same faults, in the same order."""
 
+import itertools
 import json
+import random
+from collections import Counter
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,13 +14,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from properties.stored import Stored
 from properties.test_batches_quality import KINDS, numbers, raw_values, texts, values
+from properties.test_fuzzed_events import records as fuzzed
+from ray_apps.ingest import bulk as bulk_of_records
 from ray_apps.ingest import forms
 from ray_apps.ingest.bulk import Bulk
 from ray_apps.ingest.columns import event_columns
+from ray_apps.ingest.duplicates import Duplicates
+from ray_apps.ingest.grounds import Grounds
+from ray_apps.ingest.judging import Judging
 from ray_apps.ingest.quality import MAX_AHEAD_MS, Fault, Judge
 from ray_apps.ingest.slots import well_formed
 from ray_apps.ingest.texts import MOST_BYTES, Texts
+from recsys_schemas.events import DeadLetter, DeadLetterReason
 
 NOW = 1_700_000_000_000
 Read = tuple[list[str], dict[int, Fault]]
@@ -42,7 +53,7 @@ def shown(events: pa.RecordBatch) -> list[str]:
 
 
 def together(bulk: Bulk, keys: Sequence[bytes | None], raw: Sequence[bytes | None], times: Sequence[int]) -> Read:
-    events, faults = bulk.read(keys, raw, times)
+    events, faults = bulk.read(keys, raw, np.array(times, np.int64))
     return shown(events), faults
 
 
@@ -111,7 +122,9 @@ ODD: dict[str, list[bytes | None]] = {
         with_fraction(token)
         for token in (b"-0", b"-0.0", b"-0.5", b".5", b"0.", b"0..5", b"0.1.2", b".", b"00.5", b"1e-1", b"0.5e0", b"0.5f", b"0,5")
     ],
-    "fractions of many digits": [with_fraction(b"0." + b"1234567890" * times) for times in (1, 2, 5, 60)],
+    "fractions of many digits": [with_fraction(b"0." + b"1234567890" * times) for times in (1, 2, 5, 60)]
+    + [with_fraction(b"0." + b"9" * digits) for digits in range(14, 25)]
+    + [with_fraction(repr(1 / number).encode()) for number in range(3, 60)],
     "what is no number": [
         with_fraction(token) for token in (b"NaN", b"Infinity", b"-Infinity", b"nan", b"inf", b"{}", b"[]", b"[0.5]", b'"0.5"')
     ],
@@ -258,7 +271,9 @@ def written(draw: st.DrawFn) -> tuple[str, list[bytes | None], list[bytes | None
         raw += [json.dumps(some[number % len(some)], **style).encode("utf-8", "surrogatepass") for number in range(80)]
     for broken in draw(st.lists(raw_values(), max_size=6)):
         raw.insert(draw(st.integers(0, len(raw))), broken[1])
-    keys = [draw(st.sampled_from([b"u", "é".encode(), None]))] * len(raw) if draw(st.booleans()) else [_user(value) for value in raw]
+    keys: list[bytes | None] = [_user(value) for value in raw]
+    if draw(st.booleans()):
+        keys = [draw(st.sampled_from([b"u", "é".encode(), None]))] * len(raw)
     return kind, keys, raw, [draw(st.sampled_from([NOW, NOW - MAX_AHEAD_MS * 2, -1]))] * len(raw)
 
 
@@ -269,7 +284,7 @@ def _user(value: bytes | None) -> bytes:
         return b"u"
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(written())
 def test_records_that_are_read_together_are_judged_as_each_would_be_alone(
     records: tuple[str, list[bytes | None], list[bytes | None], list[int]],
@@ -277,6 +292,35 @@ def test_records_that_are_read_together_are_judged_as_each_would_be_alone(
     kind, keys, raw, times = records
     for bulk in (BULKS[kind], Bulk(Judge(KINDS[kind]))):
         assert together(bulk, keys, raw, times) == alone(kind, keys, raw, times)
+
+
+def judged(event_types: dict[str, str], grounds: Grounds) -> tuple[list[str], list[DeadLetter]]:
+    judging, found, letters = Judging(event_types, grounds), list[str](), list[DeadLetter]()
+    chance = random.Random(7)
+    stored = [*itertools.islice(fuzzed(seed=9), 3000)]
+    plain = [
+        Stored((*event.place[:2], event.place[2]), good(chance.randrange(2500), rating=number % 6)) for number, event in enumerate(stored)
+    ]
+    mixed = [each if chance.random() < 0.1 else other for each, other in zip(stored, plain, strict=True)]
+    for begin in range(0, len(mixed), 997):
+        chunk = judging.chunk(mixed[begin : begin + 997], {})
+        letters += chunk.letters
+        found += [row for event_type in sorted(chunk.rows) for row in shown(chunk.rows[event_type])]
+    return found, letters
+
+
+def test_rows_and_dead_letters_and_their_order_are_those_of_the_exact_judge(monkeypatch: pytest.MonkeyPatch) -> None:
+    some = frozenset(f"i{number}" for number in range(6))
+    catalogue: Any = SimpleNamespace(items=some)
+    kinds = {"w": "watch", "r": "rate"}
+    by_form = judged(kinds, Grounds(duplicates=Duplicates(1000), catalogue=catalogue))
+    monkeypatch.setattr(bulk_of_records, "_FEW", 1_000_000)
+    one_by_one = judged(kinds, Grounds(duplicates=Duplicates(1000), catalogue=catalogue))
+    assert by_form == one_by_one
+    reasons = Counter(letter.reason for letter in by_form[1])
+    assert reasons[DeadLetterReason.DUPLICATE] > 100
+    assert reasons[DeadLetterReason.UNKNOWN_ITEM] > 100
+    assert len(by_form[0]) > 500
 
 
 def _every_text_is_plain(patch: pytest.MonkeyPatch) -> None:

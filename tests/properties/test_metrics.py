@@ -1,9 +1,11 @@
 """Metrics, held against what a reader would write from their definitions, and against their laws."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
-from hypothesis import given
+import pytest
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
@@ -11,7 +13,19 @@ from scipy.sparse import csr_matrix
 
 from ray_apps.algorithms.interactions import Histories
 from ray_apps.evaluation.confidence import LEAST_USERS, bootstrap, difference, wilson
-from ray_apps.evaluation.ranking import NOTHING, Value, best, covered, hit_rate, hits, ndcg, recall
+from ray_apps.evaluation.ranking import (
+    NOTHING,
+    Value,
+    best,
+    covered,
+    hit_rate,
+    hits,
+    mean_average_precision,
+    ndcg,
+    precision,
+    recall,
+    reciprocal_rank,
+)
 
 SCORES = hnp.arrays(
     np.float32,
@@ -48,26 +62,130 @@ def test_the_best_items_are_those_of_a_full_sort(scores: NDArray[np.float32], k:
     assert found == wanted + [NOTHING] * (k - len(wanted))
 
 
+Metric = Callable[[NDArray[np.bool_], Histories], Value]
+
+
+def loops(listed: list[int], items: set[int], k: int) -> dict[str, float]:
+    """Every metric of one list of at most k items, as a reader would write it."""
+    places = [place for place, item in enumerate(listed, start=1) if item in items]
+    return {
+        "hit_rate": float(bool(places)),
+        "recall": len(places) / len(items),
+        "precision": len(places) / k,
+        "ndcg": sum(1 / math.log2(place + 1) for place in places) / sum(1 / math.log2(r + 1) for r in range(1, min(len(items), k) + 1)),
+        "map": sum((number + 1) / place for number, place in enumerate(places)) / min(len(items), k),
+        "mrr": 1 / places[0] if places else 0.0,
+    }
+
+
+OURS: dict[str, Metric] = {
+    "hit_rate": lambda found, _: hit_rate(found),
+    "recall": recall,
+    "precision": lambda found, _: precision(found),
+    "ndcg": ndcg,
+    "map": mean_average_precision,
+    "mrr": lambda found, _: reciprocal_rank(found),
+}
+
+
+CAUGHT = settings(phases=[Phase.generate], database=None)
+"""For broken twins: that there is an example is enough, it need not be the smallest."""
+
+
+def agrees(name: str, metric: Metric) -> Callable[[], None]:
+    """A test that a metric is its definition."""
+
+    @given(measured())
+    def holds(case: tuple[NDArray[np.int32], list[set[int]]]) -> None:
+        lists, liked = case
+        relevant = rows(liked)
+        values = metric(hits(lists, relevant), relevant).per_user
+        for user, items in enumerate(liked):
+            listed = [item for item in lists[user].tolist() if item != NOTHING]
+            assert math.isclose(values[user], loops(listed, items, lists.shape[1])[name], abs_tol=1e-12)
+
+    return holds
+
+
+@pytest.mark.parametrize("name", list(OURS))
+def test_metrics_are_their_definitions(name: str):
+    agrees(name, OURS[name])()
+
+
 @given(measured())
-def test_metrics_are_their_definitions(case: tuple[NDArray[np.int32], list[set[int]]]):
-    lists, liked = case
-    relevant = rows(liked)
-    found = hits(lists, relevant)
-    for user, items in enumerate(liked):
-        listed = [item for item in lists[user].tolist() if item != NOTHING]
-        gain = sum(1 / math.log2(place + 2) for place, item in enumerate(listed) if item in items)
-        ideal = sum(1 / math.log2(place + 2) for place in range(min(len(items), lists.shape[1])))
-        assert hit_rate(found).per_user[user] == float(any(item in items for item in listed))
-        assert math.isclose(recall(found, relevant).per_user[user], len(items & set(listed)) / len(items))
-        assert math.isclose(ndcg(found, relevant).per_user[user], gain / ideal)
-    assert covered(lists) == len({int(item) for item in lists.ravel() if item != NOTHING})
+def test_coverage_is_how_many_different_items_are_shown(case: tuple[NDArray[np.int32], list[set[int]]]):
+    assert covered(case[0]) == len({int(item) for item in case[0].ravel() if item != NOTHING})
+
+
+def ideal_of_all(found: NDArray[np.bool_], relevant: Histories) -> Value:
+    """NDCG whose ideal list is as long as all that is relevant, however short the list."""
+    gains = 1 / np.log2(np.arange(2, found.shape[1] + 2))
+    wanted = np.diff(relevant.indptr)
+    ideal = np.array([(1 / np.log2(np.arange(2, count + 2))).sum() for count in wanted])
+    return Value(per_user=found @ gains / ideal)
+
+
+def ideal_of_k(found: NDArray[np.bool_], relevant: Histories) -> Value:
+    """NDCG whose ideal list has k hits, however few are relevant."""
+    del relevant
+    gains = 1 / np.log2(np.arange(2, found.shape[1] + 2))
+    return Value(per_user=found @ gains / gains.sum())
+
+
+def of_all_relevant(found: NDArray[np.bool_], relevant: Histories) -> Value:
+    """MAP divided by all that is relevant, more than k places can hold."""
+    k, wanted = found.shape[1], np.diff(relevant.indptr)
+    value = mean_average_precision(found, relevant).per_user
+    return Value(per_user=value * np.minimum(wanted, k) / wanted)
+
+
+@pytest.mark.parametrize(("name", "twin"), [("ndcg", ideal_of_all), ("ndcg", ideal_of_k), ("map", of_all_relevant)])
+def test_a_broken_twin_of_a_metric_is_caught(name: str, twin: Metric):
+    with pytest.raises(AssertionError):
+        CAUGHT(agrees(name, twin))()
+
+
+Best = Callable[[NDArray[np.float32], int, NDArray[np.int32]], NDArray[np.int32]]
+
+
+def blind_to_order(ranked: Best) -> Callable[[], None]:
+    """A test that how items are numbered decides nothing but ties: with other numbers, the same scores are shown at each place."""
+
+    @given(scores=SCORES, k=st.integers(1, 40), seed=st.integers(0, 99))
+    def holds(scores: NDArray[np.float32], k: int, seed: int) -> None:
+        first = ranked(scores, k, np.empty(0, dtype=np.int32))
+        able = [item for item in range(scores.size) if math.isfinite(scores[item])]
+        assert first.tolist() == (sorted(able, key=lambda item: (-scores[item], item)) + [NOTHING] * k)[:k]
+        order = np.random.default_rng(seed).permutation(scores.size)
+        again = ranked(scores[order], k, np.empty(0, dtype=np.int32))
+        assert [scores[item] for item in first if item != NOTHING] == [scores[order][item] for item in again if item != NOTHING]
+
+    return holds
+
+
+def test_equal_scores_go_to_the_lower_number_whatever_the_order():
+    blind_to_order(best)()
+
+
+def by_sorting_backwards(scores: NDArray[np.float32], k: int, banned: NDArray[np.int32]) -> NDArray[np.int32]:
+    """The usual slip: an ascending sort, read from its end, gives equal scores to the higher number."""
+    kept = np.where(np.isfinite(scores), scores, -np.inf)
+    kept[banned] = -np.inf
+    order = np.argsort(kept, kind="stable")[::-1]
+    shown = [int(item) for item in order if kept[item] > -np.inf][:k]
+    return np.array(shown + [NOTHING] * (k - len(shown)), dtype=np.int32)
+
+
+def test_a_twin_that_breaks_ties_by_the_order_of_its_sort_is_caught():
+    with pytest.raises(AssertionError):
+        CAUGHT(blind_to_order(by_sorting_backwards))()
 
 
 @given(measured())
 def test_metrics_lie_between_nothing_and_all(case: tuple[NDArray[np.int32], list[set[int]]]):
     lists, liked = case
     found = hits(lists, rows(liked))
-    for value in (hit_rate(found), recall(found, rows(liked)), ndcg(found, rows(liked))):
+    for value in (metric(found, rows(liked)) for metric in OURS.values()):
         assert (value.per_user >= 0).all()
         assert (value.per_user <= 1 + 1e-12).all()
 

@@ -11,7 +11,7 @@ from typing import Any, assert_never
 
 import numpy as np
 
-from recsys_operator.plan import freshness, ingest, rollout, serving, shares, topics, training, upkeep
+from recsys_operator.plan import freshness, ingest, rollback, rollout, serving, shares, topics, training, upkeep
 from recsys_operator.plan.plan import plan
 from recsys_operator.state.actions import (
     Action,
@@ -154,6 +154,8 @@ class World:
     """When a config of the application was sent that differed."""
     fails_training: dict[str, int] = field(default_factory=dict[str, int])
     refuses_to_load: set[str] = field(default_factory=set[str])
+    exchanged: set[str] = field(default_factory=set[str])
+    """Versions whose files are others than the card says."""
     unreachable: set[str] = field(default_factory=set[str])
     requests_per_second: int = 200
     rows_per_second: int = 10
@@ -198,7 +200,7 @@ class World:
             manifest=self._manifest(),
             evidence=self._evidence(),
             versions=tuple(self._with_files(v) for _, v in sorted(self.versions.items())),
-            rollouts=tuple(r for _, r in sorted(self.rollouts.items())),
+            rollouts=tuple(self.rollouts.values()),
             registered=tuple(sorted(self.cards)),
             upkeep=None if "store" in self.unreachable else self.report,
         )
@@ -306,6 +308,7 @@ class World:
             "serving": (serving.judge(observed, seen, None), serving.MOVES),
             "upkeep": (upkeep.judge(observed), upkeep.MOVES),
             "freshness": (freshness.judge(observed), freshness.MOVES),
+            "rollback": (rollback.judge(observed), rollback.MOVES),
         }
         for concern, (word, table) in words.items():
             before = self.words.get(concern)
@@ -366,7 +369,7 @@ class World:
             case DeleteVersion():
                 assert shares.champion(self.observe()) is None or action.name != shares.champion(self.observe()).name  # type: ignore[union-attr]
                 self.versions.pop(action.name, None)
-                self.rollouts.pop(action.name, None)
+                self.rollouts = {name: r for name, r in self.rollouts.items() if r.spec.candidate.name != action.name}
             case CreateRollout():
                 assert not [r for r in self.rollouts.values() if r.status.phase not in shares.ENDED], "two rollouts at once"
                 self.rollouts.setdefault(action.name, RolloutState(name=action.name, spec=action.spec, status=RolloutStatus()))
@@ -430,6 +433,7 @@ class World:
             assert report.passed, "I3: an arm that did not pass its preflight"
             assert arm.digest == self.cards[arm.version].digest, "I3: another digest"
             assert arm.version not in self.worse_offline, "I3: an arm that failed its gates"
+            assert report.digest == arm.digest, "I3: an arm whose files are others"
         before = self.app.record if self.app else None
         if before is not None and before != action.record:
             assert action.record.epoch > before.epoch, "an epoch only grows"
@@ -554,8 +558,12 @@ class World:
         if "store" in self.unreachable:
             self._end(id_, JobWord.FAILED, "the store does not answer")
             return
-        report = PreflightReport(version=job.version, digest=job.digest, passed=True, checks={"digest": "equal"}, requests=200, p99_ms=1.0)
-        self.preflights.setdefault(job.version, report)
+        digest = "sha256:other" if job.version in self.exchanged else job.digest
+        report = PreflightReport(
+            version=job.version, digest=digest, run=job.run, passed=True, checks={"digest": "equal"}, requests=200, p99_ms=1.0
+        )
+        if job.run or job.version not in self.preflights:
+            self.preflights[job.version] = report
         self._end(id_, JobWord.SUCCEEDED)
 
     def _finish_upkeep(self, id_: str, job: UpkeepJob, began: datetime) -> None:
@@ -569,6 +577,7 @@ class World:
             del self.superseded[number]
         kept = {version.spec.snapshot.sequence for version in self.versions.values() if version.spec.storage_uri == job.storage_uri}
         assert not kept & set(gone), "what a retained version was trained on was removed"
+        removed = self._remove_versions(job)
         there = {*self.superseded, self.rows // 10}
         self.report = UpkeepReport(
             run=job.run,
@@ -581,10 +590,23 @@ class World:
             bytes_removed=0,
             log_entries_removed=0,
             runs_removed=0,
+            versions_removed=removed,
             missing_sequences=sorted(set(job.keep_sequences) - there),
             profile=self._profile(self.rows // 10),
         )
         self._end(id_, JobWord.SUCCEEDED)
+
+    def _remove_versions(self, job: UpkeepJob) -> int:
+        """As upkeep does: what is not named and numbered below the newest that is."""
+        gone = [name for name in self.cards if job.keep_versions and name not in job.keep_versions and name < max(job.keep_versions)]
+        pinned = shares.champion(self.observe())
+        serving = self.versions.get(pinned.name) if pinned else None
+        needed = {*self.versions, *([serving.name, serving.spec.parent] if serving else [])}
+        assert not needed & set(gone), "files of a version that is needed were removed"
+        for name in gone:
+            del self.cards[name]
+            self.preflights.pop(name, None)
+        return len(gone)
 
     def _traffic(self, seconds: float) -> None:
         for replica in self.replicas:

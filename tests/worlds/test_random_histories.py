@@ -25,6 +25,8 @@ FAULTS = (
     "upkeep_fails",
     "minutes",
     "no_replica_starts",
+    "go_back",
+    "let_go",
 )
 histories = st.lists(st.tuples(st.sampled_from(FAULTS), st.integers(0, 6), st.sampled_from([1.0, 1.0, 3.0, 20.0])), max_size=80)
 
@@ -51,11 +53,20 @@ def disturb(world: World, fault: str) -> None:
             world.fails_upkeep += 1
         case "minutes":
             world.tick(300.0)
+        case "go_back":
+            pin(world, world.chance.choice(sorted(world.versions) or ["movies-000001"]))
+        case "let_go":
+            pin(world, None)
         case "job_killed":
             for id_ in world.jobs:
                 world.kill_job(id_)
         case _:
             pass
+
+
+def pin(world: World, version: str | None) -> None:
+    """Ask for a version that served before; None: for none any more."""
+    world.spec = world.spec.model_copy(update={"rollout": world.spec.rollout.model_copy(update={"rollback_to": version})})
 
 
 def rested(world: World) -> bool:
@@ -72,6 +83,7 @@ def survives(world: World, history: list[tuple[str, int, float]]) -> None:
         world.step(survive=crash_after if fault == "crash" else None)
         world.tick(seconds)
     disturb(world, "none")
+    pin(world, None)
     world.rows = max(world.rows, 200)
     world.run_until(rested, passes=900)
 

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from recsys_operator.plan import ingest, redeploying, shares
+from recsys_operator.plan import ingest, redeploying, rollout, shares
 from recsys_operator.state.actions import CreateTopic, SubmitJob
 from recsys_schemas.train_job import IngestJob, TrainJob
 from recsys_schemas.v1alpha1.model import ServingRetry
@@ -168,6 +168,32 @@ def test_a_replica_out_of_sync_holds_training(world: World):
     assert next(c for c in world.status.conditions if c.type == "ReplicationHealthy").reason == "UnderReplicated"
     world.out_of_sync = False
     world.run_until(serves("movies-000001"))
+
+
+def share(world: World) -> int:
+    return world.rollouts["movies-000002"].status.weight if "movies-000002" in world.rollouts else 0
+
+
+def wait_out_of_sync(world: World) -> None:
+    """A candidate has its first share; then a replica falls behind for a minute."""
+    world.run_until(lambda w: share(w) == 5)
+    world.out_of_sync = True
+    for _ in range(60):
+        world.step()
+        world.tick()
+        assert share(world) == 5, "a share grew while a replica was out of sync"
+
+
+def test_a_replica_out_of_sync_holds_promotion(world: World):
+    wait_out_of_sync(world)
+    world.out_of_sync = False
+    world.run_until(lambda w: ended("movies-000002")(w) and champion(w) == "movies-000002")
+
+
+def test_a_promotion_that_a_replica_out_of_sync_does_not_hold_is_caught(world: World, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(rollout, "HOLDING", frozenset[object]())
+    with pytest.raises(AssertionError, match="a share grew"):
+        wait_out_of_sync(world)
 
 
 def test_dead_letters_above_the_limit_hold_training(world: World):

@@ -18,7 +18,7 @@ class FaultSwitch:
     def turn_on(self) -> None:
         """From now on versions are written broken."""
         self.file.parent.mkdir(parents=True, exist_ok=True)
-        self.file.write_text("item map permuted at write\n")
+        self.file.write_text("users joined one row off at write\n")
 
     def turn_off(self) -> None:
         """From now on versions are written as they were learnt."""

@@ -10,7 +10,7 @@ from kubernetes.config import ConfigException, list_kube_config_contexts
 
 from kubectl_recsys.acls import PARTS, print_acls
 from kubectl_recsys.snapshots import snapshots
-from kubectl_recsys.steering import STEERS, steer
+from kubectl_recsys.steering import STEERS, go_back, steer
 from kubectl_recsys.topics import verify_topics
 from kubectl_recsys.versions import WORDS, look
 from kubectl_recsys.views import explain, status
@@ -78,6 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     for word, change in STEERS.items():
         _add(commands, word, change.help, "ROLLOUT", _steering(word))
     _add_versions(commands)
+    _add_going_back(commands)
     topics = commands.add_parser("topics", help="a model's topics on the brokers").add_subparsers(required=True, metavar="COMMAND")
     _add(topics, "verify", "compare partitions, replicas and in-sync replicas with the spec", "MODEL", verify_topics)
     _add_acls(topics)
@@ -104,6 +105,25 @@ def _add_versions(commands: _Commands) -> None:
     one.add_argument("name", metavar="[WORD] MODEL")
     one.add_argument("more", nargs=argparse.REMAINDER, metavar="...", help="goes to the tool `recsys`, such as -o json")
     one.set_defaults(made_of=_versions)
+
+
+def _add_going_back(commands: _Commands) -> None:
+    words = "give all users a version back that served before, and pin it"
+    one = commands.add_parser("rollback", help=words, description=f"{words}: sets spec.rollout.rollbackTo")
+    one.add_argument("name", metavar="MODEL")
+    one.add_argument("version", metavar="VERSION")
+    one.set_defaults(made_of=_going_back)
+    words = "let candidates replace what serves again, after a rollback"
+    one = commands.add_parser("unpin", help=words, description=f"{words}: removes spec.rollout.rollbackTo")
+    one.add_argument("name", metavar="MODEL")
+    one.set_defaults(made_of=_going_back, version=None)
+
+
+def _going_back(asked: argparse.Namespace) -> Command:
+    async def command(kube: Kube, namespace: str, name: str) -> int:
+        return await go_back(kube, namespace, name, asked.version)
+
+    return command
 
 
 def _add_acls(topics: _Commands) -> None:

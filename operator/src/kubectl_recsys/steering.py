@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from kubectl_recsys.views import find
 from recsys_operator.world.errors import RefusedError
 from recsys_operator.world.kube import Json, Kube
-from recsys_operator.world.objects import ROLLOUTS, place
+from recsys_operator.world.objects import MODELS, ROLLOUTS, VERSIONS, place
 from recsys_schemas.v1alpha1.rollout import RolloutPhase
 
 _OVER = frozenset({RolloutPhase.SUCCESSFUL, RolloutPhase.ROLLED_BACK, RolloutPhase.ABORTED})
@@ -27,6 +27,22 @@ STEERS = {
     ),
     "abort": Steer(control={"abort": True}, help="roll back now"),
 }
+
+
+async def go_back(kube: Kube, namespace: str, name: str, version: str | None) -> int:
+    """Patch a model's `spec.rollout.rollbackTo`; None removes it.
+
+    Raises:
+        RefusedError: there is no such model or version, or the user may not.
+    """
+    await find(kube, MODELS, namespace, name)
+    if version is not None:
+        await find(kube, VERSIONS, namespace, version)
+    if await kube.merge(place(MODELS, namespace, name), {"spec": {"rollout": {"rollbackTo": version}}}) is None:
+        raise RefusedError(f"model {namespace}/{name} is gone")
+    words = f"back to {version} asked; it stays pinned until `kubectl recsys unpin {name}`" if version else "nothing is pinned any more"
+    print(f"recommendermodel.recsys.dev/{name}: {words}; see `kubectl recsys status {name}`")
+    return 0
 
 
 async def steer(kube: Kube, namespace: str, name: str, word: str) -> int:

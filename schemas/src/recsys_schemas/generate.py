@@ -14,6 +14,7 @@ from recsys_schemas.dashboard import UID as DASHBOARD
 from recsys_schemas.dashboard import dashboard
 from recsys_schemas.events import DeadLetter, RateEvent, RequestEvent, ResponseEvent, WatchEvent
 from recsys_schemas.kinds import KINDS, Kind, crd
+from recsys_schemas.mirror import MirrorJob, MirrorReport
 from recsys_schemas.reference import events_page, kind_page, metrics_page, serving_page
 from recsys_schemas.serving_api import EvidenceResponse, ServingArguments, ServingRecord
 from recsys_schemas.snapshot import SnapshotManifest
@@ -45,6 +46,8 @@ ARTIFACTS: Mapping[str, type[BaseModel]] = {
     "preflight_job": PreflightJob,
     "upkeep_job": UpkeepJob,
     "upkeep_report": UpkeepReport,
+    "mirror_job": MirrorJob,
+    "mirror_report": MirrorReport,
     "serving_arguments": ServingArguments,
     "serving_record": ServingRecord,
     "evidence": EvidenceResponse,

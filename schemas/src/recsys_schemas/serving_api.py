@@ -39,6 +39,8 @@ class Role(StrEnum):
     """Ask for recommendations and send events."""
     OPERATOR = "operator"
     """Read evidence and metrics."""
+    METRICS = "metrics"
+    """Read metrics."""
 
 
 class _Asked(Artifact):
@@ -184,10 +186,34 @@ class ServingRecord(Artifact):
     attribution_seconds: Annotated[float, Field(gt=0)] = 300.0
     """Answers, and the rewards that name them, are counted as impressions and rewards once the answer is this old:
     the request id carries its time, so that a young arm is not judged by answers that could not be rewarded yet."""
-    tokens: Annotated[dict[str, Role], Field(max_length=64)]
+    tokens: Annotated[dict[str, Role], Field(max_length=256)]
     """SHA-256 (hex) of a bearer token → its role."""
     skips: Annotated[list[Skip], Field(max_length=1000)] = []
     """Records that the replicas' live knowledge leaves out."""
+
+
+class JwtTrust(Artifact):
+    """Whose signed tokens (RFC 7519) are taken, besides the API's own: RS256 and ES256."""
+
+    issuer: str
+    """What `iss` must be."""
+    audience: str
+    """What `aud` must have."""
+    jwks_uri: str
+    """Where the issuer publishes its keys."""
+    roles_claim: str = "roles"
+    """The claim that lists roles, or has them with spaces between."""
+    leeway_seconds: Annotated[int, Field(ge=0, le=300)] = 30
+    """How far clocks may differ."""
+
+
+class RateLimit(Artifact):
+    """How often one client may ask one replica."""
+
+    per_second: Annotated[float, Field(gt=0)]
+    """On and on; a batch counts as its requests."""
+    burst: Annotated[int, Field(ge=1)]
+    """At once."""
 
 
 class ServingArguments(Artifact):
@@ -213,6 +239,10 @@ class ServingArguments(Artifact):
     """Later than this an answer is the popular fallback."""
     kafka_security: KafkaSecurity | None = None
     """How the brokers are reached, by names of Secrets; none: in plain text."""
+    jwt: JwtTrust | None = None
+    """Whose signed tokens are taken; none: only the API's own."""
+    rate_limit: RateLimit | None = None
+    """How often one client may ask; none: as often as it likes."""
 
 
 GROUPS = 64

@@ -135,6 +135,8 @@ class PreflightJob(Artifact):
     """Where versions are kept."""
     timeout_ms: Annotated[float, Field(gt=0)]
     """The serving deadline that its p99 must hold."""
+    run: str = ""
+    """Name of the trial, for a version that is tried again; its report carries it."""
 
 
 class UpkeepJob(Artifact):
@@ -150,3 +152,5 @@ class UpkeepJob(Artifact):
     """A snapshot is kept for so many days after a newer one took its place."""
     keep_sequences: list[Annotated[int, Field(ge=0)]] = []
     """Snapshots that are kept however old they are: those that retained versions were trained on."""
+    keep_versions: list[str] = []
+    """Versions of this model whose files are kept; of the others those that are numbered below the newest of these go. Empty: all stay."""

@@ -216,6 +216,8 @@ class PreflightReport(Artifact):
     """The version tried."""
     digest: str
     """The digest computed from its bytes."""
+    run: str = ""
+    """Which trial this was; empty for the first one."""
     passed: bool
     """Whether it may take traffic."""
     checks: dict[str, str]

@@ -3,9 +3,9 @@
     python -m bench.ingest [--events 2000000] [--rounds 3] [--peer-rounds 2] [--seconds 20] [--no-peer]
 
 - catch-up: each reads the same topic (3 partitions, lz4, one record of 1,000 broken) from its beginning, in a process of its own, one
-  after the other in rounds; the fastest round of each counts. Bare: `consume(10000)` and nothing else. Ours: read, judge, dead
-  letters in a transaction, Parquet, flushed files, a commit with the offsets for each 50,000 records, manifest. Spark: the same schema and
-  rules, broken records dropped, Parquet, its checkpoint.
+  after the other in rounds; the fastest round of each counts. Bare: `consume(10000)` and nothing else. Floor: that, native decoding
+  and Parquet, without a check, a flush or a commit. Ours: read, judge, dead letters in a transaction, Parquet, flushed files, a commit
+  with the offsets for each 50,000 records, manifest. Spark: the same schema and rules, broken records dropped, Parquet, its checkpoint.
 - steady: 20,000 events/s; from an event's own time to the moment at which the commit that covers it is in place.
 - restart: kill -9 under that flow, and a new process at once.
 
@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench.ingest import bare, ours, peer, topics
+from bench.ingest import bare, floor, ours, peer, topics
 from bench.ingest.measured import Cost
 from bench.ingest.steady import RATE, Steady, folder_of, steady
 from recsys_dev import kafka, runs
@@ -41,10 +41,11 @@ def catch_ups(servers: str, folder: Path, asked: argparse.Namespace, spark: peer
     _say(f"Writing {events:,} events.")
     topics.fill(servers, topic, events)
     bare.catch_up(servers, topic, events, folder_of(folder, "cache"))  # so that whoever reads first finds the page cache warm, too
-    rounds: Rounds = {"bare": [], "ours": []}
+    rounds: Rounds = {"bare": [], "floor": [], "ours": []}
     for number in range(asked.rounds):
         _say(f"Catch-up, round {number + 1} of {asked.rounds}.")
         rounds["bare"].append(bare.catch_up(servers, topic, events, folder_of(folder, f"bare-{number}")))
+        rounds["floor"].append(floor.catch_up(servers, topic, events, folder_of(folder, f"floor-{number}")))
         rounds["ours"].append(ours.catch_up(servers, topic, events, folder_of(folder, f"ours-{number}")))
         if spark and number < asked.peer_rounds:
             rounds.setdefault("spark", []).append(spark.catch_up(servers, topic, events, folder_of(folder, f"spark-{number}")))

@@ -2,16 +2,17 @@
 
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
-from confluent_kafka import Consumer, KafkaError, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from bench.ingest.measured import LIMIT_S, Cost, Measured
 from bench.ingest.topics import PARTITIONS
 
 
-def drain(servers: str, topic: str, events: int) -> None:
-    """Read a topic to its end and count, with the client settings of ingest."""
+def reader(servers: str, topic: str) -> Consumer:
+    """A client with the settings of ingest that reads a topic from its beginning."""
     consumer = Consumer(
         {
             "bootstrap.servers": servers,
@@ -28,14 +29,27 @@ def drain(servers: str, topic: str, events: int) -> None:
         }
     )
     consumer.assign([TopicPartition(topic, partition, 0) for partition in range(PARTITIONS)])
-    began = time.monotonic()
-    count, deadline = 0, began + LIMIT_S
+    return consumer
+
+
+def polls(consumer: Consumer, events: int) -> Iterator[list[Message]]:
+    """So many events, as they come."""
+    count, deadline = 0, time.monotonic() + LIMIT_S
     while count < events and time.monotonic() < deadline:
-        for message in consumer.consume(10_000, 0.1):
+        some = consumer.consume(10_000, 0.1)
+        for message in some:
             error = message.error()
             count += error is None
             if error is not None and error.code() != KafkaError._PARTITION_EOF:
                 raise RuntimeError(error.str())
+        yield some
+
+
+def drain(servers: str, topic: str, events: int) -> None:
+    """Read a topic to its end, and do nothing with what comes."""
+    consumer, began = reader(servers, topic), time.monotonic()
+    for _ in polls(consumer, events):
+        pass
     sys.stdout.write(f"{time.monotonic() - began}\n")
     consumer.close()
 

@@ -4,17 +4,14 @@ import io
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import numpy as np
 import pytest
 from rich.console import Console
 
-from ray_apps.algorithms.als import ALS
 from recsys_dev import demo
 from recsys_dev.errors import Unmet
 from recsys_dev.eyes import RolloutSeen, Seen
 from recsys_dev.faults import FaultSwitch
 from recsys_dev.report import Report
-from recsys_dev.skewed import SkewedALS
 from recsys_dev.story import one_line, roll_back, walk
 from recsys_dev.topics_seen import LagMarks, Topics
 from recsys_schemas.snapshot import PartitionOffset, SnapshotManifest
@@ -93,15 +90,6 @@ def test_lag_is_the_time_until_a_manifest_covers_what_was_there():
 def test_what_was_covered_already_has_no_lag():
     marks = LagMarks(topics=Topics("127.0.0.1:1"), names=("watch",), marks=[(T0 + timedelta(seconds=4), 12)])
     assert marks.lags([manifest(1, 2, 12)]) == [0.0]
-
-
-def test_the_skewed_version_is_the_same_but_for_the_order_of_its_items():
-    items = np.arange(60, dtype=np.float32).reshape(20, 3)
-    gram = np.eye(3)
-    good, bad = ALS(items, gram, 2.0).arrays(), SkewedALS(items, gram, 2.0).arrays()
-    assert not np.array_equal(good["item_factors"], bad["item_factors"])
-    assert sorted(map(tuple, bad["item_factors"].tolist())) == sorted(map(tuple, good["item_factors"].tolist()))
-    assert np.array_equal(good["gram_inverse"], bad["gram_inverse"])
 
 
 def test_the_fault_is_on_while_its_file_is_there(tmp_path: Path):

@@ -55,6 +55,11 @@ def run_prefix(kind: str, model: ModelState, version: str) -> str:
     return f"{kind}-{version}-{uid8(model)}-"
 
 
+def again_name(observed: Observed, version: str) -> str:
+    """The next rollout of a version that has had one: each going back is a rollout of its own."""
+    return f"{version}-again-{sum(walk.spec.candidate.name == version for walk in observed.rollouts)}"
+
+
 def upkeep_prefix(model: ModelState) -> str:
     """Ids of upkeep jobs start so; the number of the run follows."""
     return f"upkeep-{model.key.name}-{uid8(model)}-"

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from recsys_operator.plan import freshness, ingest, raising, rollout, serving, shares, status, topics, training, upkeep
+from recsys_operator.plan import freshness, ingest, raising, rollback, rollout, serving, shares, status, topics, training, upkeep
 from recsys_operator.plan.due import DAY
 from recsys_operator.plan.names import app_name, uid8
 from recsys_operator.state.actions import (
@@ -39,6 +39,7 @@ def plan(observed: Observed) -> Plan:
     parts.append(training.act(training.judge(observed, seen), observed, seen))
     walk = rollout.act(rollout.judge(observed, seen), observed)
     written = next((action.status for action in walk.actions if isinstance(action, WriteRolloutStatus)), None)
+    parts.append(rollback.act(rollback.judge(observed), observed))
     app = serving.judge(observed, seen, written)
     parts += [walk, serving.act(app, observed, written), freshness.part(observed)]
     parts += [Part(actions=(*_phases(observed), *_prune(observed))), upkeep.act(upkeep.judge(observed), observed)]
@@ -79,8 +80,9 @@ def _phases(observed: Observed) -> tuple[Action, ...]:
     champion = shares.champion(observed)
     versions = {version.name: version for version in observed.versions}
     actions: list[Action] = []
-    for walk in observed.rollouts:
-        version = versions.get(walk.name)
+    newest = {walk.spec.candidate.name: walk for walk in observed.rollouts}
+    for name, walk in newest.items():
+        version = versions.get(name)
         if version is None:
             continue
         match walk.status.phase:
@@ -102,9 +104,10 @@ _OVER = frozenset({VersionPhase.RETIRED, VersionPhase.REJECTED, VersionPhase.ROL
 def _prune(observed: Observed) -> tuple[Action, ...]:
     """Objects of ended versions beyond the limit go, oldest first; the newest of all stays, for triggers count from it.
 
-    So do those of the last 24 hours while the runs of a day are bounded: they are what is counted.
+    So do the one that served before, and those of the last 24 hours while the runs of a day are bounded: they are what is counted.
     """
-    over: list[VersionState] = [version for version in observed.versions[:-1] if version.status.phase in _OVER]
+    needed = shares.retained(observed)
+    over: list[VersionState] = [each for each in observed.versions[:-1] if each.status.phase in _OVER and each.name not in needed]
     surplus = over[: max(0, len(over) - observed.model.spec.revision_history_limit)]
     counted = observed.model.spec.training.max_runs_per_day is not None
     return tuple(DeleteVersion(name=each.name) for each in surplus if not counted or observed.now >= each.created_at + DAY)

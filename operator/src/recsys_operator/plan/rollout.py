@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from enum import StrEnum
 
-from recsys_operator.plan import moves
+from recsys_operator.plan import moves, rollback
 from recsys_operator.plan.moves import Walk
 from recsys_operator.plan.reports import own_app, reports
 from recsys_operator.plan.shares import ENDED, active, verified, waiting
@@ -27,6 +27,7 @@ class Rollout(StrEnum):
     FIRST = "First"
     LOADING = "Loading"
     LOADED = "Loaded"
+    RETURNED = "Returned"
     REFUSED = "Refused"
     ABORT_ASKED = "AbortAsked"
     BLIND = "Blind"
@@ -63,22 +64,25 @@ _WALKING = frozenset(
 )
 _ENDING = frozenset({Rollout.ROLLING_BACK, Rollout.ROLLED_BACK})
 _NEXT = frozenset({Rollout.IDLE, Rollout.BEGINNING, Rollout.QUARANTINED})
+_OF_ANOTHER = frozenset({Rollout.LOADING, Rollout.RETURNED, Rollout.ABORT_ASKED, Rollout.REFUSED, Rollout.LATE})
+"""How a rollout begins that a person asked for, outside of this table: see `plan.rollback`."""
 
 MOVES: dict[Rollout, frozenset[Rollout]] = {
-    Rollout.IDLE: _NEXT,
-    Rollout.QUARANTINED: _NEXT,
+    Rollout.IDLE: _NEXT | _OF_ANOTHER,
+    Rollout.QUARANTINED: _NEXT | _OF_ANOTHER,
     Rollout.BEGINNING: frozenset({Rollout.FIRST, Rollout.LOADING, Rollout.LOADED, Rollout.ABORT_ASKED, Rollout.REFUSED, Rollout.LATE}),
     Rollout.FIRST: frozenset({Rollout.PROMOTING, Rollout.PROMOTED}),
-    Rollout.LOADING: frozenset({Rollout.LOADING, Rollout.LOADED, Rollout.REFUSED, Rollout.ABORT_ASKED, Rollout.LATE}),
+    Rollout.LOADING: frozenset({Rollout.LOADING, Rollout.LOADED, Rollout.RETURNED, Rollout.REFUSED, Rollout.ABORT_ASKED, Rollout.LATE}),
+    Rollout.RETURNED: frozenset({Rollout.PROMOTING, Rollout.PROMOTED}),
     Rollout.LOADED: _WALKING,
     **dict.fromkeys(sorted(_SENT_BACK), _ENDING),
     **dict.fromkeys((Rollout.BLIND, Rollout.UNVERIFIED, Rollout.ARRIVED, Rollout.HELD, Rollout.EARNING, Rollout.EARNED), _WALKING),
     Rollout.EARNED_LAST: frozenset({Rollout.PROMOTING, Rollout.PROMOTED}),
     Rollout.PROMOTE_ASKED: frozenset({Rollout.PROMOTING, Rollout.PROMOTED}),
     Rollout.PROMOTING: frozenset({Rollout.PROMOTING, Rollout.PROMOTED}),
-    Rollout.PROMOTED: _NEXT,
+    Rollout.PROMOTED: _NEXT | _OF_ANOTHER,
     Rollout.ROLLING_BACK: _ENDING,
-    Rollout.ROLLED_BACK: _NEXT,
+    Rollout.ROLLED_BACK: _NEXT | _OF_ANOTHER,
 }
 """What may follow what, from one pass to the next. A missing arrow is a defect: the simulated world asserts it."""
 
@@ -116,7 +120,7 @@ def _late(observed: Observed, rollout: RolloutState) -> bool:
 def _judge_loading(observed: Observed, rollout: RolloutState) -> Rollout:
     if rollout.spec.stable is None:
         return Rollout.FIRST
-    if rollout.spec.control.abort:
+    if rollout.spec.control.abort or rollback.overrules(observed, rollout):
         return Rollout.ABORT_ASKED
     seen = reports(observed)
     if seen is not None and seen.refused(rollout.spec.candidate.name):
@@ -124,14 +128,16 @@ def _judge_loading(observed: Observed, rollout: RolloutState) -> Rollout:
     if _late(observed, rollout):
         return Rollout.LATE
     loaded = seen is not None and seen.ready(rollout.spec.candidate.name, rollout.spec.candidate.digest)
-    return Rollout.LOADED if loaded and rollout.status.phase is RolloutPhase.LOADING else Rollout.LOADING
+    if not loaded or rollout.status.phase is not RolloutPhase.LOADING:
+        return Rollout.LOADING
+    return Rollout.RETURNED if rollout.spec.purpose == "Return" else Rollout.LOADED
 
 
 def _judge_walk(observed: Observed, rollout: RolloutState, topics: Topics) -> Rollout:
     spec, status = rollout.spec, rollout.status
     seen = reports(observed)
     weighing = weigh(rollout, seen) if seen else None
-    if spec.control.abort:
+    if spec.control.abort or rollback.overrules(observed, rollout):
         return Rollout.ABORT_ASKED
     if weighing is not None and weighing.failing:
         return Rollout.FAILING
@@ -209,10 +215,20 @@ def _late_back(now: Walk) -> tuple[Action, ...]:
     return _back(now, f"inconclusive after {now.rollout.spec.progress_deadline_seconds} s: {now.numbers}")
 
 
+def _asked_by(now: Walk) -> str:
+    back = now.observed.model.spec.rollout.rollback_to
+    return "control.abort" if now.rollout.spec.control.abort else f"spec.rollout.rollbackTo: {back}"
+
+
+def _returned(now: Walk) -> str:
+    return f"asked by spec.rollout.rollbackTo: {now.name} has served before, and is mapped and verified in every replica"
+
+
 _DECISIONS: dict[Rollout, Callable[[Walk], tuple[Action, ...]]] = {
     Rollout.FIRST: lambda now: moves.to(now, RolloutPhase.PROMOTING, "Began", f"{now.name} is the first version: it takes all users"),
     Rollout.LOADING: _load,
     Rollout.LOADED: lambda now: moves.enter(now, 0, f"{now.name} is mapped and verified in every replica"),
+    Rollout.RETURNED: lambda now: moves.to(now, RolloutPhase.PROMOTING, "Promoted", _returned(now)),
     Rollout.ARRIVED: moves.arrive,
     Rollout.EARNED: _next,
     Rollout.EARNED_LAST: lambda now: moves.to(now, RolloutPhase.PROMOTING, "Promoted", now.numbers),
@@ -220,7 +236,7 @@ _DECISIONS: dict[Rollout, Callable[[Walk], tuple[Action, ...]]] = {
     Rollout.FAILING: lambda now: _back(now, f"harm is shown: {now.numbers}"),
     Rollout.REFUSED: _refused,
     Rollout.LATE: _late_back,
-    Rollout.ABORT_ASKED: lambda now: _back(now, f"asked by control.abort; {now.numbers}", "Aborted"),
+    Rollout.ABORT_ASKED: lambda now: _back(now, f"asked by {_asked_by(now)}; {now.numbers}", "Aborted"),
     Rollout.PROMOTED: lambda now: moves.end(now, promoted=True),
     Rollout.ROLLED_BACK: lambda now: moves.end(now, promoted=False),
 }
@@ -237,6 +253,9 @@ def _facts(word: Rollout, observed: Observed, rollout: RolloutState | None) -> t
     if rollout is not None:
         message = f"{rollout.name}: {rollout.status.message or word}"
         progressing = Fact(type=ConditionType.PROGRESSING, holds=True, reason=str(word), message=message[:2000])
+    elif observed.model.spec.rollout.rollback_to is not None:
+        reason, message = rollback.told(rollback.judge(observed), observed)
+        progressing = Fact(type=ConditionType.PROGRESSING, holds=False, reason=reason, message=message[:2000])
     else:
         progressing = Fact(type=ConditionType.PROGRESSING, holds=False, reason=str(word), message="no rollout is under way")
     ended = [r for r in observed.rollouts if r.status.phase in ENDED]

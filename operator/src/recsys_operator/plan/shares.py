@@ -10,6 +10,9 @@ ENDED = frozenset({RolloutPhase.SUCCESSFUL, RolloutPhase.ROLLED_BACK, RolloutPha
 """Phases that nothing follows."""
 
 
+_LEARNING = frozenset({VersionPhase.PENDING, VersionPhase.TRAINING})
+
+
 def active(observed: Observed) -> RolloutState | None:
     """The rollout under way; there is at most one."""
     return next((rollout for rollout in observed.rollouts if rollout.status.phase not in ENDED), None)
@@ -22,10 +25,24 @@ def champion(observed: Observed) -> Pinned | None:
 
 
 def waiting(observed: Observed) -> VersionState | None:
-    """The version that passed its trial and has no rollout yet."""
-    begun = {rollout.name for rollout in observed.rollouts}
+    """The version that passed its trial and has no rollout yet; none while another is pinned."""
+    if observed.model.spec.rollout.rollback_to is not None:
+        return None
+    begun = {rollout.spec.candidate.name for rollout in observed.rollouts}
     ready = [version for version in observed.versions if version.status.phase is VersionPhase.CANDIDATE and version.name not in begun]
     return ready[0] if ready else None
+
+
+def retained(observed: Observed) -> frozenset[str]:
+    """Versions that are needed whatever their age: what serves, what tries to, what served before, and what a person asks for."""
+    best, active_now = champion(observed), active(observed)
+    done = [rollout for rollout in observed.rollouts if rollout.status.phase is RolloutPhase.SUCCESSFUL]
+    serving = next((version for version in observed.versions if best and version.name == best.name), None)
+    named = [best, *(rollout.spec.stable for rollout in done[-1:])]
+    named += [active_now.spec.stable, active_now.spec.candidate] if active_now else []
+    learning = [version.spec.parent for version in observed.versions if version.status.phase in _LEARNING]
+    words = [*learning, observed.model.spec.rollout.rollback_to, serving.spec.parent if serving else None]
+    return frozenset(pin.name for pin in named if pin) | frozenset(word for word in words if word)
 
 
 def arms(observed: Observed, status: RolloutStatus | None = None) -> list[Arm]:

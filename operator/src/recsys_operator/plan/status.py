@@ -13,7 +13,7 @@ from recsys_operator.plan.spans import remember
 from recsys_operator.plan.training import in_progress
 from recsys_operator.plan.upkeep import last as last_upkeep
 from recsys_operator.plan.wanted_topics import out_of_sync
-from recsys_operator.state.observed import Observed, Unavailable
+from recsys_operator.state.observed import Observed, RolloutState, Unavailable
 from recsys_operator.state.plan import Fact
 from recsys_schemas.v1alpha1.conditions import Condition, ConditionType
 from recsys_schemas.v1alpha1.model import (
@@ -101,7 +101,15 @@ def _stalled(observed: Observed, facts: Sequence[Fact]) -> Fact:
     """Stalled: waiting will not help, a person must act."""
     parts = {"topics": observed.topics, "ray": observed.ray, "manifest": observed.manifest, "tokens": observed.tokens}
     refused = [part.message for part in parts.values() if isinstance(part, Unavailable) and part.refused]
-    person = ("ReplicasInfeasible", "ObservedTopicMissing", "RouteTaken", "DataQualityFailed", "BackoffLimitExceeded", "Unreadable")
+    person = (
+        "ReplicasInfeasible",
+        "ObservedTopicMissing",
+        "RouteTaken",
+        "DataQualityFailed",
+        "BackoffLimitExceeded",
+        "Unreadable",
+        "RollbackRefused",
+    )
     stuck = refused or [fact.message for fact in facts if fact.holds is False and fact.reason in person]
     if stuck:
         # Two conditions may rest on one fault: it is told once.
@@ -222,11 +230,16 @@ def _serving(observed: Observed, retry: ServingRetry | None) -> ServingStatus | 
 
 def _history(observed: Observed) -> list[HistoryEntry]:
     ended = [
-        HistoryEntry(version=r.name, outcome=_OUTCOME[r.status.phase], time=r.status.ended_at, message=r.status.message)
+        HistoryEntry(version=r.spec.candidate.name, outcome=_outcome(r), time=r.status.ended_at, message=r.status.message)
         for r in observed.rollouts
         if r.status.ended_at
     ]
     return sorted(ended, key=lambda entry: entry.time, reverse=True)[:_HISTORY]
+
+
+def _outcome(walk: RolloutState) -> str:
+    returned = walk.spec.purpose == "Return" and walk.status.phase == "Successful"
+    return "ReturnedTo" if returned else _OUTCOME[walk.status.phase]
 
 
 _OUTCOME = {"Successful": "Promoted", "RolledBack": "RolledBack", "Aborted": "Aborted"}

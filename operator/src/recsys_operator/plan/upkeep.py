@@ -4,6 +4,7 @@ from collections.abc import Collection
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from recsys_operator.plan import shares
 from recsys_operator.plan.names import identity, upkeep_prefix
 from recsys_operator.state.actions import Action, ForgetJob, PublishEvent, StopJob, SubmitJob, WriteVersionStatus
 from recsys_operator.state.observed import JobState, JobWord, Observed, RayState, Unavailable
@@ -106,6 +107,7 @@ def wanted(observed: Observed, number: int) -> UpkeepJob:
         run=number,
         retention_days=model.spec.data.snapshot.retention_days,
         keep_sequences=sorted(mine),
+        keep_versions=sorted({version.name for version in observed.versions} | shares.retained(observed)),
     )
 
 
@@ -140,7 +142,8 @@ def words_of(report: UpkeepReport) -> str:
     gone = (
         f"{report.manifests_removed} snapshots and {report.files_removed} files ({report.bytes_removed} bytes) past their retention removed"
     )
-    return f"run {report.run}: {tables}; {gone}"[:900]
+    files = f"; files of {report.versions_removed} versions removed" if report.versions_removed else ""
+    return f"run {report.run}: {tables}; {gone}{files}"[:900]
 
 
 def lost(observed: Observed, written: Collection[str]) -> tuple[Action, ...]:

@@ -171,7 +171,7 @@ async def _stored(world: World, model: ModelState, versions: tuple[VersionState,
         world.registry.manifest(model.storage_uri),
         world.registry.upkeep(model.storage_uri),
         world.registry.versions(model.storage_uri),
-        world.registry.left(asked, running),
+        world.registry.left(asked, running=running, anew=_tried_again(model)),
         world.registry.catalogue(model.storage_uri) if model.spec.data.catalogue else _nothing(),
     )
     filled = tuple(_filled(version, left[version.name]) if version.name in left else version for version in versions)
@@ -180,6 +180,12 @@ async def _stored(world: World, model: ModelState, versions: tuple[VersionState,
 
 def _filled(version: VersionState, left: Left) -> VersionState:
     return replace(version, card=left.card, preflight=left.preflight, progress=left.progress)
+
+
+def _tried_again(model: ModelState) -> str | None:
+    """The version that is being gone back to; once it serves, what is known of it stays."""
+    asked, serving = model.spec.rollout.rollback_to, model.status.champion
+    return None if serving is not None and serving.version == asked else asked
 
 
 async def _nothing() -> None:

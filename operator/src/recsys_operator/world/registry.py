@@ -22,6 +22,7 @@ from recsys_operator.world.errors import RefusedError, UnavailableError
 from recsys_schemas.artifact import Artifact
 from recsys_schemas.catalogue import CATALOGUE_REPORT, CatalogueReport
 from recsys_schemas.snapshot import LATEST_MANIFEST, SnapshotManifest
+from recsys_schemas.store_faults import brief, mend
 from recsys_schemas.upkeep import UPKEEP_REPORT, UpkeepReport
 from recsys_schemas.version_card import CARD_FILE, PREFLIGHT_FILE, PreflightReport, RunProgress, VersionCard, progress_file, version_folder
 
@@ -78,15 +79,23 @@ class Registry:
             raise _failure(uri, "versions/", error) from error
         return tuple(sorted(prefix.rstrip("/").rsplit("/", 1)[-1] for prefix in found["common_prefixes"]))
 
-    async def left(self, places: Iterable[tuple[str, str]], running: Collection[str] = ()) -> Mapping[str, Left]:
+    async def left(
+        self, places: Iterable[tuple[str, str]], *, running: Collection[str] = (), anew: str | None = None
+    ) -> Mapping[str, Left]:
         """Name → what that version's runs have left, for pairs of (URI, name); errors as `manifest`.
 
-        Those that are `running` are asked how far they are.
+        Args:
+            places: Where to look.
+            running: Versions whose runs are asked how far they are.
+            anew: A version that is tried again, or whose files may be gone: what is remembered of it does not count.
         """
         gate = asyncio.Semaphore(_CONCURRENT)
 
         async def one(uri: str, name: str) -> tuple[str, Left]:
             async with gate:
+                if name == anew:
+                    for file in (CARD_FILE, PREFLIGHT_FILE):
+                        self.cache.pop((uri, f"{version_folder(name)}/{file}"), None)
                 card = await self._cached(uri, f"{version_folder(name)}/{CARD_FILE}", VersionCard)
                 report = await self._cached(uri, f"{version_folder(name)}/{PREFLIGHT_FILE}", PreflightReport) if card else None
                 progress = await _read(uri, progress_file(name), RunProgress) if card is None and name in running else None
@@ -162,8 +171,9 @@ async def _read(uri: str, path: str, kind: type[_T]) -> _T | None:
 
 
 def _failure(uri: str, path: str, error: Exception) -> UnavailableError | RefusedError:
-    words = (str(error).split("\n\nDebug", 1)[0].strip() or type(error).__name__)[:500]
+    words = brief(str(error).split("\n\nDebug", 1)[0]) or type(error).__name__
     message = f"spec.data.snapshot.storageURI {uri}: {path} cannot be read: {words}"
-    if isinstance(error, PermissionDeniedError | UnauthenticatedError | PermissionError):
+    # A list that is denied comes as no error of its own kind.
+    if isinstance(error, PermissionDeniedError | UnauthenticatedError | PermissionError) or "403 Forbidden" in words:
         return RefusedError(f"{message}; give the operator the right to read it")
-    return UnavailableError(f"{message}; check that the store runs and that AWS_* are right")
+    return UnavailableError(f"{message}; {mend(words, uri)}")

@@ -3,6 +3,7 @@
 import base64
 import binascii
 import hashlib
+import re
 import secrets
 from collections.abc import Mapping
 
@@ -16,7 +17,9 @@ from recsys_schemas.v1alpha1.model import SecretKey
 
 WRITER_KEY = "token"
 OPERATOR_KEY = "operator-token"
+MOST_API_KEYS = 200
 _RANDOM_BYTES = 32
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def api_secret(model: ModelState) -> str:
@@ -81,7 +84,35 @@ async def read_roles(kube: Kube, model: ModelState) -> Mapping[str, Role]:
     named = model.spec.serving.token_secret_ref
     field = "spec.serving.tokenSecretRef"
     writer = _text(body, WRITER_KEY, what) if named is None else await read_key(kube, model.key.namespace, named, field)
-    return {_hash(writer): Role.WRITER, _hash(_text(body, OPERATOR_KEY, what)): Role.OPERATOR}
+    keys = await _api_keys(kube, model)
+    return {**keys, _hash(writer): Role.WRITER, _hash(_text(body, OPERATOR_KEY, what)): Role.OPERATOR}
+
+
+async def _api_keys(kube: Kube, model: ModelState) -> dict[str, Role]:
+    """SHA-256 of each API key → its role.
+
+    Raises:
+        RefusedError: the Secret is missing, or one of its entries is none.
+    """
+    named = model.spec.serving.access.api_keys_secret_ref
+    if named is None:
+        return {}
+    what = f"spec.serving.access.apiKeysSecretRef: Secret {model.key.namespace}/{named}"
+    body = await kube.get(secret_path(model.key.namespace, named))
+    if body is None:
+        raise RefusedError(f"{what} not found; create it, each key <client>.<role>, each value the SHA-256 of the client's key")
+    found: dict[str, Role] = {}
+    for entry in sorted(body.get("data") or {}):
+        client, _, role = entry.rpartition(".")
+        if not client or role not in set(Role):
+            raise RefusedError(f"{what}: key {entry!r} is no <client>.<role>; roles are {', '.join(Role)}")
+        digest = _text(body, entry, what).lower()
+        if not _SHA256.fullmatch(digest):
+            raise RefusedError(f'{what}: the value of {entry!r} is no SHA-256; write 64 hex digits: printf %s "$KEY" | sha256sum')
+        found[digest] = Role(role)
+    if len(found) > MOST_API_KEYS:
+        raise RefusedError(f"{what}: {len(found)} keys; at most {MOST_API_KEYS} fit; give clients signed tokens (spec.serving.access.jwt)")
+    return found
 
 
 async def ensure_tokens(kube: Kube, model: ModelState, secret: str) -> None:

@@ -6,16 +6,21 @@ from types import MappingProxyType
 from ray_apps.algorithms.als import ALS
 from ray_apps.algorithms.bpr import BPR
 from ray_apps.algorithms.ease import EASE
+from ray_apps.algorithms.ensemble import Ensemble
+from ray_apps.algorithms.hybrid import Hybrid
 from ray_apps.algorithms.ials import IALS
 from ray_apps.algorithms.item_knn import ItemItem
 from ray_apps.algorithms.popularity import Popularity
 from ray_apps.algorithms.recent_popularity import RecentPopularity
 from ray_apps.algorithms.recommender import Arrays, Recommender
+from ray_apps.algorithms.two_tower import TwoTower
 
 Algorithms = Mapping[str, type[Recommender]]
 """Name → class."""
 
-ALGORITHMS: Algorithms = MappingProxyType({each.name: each for each in (Popularity, RecentPopularity, ItemItem, ALS, IALS, BPR, EASE)})
+ALGORITHMS: Algorithms = MappingProxyType(
+    {each.name: each for each in (Popularity, RecentPopularity, ItemItem, ALS, IALS, BPR, EASE, TwoTower, Hybrid, Ensemble)}
+)
 
 
 def load_model(algorithm: str, arrays: Arrays, n_items: int) -> Recommender:

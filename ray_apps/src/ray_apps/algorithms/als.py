@@ -1,10 +1,14 @@
 """Alternating least squares for implicit feedback.
 
 Source: Hu, Koren & Volinsky, "Collaborative filtering for implicit feedback datasets", ICDM 2008: a user likes (1) or does not (0)
-each item, with confidence c = 1 + alpha * weight for items liked and 1 for all others.
+each item, with confidence c = 1 + alpha * weight for items liked and 1 for all others. Here alpha is divided by how much longer the
+user's history is than the mean one, to the power of `damping`: who likes everything says less by each like. 0: as in the paper.
+The penalty is lowered with the root of the number of interactions below FULL_PENALTY, as the noise that it is there for: the same number
+would leave nothing of a small data set's tastes.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import ClassVar, Self
 
 import numpy as np
@@ -19,20 +23,39 @@ LEAST_RIDGE = 1e-6
 """Keeps the Gram matrix invertible when there are fewer items than factors and no regularization was asked for."""
 
 
+FULL_PENALTY = 10_000
+"""Interactions from which on `regularization` counts in full."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trust:
+    """How much one interaction counts beyond 1."""
+
+    alpha: float
+    damping: float
+    usual: float
+    """Mean length of the histories that were learned from."""
+
+    def of(self, lengths: NDArray[np.integer]) -> NDArray[np.float64]:
+        """What weight 1 counts in histories of such lengths, all of which are greater than 0."""
+        return self.alpha * (lengths / self.usual) ** -self.damping
+
+
 class ALS:
     """Matrix factorisation. A user's vector is solved from the history when it is asked for, so no user vector is stored."""
 
     name: ClassVar[str] = "ALS"
     parameters: ClassVar[Mapping[str, Parameter]] = {
-        "factors": Parameter(default=64, low=1, high=1024),
-        "alpha": Parameter(default=1.0, low=0.0, high=10_000.0),
-        "regularization": Parameter(default=10.0, low=0.0, high=10_000.0),
+        "factors": Parameter(default=128, low=1, high=1024),
+        "alpha": Parameter(default=3.0, low=0.0, high=10_000.0),
+        "damping": Parameter(default=0.5, low=0.0, high=1.0),
+        "regularization": Parameter(default=20.0, low=0.0, high=10_000.0),
         "iterations": Parameter(default=15, low=1, high=500),
     }
 
-    def __init__(self, item_factors: NDArray[np.float32], gram_inverse: NDArray[np.float64], alpha: float) -> None:
+    def __init__(self, item_factors: NDArray[np.float32], gram_inverse: NDArray[np.float64], trust: Trust) -> None:
         """Take items' vectors Y of shape (n_items, factors) and (Y'Y + regularization I)^-1 of shape (factors, factors)."""
-        self._items, self._gram_inverse, self._alpha = item_factors, gram_inverse, alpha
+        self._items, self._gram_inverse, self._trust = item_factors, gram_inverse, trust
 
     @classmethod
     def fit(cls, interactions: Interactions, hyperparameters: Hyperparameters, seed: int, fitting: Fitting = ALONE) -> Self:
@@ -44,9 +67,14 @@ class ALS:
         values = checked(cls.name, cls.parameters, hyperparameters)
         from threadpoolctl import threadpool_limits  # noqa: PLC0415 — training only
 
-        alpha, regularization = float(values["alpha"]), float(values["regularization"])
-        confidence = interactions.histories().matrix(interactions.n_items)
-        confidence.data = (1 + alpha * confidence.data).astype(np.float32)
+        regularization = float(values["regularization"]) * min(1.0, np.sqrt(len(interactions) / FULL_PENALTY))
+        histories = interactions.histories()
+        lengths = np.diff(histories.indptr)
+        lengths = lengths[lengths > 0]
+        usual = float(lengths.mean()) if lengths.size else 1.0
+        trust = Trust(alpha=float(values["alpha"]), damping=float(values["damping"]), usual=usual)
+        confidence = histories.matrix(interactions.n_items)
+        confidence.data = (1 + np.repeat(trust.of(lengths), lengths) * confidence.data).astype(np.float32)
         with threadpool_limits(1, "blas"):
             kernel = als_kernel(
                 fitting, factors=int(values["factors"]), regularization=regularization, iterations=int(values["iterations"]), seed=seed
@@ -56,7 +84,7 @@ class ALS:
             wide = items.astype(np.float64)
             gram = wide.T @ wide + max(regularization, LEAST_RIDGE) * np.eye(wide.shape[1])
             gram_inverse = np.linalg.inv(gram).astype(np.float64)
-        return cls(items, gram_inverse, alpha)
+        return cls(items, gram_inverse, trust)
 
     def user_vector(self, history: Indices, weights: Weights) -> NDArray[np.float64]:
         """The exact least-squares vector of a user, shape (factors,); zeros for an empty history.
@@ -66,7 +94,7 @@ class ALS:
         system of the factors' size is the smaller one.
         """
         liked = self._items[history].astype(np.float64)
-        extra = self._alpha * weights.astype(np.float64)
+        extra = self._trust.of(np.array(max(history.size, 1))) * weights.astype(np.float64)
         projected = liked @ self._gram_inverse
         if history.size <= liked.shape[1]:
             inner = np.eye(history.size) + extra[:, None] * (projected @ liked.T)
@@ -86,8 +114,9 @@ class ALS:
         return users @ self._items.T
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
-        """`item_factors` float32 (n_items, factors), `gram_inverse` float64 (factors, factors), `alpha` float64 ()."""
-        return {"item_factors": self._items, "gram_inverse": self._gram_inverse, "alpha": np.array(self._alpha)}
+        """`item_factors` float32 (n_items, factors), `gram_inverse` float64 (factors, factors), `trust` float64 (3,): see `Trust`."""
+        trust = np.array([self._trust.alpha, self._trust.damping, self._trust.usual])
+        return {"item_factors": self._items, "gram_inverse": self._gram_inverse, "trust": trust}
 
     @classmethod
     def from_arrays(cls, arrays: Arrays, n_items: int) -> Self:
@@ -99,4 +128,7 @@ class ALS:
         items = np.asarray(required(arrays, "item_factors", "f", (n_items, None)), dtype=np.float32)
         factors = items.shape[1]
         gram_inverse = np.asarray(required(arrays, "gram_inverse", "f", (factors, factors)), dtype=np.float64)
-        return cls(items, gram_inverse, float(np.asarray(required(arrays, "alpha", "f", ()))))
+        alpha, damping, usual = (float(value) for value in np.asarray(required(arrays, "trust", "f", (3,))))
+        if not (np.isfinite([alpha, damping, usual]).all() and usual > 0):
+            raise ValueError(f"model array 'trust': ({alpha}, {damping}, {usual}); finite numbers, the last above 0, were expected")
+        return cls(items, gram_inverse, Trust(alpha=alpha, damping=damping, usual=usual))

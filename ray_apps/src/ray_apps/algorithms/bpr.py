@@ -27,8 +27,8 @@ class BPR:
     name: ClassVar[str] = "BPR"
     parameters: ClassVar[Mapping[str, Parameter]] = {
         "factors": Parameter(default=64, low=1, high=1024),
-        "learningRate": Parameter(default=0.05, low=0.00001, high=1.0),
-        "regularization": Parameter(default=0.01, low=0.0, high=10_000.0),
+        "learningRate": Parameter(default=0.02, low=0.00001, high=1.0),
+        "regularization": Parameter(default=0.03, low=0.0, high=10_000.0),
         "iterations": Parameter(default=100, low=1, high=500),
     }
 

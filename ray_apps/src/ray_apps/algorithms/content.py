@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from ray_apps.algorithms.hyperparameters import Unsuitable
 from ray_apps.stores.content import Content
 from recsys_schemas.catalogue import CatalogueItem
 
@@ -35,7 +36,7 @@ _SEPARATORS = re.compile(r"[\s\x00-/:-@\[-`{-\xa9\xab-\xb1\xb4\xb6-\xb8\xbb-\xbf
 _UNSPACED = re.compile("[\u0e00-\u0eff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]+")
 
 
-class ContentNeeded(ValueError):  # noqa: N818 — it says what is missing
+class ContentNeeded(Unsuitable):
     """An algorithm that learns from what items are was given no catalogue; the message says the mend."""
 
 

@@ -1,19 +1,21 @@
 """Hybrid: what those with the same taste like, as far as user and item are known; what is like it by content and liked these days, beyond.
 
-Two shrinkages of the form n / (n + k). An item that few liked takes its collaborative score from the well-known items that are most like
-it (see `neighbours`); a user with a short history is mostly given `onboarding`'s list, by the content of what they liked. The user's k is
-chosen within training, on users that are left out of it.
+An item that n users liked speaks for itself with n / (n + k), the well-known items that are most like it for the rest (see `neighbours`).
+A user with a short history is mostly given `onboarding`'s list, by the content of what they liked; from how many likes on the collaborative
+scores decide is learned within training, on users that are left out of it (see `beliefs`).
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ray_apps.algorithms.als import ALS
-from ray_apps.algorithms.blending import best_shrinkage
+from ray_apps.algorithms.beliefs import CAUTIOUS, PREFIXES, belief, beliefs_of
 from ray_apps.algorithms.content import needed
+from ray_apps.algorithms.ease import EASE
 from ray_apps.algorithms.hyperparameters import Hyperparameters, Parameter, Value, checked
 from ray_apps.algorithms.interactions import Histories, Indices, Interactions, Weights
 from ray_apps.algorithms.neighbours import Neighbours, neighbours_of
@@ -22,7 +24,23 @@ from ray_apps.algorithms.recommender import ALONE, Arrays, Fitting, Recommender,
 from ray_apps.stores.content import Content, content_of_rows
 
 PART = "part_"
-PARTS: Mapping[str, type[Recommender]] = {"ALS": ALS}
+PARTS: tuple[type[Recommender], ...] = (EASE, ALS)
+"""What may be the collaborative part, by the number that a version carries. EASE is the best of its size: see ADR 17 for the figures."""
+MOST_FOR_EASE = 10_000
+"""With more items liked, EASE's matrix (400 MB) is not worth its memory, and ALS takes its place."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What the hybrid knows beside its collaborative part."""
+
+    content: Content
+    near: Neighbours
+    """Who speaks for whom."""
+    wanted: NDArray[np.float64]
+    """Popularity with its prior, shape (n_items,)."""
+    beliefs: NDArray[np.float64]
+    """Share of the collaborative scores after so many likes, shape (PREFIXES,)."""
 
 
 class Hybrid:
@@ -30,15 +48,14 @@ class Hybrid:
 
     name: ClassVar[str] = "Hybrid"
     parameters: ClassVar[Mapping[str, Parameter]] = {
-        "userShrinkage": Parameter(default=0.0, low=0.0, high=10_000.0),
-        "itemShrinkage": Parameter(default=5.0, low=0.0, high=10_000.0),
+        "itemShrinkage": Parameter(default=1.0, low=0.0, high=10_000.0),
         "neighbours": Parameter(default=20, low=1, high=1_000),
         "halfLifeDays": Parameter(default=HALF_LIFE_DAYS, low=0.01, high=36_500.0),
     }
 
-    def __init__(self, part: Recommender, content: Content, near: Neighbours, wanted: NDArray[np.float64], shrinkage: float) -> None:
-        """Take the collaborative part, what is known of items, who speaks for whom, popularity with its prior, and the user's k."""
-        self._part, self._content, self._near, self._wanted, self._shrinkage = part, content, near, wanted, shrinkage
+    def __init__(self, part: Recommender, known: Known) -> None:
+        """Take the collaborative part and what is known beside it."""
+        self._part, self._known = part, known
 
     @classmethod
     def fit(cls, interactions: Interactions, hyperparameters: Hyperparameters, seed: int, fitting: Fitting = ALONE) -> Self:
@@ -50,27 +67,29 @@ class Hybrid:
         """
         values = checked(cls.name, cls.parameters, hyperparameters)
         needed(interactions.content, cls.name)
-        if not values["userShrinkage"]:
-            values["userShrinkage"] = best_shrinkage(interactions, seed, lambda known: cls._fitted(known, values, seed, ALONE).both)
-        return cls._fitted(interactions, values, seed, fitting)
+        beliefs = beliefs_of(interactions, seed, lambda shown: cls._fitted(shown, values, seed, Fitting(threads=fitting.threads)).both)
+        whole = cls._fitted(interactions, values, seed, fitting)
+        return cls(whole._part, replace(whole._known, beliefs=beliefs))  # noqa: SLF001 — its own
 
     @classmethod
     def _fitted(cls, interactions: Interactions, values: Mapping[str, Value], seed: int, fitting: Fitting) -> Self:
         content = needed(interactions.content, cls.name)
         near = neighbours_of(content, interactions.popularity(), shrinkage=float(values["itemShrinkage"]), most=int(values["neighbours"]))
         wanted = with_prior(recent_popularity(interactions, float(values["halfLifeDays"])), content)
-        return cls(PARTS["ALS"].fit(interactions, {}, seed, fitting), content, near, wanted, float(values["userShrinkage"]))
+        part = (EASE if np.count_nonzero(interactions.popularity()) <= MOST_FOR_EASE else ALS).fit(interactions, {}, seed, fitting)
+        return cls(part, Known(content=content, near=near, wanted=wanted, beliefs=CAUTIOUS))
 
     def both(self, history: Indices, weights: Weights) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Collaborative scores and those by content and popularity, each at most 1, both of shape (n_items,)."""
         return self._shared(history, weights, self._part.scores(history, weights))
 
     def _shared(self, history: Indices, weights: Weights, own: Scores) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        near = similarity(self._content, profile_of(self._content, (), history, weights, {}))
-        return _at_most_one(self._near.blended(own)), _at_most_one(self._wanted * np.exp(TASTE * near))
+        known = self._known
+        alike = similarity(known.content, profile_of(known.content, (), history, weights, {}))
+        return _at_most_one(known.near.blended(own)), _at_most_one(known.wanted * np.exp(TASTE * alike))
 
     def _blended(self, history: Indices, weights: Weights, own: Scores) -> Scores:
-        believed = history.size / (history.size + self._shrinkage)
+        believed = belief(self._known.beliefs, history.size)
         collaborative, content = self._shared(history, weights, own)
         return (believed * collaborative + (1 - believed) * content).astype(np.float32)
 
@@ -82,14 +101,16 @@ class Hybrid:
         """The same for several users, shape (users, n_items)."""
         own = self._part.scores_many(histories)
         rows = [self._blended(*histories.of(row), own[row]) for row in range(len(histories))]
-        return np.stack(rows) if rows else np.empty((0, self._wanted.size), dtype=np.float32)
+        return np.stack(rows) if rows else np.empty((0, self._known.wanted.size), dtype=np.float32)
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
-        """The part's own with the prefix `part_`, content without names, neighbours, `wanted` float64 (n_items,), `shrinkage` ()."""
+        """The part's own with the prefix `part_`, content without names, neighbours, `wanted` and `beliefs` float64."""
         own = {f"{PART}{name}": array for name, array in self._part.arrays().items()}
-        content = {f"content_{name}": getattr(self._content, name) for name in ("indptr", "indices", "weights")}
-        numbers = {"wanted": self._wanted, "shrinkage": np.array(self._shrinkage), "features": np.array(len(self._content.features))}
-        return own | content | self._near.arrays() | numbers
+        known = self._known
+        content = {f"content_{name}": getattr(known.content, name) for name in ("indptr", "indices", "weights")}
+        numbers = {"wanted": known.wanted, "beliefs": known.beliefs, "features": np.array(len(known.content.features))}
+        numbers["collaborative"] = np.array(PARTS.index(type(self._part)))
+        return own | content | known.near.arrays() | numbers
 
     @classmethod
     def from_arrays(cls, arrays: Arrays, n_items: int) -> Self:
@@ -100,12 +121,15 @@ class Hybrid:
         """
         own = {name.removeprefix(PART): array for name, array in arrays.items() if name.startswith(PART)}
         wanted = np.asarray(required(arrays, "wanted", "f", (n_items,)), dtype=np.float64)
-        shrinkage = float(np.asarray(required(arrays, "shrinkage", "f", ())))
-        if not (np.isfinite(wanted).all() and np.isfinite(shrinkage) and shrinkage > 0):
-            raise ValueError(f"model arrays 'wanted' and 'shrinkage' ({shrinkage}): finite numbers and a shrinkage above 0 were expected")
-        return cls(
-            PARTS["ALS"].from_arrays(own, n_items), _content(arrays, n_items), Neighbours.from_arrays(arrays, n_items), wanted, shrinkage
-        )
+        beliefs = np.asarray(required(arrays, "beliefs", "f", (len(PREFIXES),)), dtype=np.float64)
+        if not (np.isfinite(wanted).all() and ((beliefs >= 0) & (beliefs <= 1)).all()):
+            raise ValueError("model arrays 'wanted' and 'beliefs': finite numbers, and shares from 0 to 1 were expected")
+        near = Neighbours.from_arrays(arrays, n_items)
+        number = int(np.asarray(required(arrays, "collaborative", "i", ())))
+        if not 0 <= number < len(PARTS):
+            raise ValueError(f"model array 'collaborative': {number} is no part; 0 to {len(PARTS) - 1} were expected")
+        known = Known(content=_content(arrays, n_items), near=near, wanted=wanted, beliefs=beliefs)
+        return cls(PARTS[number].from_arrays(own, n_items), known)
 
 
 def _at_most_one(scores: NDArray[np.float64]) -> NDArray[np.float64]:

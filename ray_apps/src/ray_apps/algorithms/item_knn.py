@@ -24,7 +24,7 @@ class ItemItem:
 
     name: ClassVar[str] = "ItemItem"
     parameters: ClassVar[Mapping[str, Parameter]] = {
-        "neighbours": Parameter(default=100, low=1, high=10_000),
+        "neighbours": Parameter(default=50, low=1, high=10_000),
         "similarity": Parameter(default="Cosine", choices=("Cosine", "BM25")),
     }
 

@@ -13,13 +13,15 @@ MOST_ANCHORS = 4096
 """The most liked items; only they speak for others, for they are known best. It bounds the time to look for neighbours."""
 BLOCK = 512
 """Items looked at in one go, to bound memory."""
+HEARSAY = 0.5
+"""What neighbours say counts half: an item that is like others is seldom liked as much. It keeps known items in their places."""
 LEAST_DOUBT = 0.05
 """An item that is known so well speaks for itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Neighbours:
-    """Sparse rows: row i holds the items that speak for item i, and how much each says (their sum is the doubt about i itself)."""
+    """Sparse rows: row i holds the items that speak for item i, and how much each says."""
 
     indptr: NDArray[np.int64]
     indices: NDArray[np.int32]
@@ -80,7 +82,7 @@ def neighbours_of(content: Content, popularity: NDArray[np.int64], *, shrinkage:
             chosen = _nearest(similar, most)
             lengths[row] = chosen.size
             found.append(anchors[chosen])
-            shares.append(doubt[row] * similar[chosen] / similar[chosen].sum() if chosen.size else np.empty(0))
+            shares.append(HEARSAY * doubt[row] * similar[chosen] / similar[chosen].sum() if chosen.size else np.empty(0))
     return Neighbours(
         indptr=np.concatenate(([0], np.cumsum(lengths))).astype(np.int64),
         indices=np.concatenate(found).astype(np.int32),

@@ -63,13 +63,15 @@ def profile_of(
         weights: How much, shape (liked,); by default all alike.
         known: `genres_of(content)`, when it is at hand.
     """
-    said, shown = np.zeros(len(content.features)), np.zeros(len(content.features))
+    said = np.zeros(len(content.features))
     index = genres_of(content) if known is None else known
     for genre in genres:
         said[index.get(genre.strip().casefold(), [])] = 1.0
-    for place, item in enumerate(items.tolist()):
-        features, strength = content.of(item)
-        shown[features] += strength * (1.0 if weights is None else float(weights[place]))
+    lengths = content.indptr[items + 1] - content.indptr[items]
+    entries = np.arange(lengths.sum()) + np.repeat(content.indptr[items] - (np.cumsum(lengths) - lengths), lengths)
+    strength = np.repeat(np.ones(items.size) if weights is None else weights.astype(np.float64), lengths)
+    told = content.weights[entries] * strength
+    shown = np.bincount(content.indices[entries], weights=told, minlength=len(content.features)).astype(np.float64)
     return _unit(_unit(said) + _unit(shown))
 
 

@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 from ray_apps.algorithms.interactions import Histories, Indices, Weights
 from ray_apps.evaluation.beyond_accuracy import calibration, diversity, genres_of, novelty, popularity_bias
 from ray_apps.evaluation.confidence import LEAST_USERS, bootstraps, less, wilson
+from ray_apps.evaluation.counterfactual import DR, SNIPS, Counterfactual, counterfactual
 from ray_apps.evaluation.gaps import gap, gap_difference, large
+from ray_apps.evaluation.off_policy import Earned, LoggedAnswers
 from ray_apps.evaluation.ranking import NOTHING, Value, best, covered, hit_rate, hits, mean_average_precision, ndcg, recall, reciprocal_rank
 from ray_apps.evaluation.slices import AMONG_COLD_ITEMS, COLD_ITEMS, COLD_USERS, WARM_USERS, Slices
 from ray_apps.evaluation.splits import Split
@@ -46,6 +48,8 @@ class Measured:
     slices: Mapping[str, Values] = field(default_factory=dict[str, Values])
     groups: Mapping[str, Mapping[str, Value]] = field(default_factory=dict[str, dict[str, Value]])
     """By metric of a gap, such as `gap:activity:ndcg@10`: the groups' values."""
+    earned: Mapping[str, Earned] = field(default_factory=dict[str, Earned])
+    """Off-policy estimates."""
     abstained: Mapping[str, str] = field(default_factory=dict[str, str])
     """By metric: why it was not measured."""
 
@@ -54,7 +58,9 @@ class Measured:
 
         The interval of coverage treats the items as independent trials, which they are not quite: it is a guide, not a test.
         """
-        return _estimates(self.per_user, seed) | {COVERAGE: self.coverage} | {name: gap(each) for name, each in self.groups.items()}
+        gaps = {name: gap(each) for name, each in self.groups.items()}
+        earned = {name: each.estimate(seed) for name, each in self.earned.items()}
+        return _estimates(self.per_user, seed) | {COVERAGE: self.coverage} | gaps | earned
 
     def minus(self, other: "Measured", seed: int) -> dict[str, Estimate]:
         """The metrics of this model less those of another on the same users: paired by user, but for coverage.
@@ -64,7 +70,8 @@ class Measured:
         ours, theirs = self.coverage, other.coverage
         coverage = Estimate(value=ours.value - theirs.value, low=ours.low - theirs.high, high=ours.high - theirs.low, samples=ours.samples)
         gaps = {name: gap_difference(groups, other.groups[name], seed) for name, groups in self.groups.items()}
-        return _differences(self.per_user, other.per_user, seed) | {COVERAGE: coverage} | gaps
+        earned = {name: each.minus(other.earned[name], seed) for name, each in self.earned.items() if name in other.earned}
+        return _differences(self.per_user, other.per_user, seed) | {COVERAGE: coverage} | gaps | earned
 
     def slice_estimates(self, seed: int) -> dict[str, dict[str, Estimate]]:
         """The same as `estimates`, by slice."""
@@ -85,8 +92,17 @@ def _differences(ours: Values, theirs: Values, seed: int) -> dict[str, Estimate]
     return bootstraps({name: less(value, theirs[name]) for name, value in ours.items()}, seed)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beside:
+    """What is asked of every model beside the whole: parts of the users and items, and answers that another model gave."""
+
+    slices: Slices
+    log: LoggedAnswers | None = None
+    """Of `unknown_answers`; None where none are logged."""
+
+
 def measure(
-    score: Score, score_many: ScoreMany, split: Split, slices: Slices | None = None, newcomers: ScoreNewcomers | None = None
+    score: Score, score_many: ScoreMany, split: Split, beside: Beside | None = None, newcomers: ScoreNewcomers | None = None
 ) -> Measured:
     """Rank the whole catalogue for each held-out user, without what they have in training, and judge the lists.
 
@@ -94,28 +110,30 @@ def measure(
         score: Scores of all items for one history.
         score_many: The same for several.
         split: Who is measured, and what they went on to like.
-        slices: Parts that are measured too; by default none.
+        beside: What is measured too; by default nothing.
         newcomers: Scores for users without a history; by default `score_many` of an empty one.
     """
-    asked = slices or Slices()
+    asked = beside.slices if beside else Slices()
     fresh = asked.named[COLD_ITEMS].rows if COLD_ITEMS in asked.named else np.empty(0, dtype=np.int64)
     histories = split.histories()
     lists, among = _lists(score_many, histories, fresh, asked.cold)
     found = {name: _judged(lists[part.rows], part.relevant) for name, part in asked.named.items()}
     if fresh.size:
         found[AMONG_COLD_ITEMS] = _judged(among, asked.named[COLD_ITEMS].relevant)
-    if slices is not None and split.newcomers.size:
+    if beside and split.newcomers.size:
         found[COLD_USERS] = _judged(_newcomers(newcomers, score_many, split), split.sought)
     groups = {f"gap:{name}:{GAP_METRIC}": large({each: found[each][GAP_METRIC] for each in asked.of(name)}) for name in asked.fields}
     accurate = found.get(WARM_USERS) or _judged(lists, split.relevant)
     beyond, silent = _beyond(lists, split, histories)
+    otherwise = _otherwise(score_many, split, beside)
     return Measured(
         per_user={**accurate, **beyond},
         coverage=wilson(covered(lists), split.train.n_items if len(lists) else 0),
         ms_per_user=milliseconds_per_user(score, histories),
         slices=found,
         groups={name: each for name, each in groups.items() if len(each) > 1},
-        abstained=silent | _ungrouped(asked, groups),
+        earned=otherwise.earned,
+        abstained=silent | _ungrouped(asked, groups) | otherwise.abstained,
     )
 
 
@@ -146,6 +164,14 @@ def _beyond(lists: Indices, split: Split, histories: Histories) -> tuple[dict[st
     if not genres_of(content).size:
         return found, {calibrated: "the catalogue has no genres"}
     return found | {calibrated: calibration(lists, histories, content)}, {}
+
+
+def _otherwise(score_many: ScoreMany, split: Split, beside: Beside | None) -> Counterfactual:
+    if beside is None:
+        return Counterfactual()
+    if beside.log is None:
+        return Counterfactual(abstained=dict.fromkeys((SNIPS, DR), "no logged answers: the snapshot has no table of responses"))
+    return counterfactual(score_many, split, beside.log)
 
 
 def _ungrouped(asked: Slices, groups: Mapping[str, Values]) -> dict[str, str]:

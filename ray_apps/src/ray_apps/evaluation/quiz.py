@@ -56,6 +56,20 @@ def quiz_of(split: Split, seed: int) -> Quiz:
     return Quiz(rows=able, shown=_kept(whole, ~hidden), asked=_kept(whole, hidden), whole=whole, relevant=relevant)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quizzed:
+    """How one model did: NDCG@10 of each user asked, on learnt items and on held-out ones."""
+
+    quiz: Quiz
+    learnt: Value
+    held_out: Value
+
+
+def take(score_many: ScoreMany, quiz: Quiz) -> Quizzed:
+    """Ask a model both ways."""
+    return Quizzed(quiz=quiz, learnt=learnt_score(score_many, quiz), held_out=_ndcg(score_many, quiz.whole, quiz.relevant))
+
+
 def _kept(histories: Histories, chosen: NDArray[np.bool_]) -> Histories:
     indptr = np.concatenate(([0], np.cumsum(chosen)))[histories.indptr].astype(np.int64)
     return Histories(indptr=indptr, indices=histories.indices[chosen], weights=histories.weights[chosen])
@@ -64,11 +78,6 @@ def _kept(histories: Histories, chosen: NDArray[np.bool_]) -> Histories:
 def learnt_score(score_many: ScoreMany, quiz: Quiz) -> Value:
     """NDCG@10 on the items asked for, from what is shown: what is shown is not recommended."""
     return _ndcg(score_many, quiz.shown, quiz.asked)
-
-
-def held_out_score(score_many: ScoreMany, quiz: Quiz) -> Value:
-    """NDCG@10 on the held-out items of the same users, from their whole history in training."""
-    return _ndcg(score_many, quiz.whole, quiz.relevant)
 
 
 def _ndcg(score_many: ScoreMany, histories: Histories, wanted: Histories) -> Value:

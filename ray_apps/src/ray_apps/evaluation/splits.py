@@ -44,6 +44,8 @@ class Split:
     words: str
     newcomers: Indices = field(default_factory=_nobody)
     sought: Histories = field(default_factory=_nothing)
+    one_moment: bool = False
+    """Whether everything held out is newer than everything in training."""
     shown: Histories | None = None
     """What a model is told of each user measured; None: what they have in training."""
 
@@ -132,8 +134,10 @@ def split_at(interactions: Interactions, held: NDArray[np.bool_], words: str, fi
     asked, known = np.unique(test.users), np.unique(train.users)
     users, newcomers = np.intersect1d(asked, known).astype(np.int32), np.setdiff1d(asked, known).astype(np.int32)
     liked = test.histories()
+    first_held = interactions.times[held].min(initial=np.iinfo(np.int64).max)
     return Split(
         held=held,
+        one_moment=bool(train.times.max(initial=0) < first_held),
         train=train,
         users=users,
         relevant=liked.select(users),

@@ -19,6 +19,7 @@ from ray_apps.ingest.reading import Share
 from ray_apps.ingest.session import Progress, Session
 from ray_apps.ingest.supervising import Ending, Health
 from ray_apps.ingest.tables import FencedError, RefusedError
+from ray_apps.ingest.troubles import words_of
 from ray_apps.stores.snapshots import TopicPartition
 from recsys_schemas.train_job import IngestJob
 
@@ -131,7 +132,7 @@ class Reading:
             Session(self._job, lane, log=log, metrics=metrics, progress=progress, stopping=self._stopping).run()
             self._ended = ""
         except Exception as error:  # noqa: BLE001 (the conductor is told, and begins all lanes again)
-            self._ended = f"lane {share.index} of {share.of}: {type(error).__name__}: {error}"
+            self._ended = f"lane {share.index} of {share.of}: {words_of(error, self._job)}"
 
 
 class _Hands:

@@ -17,7 +17,7 @@ from ray_apps.ingest.forms import Form
 from ray_apps.ingest.learning import learn
 from ray_apps.ingest.quality import MAX_AHEAD_MS, Fault, Judge
 from ray_apps.ingest.slots import rules_of
-from ray_apps.ingest.texts import Places, Texts
+from ray_apps.ingest.texts import Numbers, Places, Texts
 
 _AT_ONCE = 4096
 """Bounds the text that is looked at at once, and the quotation marks in it."""
@@ -41,7 +41,7 @@ class Bulk:
         self._rest = 0
 
     def read(
-        self, keys: Sequence[bytes | None], values: Sequence[bytes | None], timestamps: Sequence[int]
+        self, keys: Sequence[bytes | None], values: Sequence[bytes | None], timestamps: Numbers
     ) -> tuple[pa.RecordBatch, dict[int, Fault]]:
         """Return the columns of those records that are events, in their order, and the faults of the others by their place.
 
@@ -60,7 +60,7 @@ class Bulk:
         return (parts[0] if len(parts) == 1 else pa.concat_batches(parts)) if parts else self._columns([]), faults
 
     def _read(
-        self, keys: Sequence[bytes | None], values: Sequence[bytes | None], timestamps: Sequence[int]
+        self, keys: Sequence[bytes | None], values: Sequence[bytes | None], timestamps: Numbers
     ) -> tuple[pa.RecordBatch, dict[int, Fault]]:
         left = np.arange(len(values))
         places, parts = list[Places](), list[pa.RecordBatch]()
@@ -73,7 +73,7 @@ class Bulk:
             left = np.delete(left, known)
             self._rest = _REST if len(left) * 2 > len(values) else 0
         some = left.tolist()
-        judged = self._judge.read_all([keys[at] for at in some], [values[at] for at in some], [timestamps[at] for at in some])
+        judged = self._judge.read_all([keys[at] for at in some], [values[at] for at in some], timestamps[left].tolist())
         faults = {at: each for at, each in zip(some, judged, strict=True) if isinstance(each, Fault)}
         if len(faults) < len(some):
             places.append(np.array([at for at in some if at not in faults], np.int64))
@@ -128,12 +128,12 @@ def _taken(form: Form, texts: Texts, left: Places, found: list[tuple[Places, pa.
     return np.setdiff1d(left, rows, assume_unique=True)
 
 
-def _fitting(part: pa.RecordBatch, rows: Places, keys: Sequence[bytes | None], timestamps: Sequence[int]) -> tuple[Places, pa.RecordBatch]:
+def _fitting(part: pa.RecordBatch, rows: Places, keys: Sequence[bytes | None], timestamps: Numbers) -> tuple[Places, pa.RecordBatch]:
     """Keep the events that fit the records that they came in."""
     whole = len(rows) == len(keys)
     keys_of = keys if whole else itemgetter(*rows.tolist())(keys) if len(rows) > 1 else [keys[int(rows[0])]]
     sent = pa.array(keys_of, pa.binary())
-    times = np.asarray(timestamps, np.int64)[rows]
+    times = timestamps[rows]
     users = part["user_id"].cast(pa.binary())
     soon = (part["timestamp"].to_numpy() - times <= MAX_AHEAD_MS) | (times < 0)
     if soon.all() and users.equals(sent):

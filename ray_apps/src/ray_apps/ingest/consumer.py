@@ -17,7 +17,6 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Protocol
 
-from confluent_kafka import KafkaException
 from prometheus_client import start_http_server
 from pydantic import ValidationError
 from pythonjsonlogger.json import JsonFormatter
@@ -26,10 +25,10 @@ from ray_apps.ingest.columns import UnknownEventTypeError, events_of
 from ray_apps.ingest.metrics import Metrics, RegistryMeters
 from ray_apps.ingest.session import Progress, Session
 from ray_apps.ingest.tables import FencedError, RefusedError
+from ray_apps.ingest.troubles import words_of
 from ray_apps.ingest.work import Alone, Log
 from ray_apps.stores.objects import StorageError, open_store
 from ray_apps.stores.secrets import SecretsError, read_secrets
-from recsys_schemas.kafka_access import GRANT
 from recsys_schemas.train_job import IngestJob
 
 EXIT_REFUSED, EXIT_FENCED = 2, 3
@@ -83,11 +82,10 @@ def consume(  # noqa: PLR0913 (what every session gets)
             raise RefusedError(str(error)) from error
         except Exception as error:  # noqa: BLE001 (a session may fail in any way: the next one begins from the tables)
             wait_s = _FIRST_WAIT_S if progress.commits > commits else min(wait_s * 2, _LONGEST_WAIT_S)
-            name = error.args[0].name() if isinstance(error, KafkaException) else type(error).__name__
-            mend = f"; {GRANT}" if "AUTHORIZATION_FAILED" in f"{name}: {error}" else ""
-            progress.failed(f"{name}: {error}{mend}")
+            progress.failed(words_of(error, job))
             metrics.failed()
-            log("session failed", error=str(error), kind=name, where=_where(error), mend=f"the next one begins in {wait_s:g} s")
+            told = {"error": progress.trouble, "kind": type(error).__name__, "where": _where(error)}
+            log("session failed", **told, mend=f"the next one begins in {wait_s:g} s")
             _wait(wait_s, progress, stopping)
 
 

@@ -12,22 +12,26 @@ change a verdict only in letting an old duplicate in, and could never let a reco
 letter that was written already stays one (see `DeadLetters.put_aside`).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import cast
 
+import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from deltalake import DeltaTable
 from pyarrow import fs
 from pyarrow import table as as_table
 
+from ray_apps.ingest.seen import Block, Seen, fingerprints, seen_before
+from ray_apps.ingest.texts import Numbers
 from ray_apps.stores.objects import Store, delta_options
 from ray_apps.stores.snapshots import OFFSET, PARTITION, TOPIC, TopicPartition, table_uri
 
 RECALL_ROWS, RECALL_FILES = 1_500_000, 512
 MOST_IDS = 600_000
-"""Offsets looked back over, summed over all partitions; at most twice as many ids are kept, about 250 MB. With more partitions each has
+"""Offsets looked back over, summed over all partitions; at most twice as many ids are kept, 60 to 90 MB. With more partitions each has
 a shorter memory."""
 Remembered = Iterable[tuple[TopicPartition, str, int]]
 """Partition, event_id and offset of rows."""
@@ -39,13 +43,13 @@ class _Memory:
 
     begins: int
     """Offset at which the newer span begins."""
-    newer: dict[str, int] = field(default_factory=dict[str, int])
-    older: dict[str, int] = field(default_factory=dict[str, int])
+    newer: Seen = field(default_factory=Seen)
+    older: Seen = field(default_factory=Seen)
 
-    def last(self, event_id: str) -> int | None:
-        """Offset of the newest row of an id."""
-        found = self.newer.get(event_id)
-        return self.older.get(event_id) if found is None else found
+    @property
+    def blocks(self) -> list[Block]:
+        """All that is remembered, in the order of its offsets."""
+        return [*self.older.blocks, *self.newer.blocks]
 
 
 class Duplicates:
@@ -63,33 +67,47 @@ class Duplicates:
 
     def remember(self, rows: Remembered) -> None:
         """Take rows that are in the tables, in any order."""
-        for partition, event_id, offset in sorted(rows, key=lambda row: row[2]):
-            self._seen.setdefault(partition, _Memory(offset)).newer[event_id] = offset
+        by_partition: dict[TopicPartition, list[tuple[int, str]]] = {}
+        for partition, event_id, offset in rows:
+            by_partition.setdefault(partition, []).append((offset, event_id))
+        for partition, found in by_partition.items():
+            found.sort()
+            memory = self._seen.setdefault(partition, _Memory(found[0][0]))
+            ids = pa.array([event_id for _, event_id in found], pa.string())
+            memory.newer.add(fingerprints(ids), np.array([offset for offset, _ in found], np.int64), ids)
 
-    def repeats(self, partition: TopicPartition, event_ids: Sequence[str], offsets: list[int]) -> dict[int, int]:
-        """Return which of some events repeat a row, by their place in the sequence, with that row's offset; the others are rows now.
+    def repeats(self, partition: TopicPartition, event_ids: pa.Array, offsets: Numbers) -> dict[int, int]:
+        """Return which of some events repeat a row, by their place in the column, with that row's offset; the others are rows now.
 
         Args:
             partition: where the events stand.
-            event_ids: their ids, in the order of their offsets.
+            event_ids: their ids, a column of strings in the order of their offsets.
             offsets: as many offsets, ascending.
         """
-        if not self._asked or not event_ids:
+        if not self._asked or not len(offsets):
             return {}
-        memory = self._seen.setdefault(partition, _Memory(offsets[0]))
-        firsts = list(map(memory.newer.setdefault, event_ids, offsets))
-        if firsts == offsets and memory.older.keys().isdisjoint(event_ids):
+        memory = self._seen.setdefault(partition, _Memory(int(offsets[0])))
+        prints = fingerprints(event_ids)
+        ordered = np.sort(prints)
+        maybe = seen_before(ordered, memory.blocks)
+        if maybe is None:
+            memory.newer.add(prints, offsets, event_ids, ordered)
             return {}
-        for event_id, first, offset in zip(event_ids, firsts, offsets, strict=True):
-            if first == offset:  # it was put there a moment ago
-                memory.newer.pop(event_id, None)
+        newest: dict[str, int] = {}
+        for block in memory.blocks:
+            newest |= block.where(maybe)
         found: dict[int, int] = {}
-        for index, (event_id, offset) in enumerate(zip(event_ids, offsets, strict=True)):
-            before = memory.last(event_id)
+        places = np.flatnonzero(np.isin(prints, maybe))
+        ids = event_ids.take(pa.array(places)).to_pylist()
+        for index, event_id, offset in zip(places.tolist(), ids, offsets[places].tolist(), strict=True):
+            before = newest.get(event_id)
             if before is not None and offset - before <= self.length:
                 found[index] = before
             else:
-                memory.newer[event_id] = offset
+                newest[event_id] = offset
+        rows = np.ones(len(offsets), np.bool_)
+        rows[list(found)] = False
+        memory.newer.add(prints[rows], offsets[rows], event_ids.filter(pa.array(rows)))
         return found
 
     def forget(self, positions: Mapping[TopicPartition, int]) -> None:
@@ -98,7 +116,7 @@ class Duplicates:
             memory = self._seen.get(partition)
             if memory is not None and position - memory.begins > self.length:
                 # What is dropped stands before the newer span, and that one was longer than anybody looks back.
-                memory.older, memory.newer, memory.begins = memory.newer, {}, position
+                memory.older, memory.newer, memory.begins = memory.newer.joined(), Seen(), position
 
 
 def recall(store: Store, event_type: str, positions: Mapping[TopicPartition, int], length: int) -> Remembered:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from ray_apps.ingest.slots import MOST_DIGITS, Rule, read_number, well_formed
+from ray_apps.ingest.slots import MOST_DIGITS, MOST_OF_A_FRACTION, Rule, read_number, well_formed
 from ray_apps.ingest.texts import MOST_BYTES, Mask, Places, Texts
 
 
@@ -35,7 +35,7 @@ class Slot:
     def sizes(self) -> tuple[int, int]:
         """Least and greatest length in bytes."""
         if self.is_number:
-            return 1, MOST_DIGITS
+            return 1, MOST_DIGITS if self.rule is not None and self.rule.kind is int else MOST_OF_A_FRACTION
         return (self.rule.least_length, self.rule.most_length) if self.rule else (0, MOST_BYTES)
 
     def ends(self, texts: Texts, rows: Places) -> Places:

@@ -1,11 +1,11 @@
 """Records become chunks: rows in columns, and letters for what is no event. Values only, no I/O.
 
-Records are judged a partition's run at a time, so that one call of the decoder reads thousands of them (see `Judge.read_all`).
+Records are judged a partition's run at a time, so that thousands of them are read at once (see `Bulk`).
 """
 
 import operator
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -17,6 +17,7 @@ from ray_apps.ingest.bulk import Bulk
 from ray_apps.ingest.columns import event_columns
 from ray_apps.ingest.grounds import Grounds
 from ray_apps.ingest.quality import Fault, Judge, dead_letter, repeated, unknown_item, without
+from ray_apps.ingest.texts import Numbers
 from ray_apps.stores.snapshots import RECORD_COLUMNS, TopicPartition
 from recsys_schemas.events import DeadLetter
 
@@ -72,24 +73,36 @@ class Chunk:
 class _Run:
     """What one poll brought of one partition, in order."""
 
-    end: int
-    """The next offset: nothing below it may come."""
-    offsets: list[int] = field(default_factory=list[int])
-    timestamps: list[int] = field(default_factory=list[int])
-    keys: list[bytes | None] = field(default_factory=list["bytes | None"])
-    values: list[bytes | None] = field(default_factory=list["bytes | None"])
+    offsets: Numbers
+    timestamps: Numbers
+    keys: list[bytes | None]
+    values: list[bytes | None]
+
+    @classmethod
+    def of(cls, block: Sequence[Record]) -> "_Run":
+        """Read records out by column."""
+        return cls(
+            np.fromiter([record.offset() for record in block], np.int64, len(block)),
+            np.fromiter([record.timestamp()[1] for record in block], np.int64, len(block)),
+            [record.key() for record in block],
+            [record.value() for record in block],
+        )
+
+    def followed_by(self, other: "_Run") -> "_Run":
+        """Both, one after the other."""
+        return _Run(
+            np.concatenate([self.offsets, other.offsets]),
+            np.concatenate([self.timestamps, other.timestamps]),
+            self.keys + other.keys,
+            self.values + other.values,
+        )
 
     def without(self, places: Collection[int]) -> "_Run":
         """The same without some of its records."""
         if not places:
             return self
-        return _Run(
-            self.end,
-            without(self.offsets, places),
-            without(self.timestamps, places),
-            without(self.keys, places),
-            without(self.values, places),
-        )
+        left = np.delete(np.arange(len(self.offsets)), list(places))
+        return _Run(self.offsets[left], self.timestamps[left], without(self.keys, places), without(self.values, places))
 
 
 class Judging:
@@ -108,14 +121,14 @@ class Judging:
             OutOfOrderError: a record stands before the position of its partition.
         """
         runs = _runs(records, positions)
+        ends = {partition: int(run.offsets[-1]) + 1 for partition, run in runs.items()}
         letters: list[DeadLetter] = []
         rows: dict[str, list[pa.RecordBatch]] = {}
         newest: dict[str, int] = {}
         size = 0
         for (topic, partition), run in runs.items():
             table = self._topics[topic]
-            latest = max(run.timestamps)
-            newest[table.event_type] = max(newest.get(table.event_type, -1), latest)
+            newest[table.event_type] = max(newest.get(table.event_type, -1), int(run.timestamps.max()))
             size += sum(map(len, filter(None, run.values)))
             batch, refused = table.judge(topic, partition, run, self._grounds)
             letters += refused
@@ -123,7 +136,6 @@ class Judging:
                 rows.setdefault(table.event_type, []).append(batch)
         made = {event_type: pa.concat_batches(batches) for event_type, batches in rows.items()}
         newest = {event_type: at for event_type, at in newest.items() if at >= 0}
-        ends = {partition: run.end for partition, run in runs.items()}
         self._grounds.duplicates.forget(ends)
         return Chunk(rows=made, letters=letters, next_offsets=ends, newest_ms=newest, records=len(records), size=size)
 
@@ -131,27 +143,21 @@ class Judging:
 def _runs(records: Sequence[Record], positions: Mapping[TopicPartition, int]) -> dict[TopicPartition, _Run]:
     runs: dict[TopicPartition, _Run] = {}
     for block in _blocks(records):
-        where = (block[0].topic(), block[0].partition())
-        run = runs.get(where)
-        if run is None:
-            run = runs[where] = _Run(positions.get(where, 0))
-        offsets = [record.offset() for record in block]
-        steps = np.diff(np.array([run.end - 1, *offsets], np.int64))
+        where, run = (block[0].topic(), block[0].partition()), _Run.of(block)
+        before = runs.get(where)
+        position = positions.get(where, 0) if before is None else int(before.offsets[-1]) + 1
+        steps = np.diff(run.offsets, prepend=position - 1)
         if steps.min() < 1:
-            early = offsets[int(np.argmax(steps < 1))]
+            early = run.offsets[int(np.argmax(steps < 1))]
             raise OutOfOrderError(f"{where[0]}-{where[1]}: offset {early} was read before; reading starts again from the tables")
-        run.end = offsets[-1] + 1
-        run.offsets += offsets
-        run.timestamps += [record.timestamp()[1] for record in block]
-        run.keys += [record.key() for record in block]
-        run.values += [record.value() for record in block]
+        runs[where] = run if before is None else before.followed_by(run)
     return runs
 
 
 def _blocks(records: Sequence[Record]) -> Iterator[Sequence[Record]]:
     """Cut records where the partition changes. The client hands them over as it fetched them: long runs of one partition."""
     topics = [record.topic() for record in records]
-    partitions = np.array([record.partition() for record in records], np.int32)
+    partitions = np.fromiter([record.partition() for record in records], np.int32, len(records))
     changes = partitions[1:] != partitions[:-1]
     if topics.count(topics[0] if topics else "") < len(topics):
         changes |= np.fromiter(map(operator.ne, topics[1:], topics), bool, len(topics) - 1)
@@ -171,7 +177,7 @@ class _Table:
     def judge(self, topic: str, partition: int, run: _Run, grounds: Grounds) -> tuple[pa.RecordBatch | None, list[DeadLetter]]:
         """Rows of the good records, None when there is none, and letters of the others."""
         where, aside = (topic, partition), grounds.aside
-        written = {index: aside[*where, at] for index, at in enumerate(run.offsets) if (*where, at) in aside} if aside else {}
+        written = {index: aside[*where, at] for index, at in enumerate(run.offsets.tolist()) if (*where, at) in aside} if aside else {}
         letters = list(written.values())
         run = run.without(written)
         values = run.values
@@ -188,21 +194,21 @@ class _Table:
             unknown = {index: unknown_item(each) for index, each in enumerate(items.to_pylist()) if each in strange} if strange else {}
             letters += _letters(where, run, unknown)
             events, run = _rows_without(events, unknown), run.without(unknown)
-        ids = events["event_id"].to_pylist()
+        ids = events["event_id"]
         again = grounds.duplicates.repeats(where, ids, run.offsets)
-        repeats = {index: repeated(ids[index], first) for index, first in again.items()}
+        repeats = {index: repeated(ids[index].as_py(), first) for index, first in again.items()}
         letters += _letters(where, run, repeats)
         events, run = _rows_without(events, repeats), run.without(repeats)
-        return (self._rows(topic, partition, run, events) if run.offsets else None), letters
+        return (self._rows(topic, partition, run, events) if events.num_rows else None), letters
 
     def _rows(self, topic: str, partition: int, run: _Run, events: pa.RecordBatch) -> pa.RecordBatch:
-        count = len(run.offsets)
+        count = events.num_rows
         columns = [
             *events.columns,
             pa.repeat(pa.scalar(topic, RECORD_COLUMNS.field(0).type), count),
             pa.repeat(pa.scalar(partition, RECORD_COLUMNS.field(1).type), count),
-            pa.array(np.fromiter(run.offsets, np.int64, count)),
-            pa.array(np.fromiter(run.timestamps, np.int64, count)),
+            pa.array(run.offsets),
+            pa.array(run.timestamps),
             pa.array(np.fromiter(map(crc32, run.values), np.int64, count)),
         ]
         return pa.RecordBatch.from_arrays(columns, schema=self._schema)

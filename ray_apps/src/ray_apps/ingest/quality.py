@@ -6,21 +6,17 @@ every yes of the fast one is also pydantic's: a property test holds that.
 """
 
 import base64
-import functools
 import hashlib
 import itertools
 import operator
-import types
-import typing
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
-import annotated_types as at
 import msgspec
 from pydantic import BaseModel, ValidationError
-from pydantic.fields import FieldInfo
 
+from ray_apps.ingest.compiled import NotUnderstoodError, fast_decoder
 from recsys_schemas.events import DeadLetter, DeadLetterReason
 
 MAX_VALUE_BYTES = 1 << 20
@@ -32,8 +28,8 @@ Place = tuple[str, int, int, int]
 """Where a record stands: topic, partition, offset, and its timestamp in milliseconds."""
 _KEPT_BYTES = 64 << 10
 _DETAIL_CHARACTERS = 500
-# What `Identifier` allows: in JSON such a character can only stand behind a backslash, or be DEL itself.
-_PRINTABLE = r"^[^\x00-\x1f\x7f]+$"
+_SOME = 32
+"""So few are taken out one by one in less time than all others are looked at."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +87,7 @@ class Judge:
 
     def _decode_fast(self, value: bytes | None) -> Any:
         if self._fast is None or not value or not _plain([value]):
-            raise _NotUnderstoodError
+            raise NotUnderstoodError
         return self._fast.decode(value)
 
     def read(self, key: bytes | None, value: bytes | None, timestamp: int) -> Any:
@@ -128,22 +124,6 @@ class Judge:
                 return _fault(error)
 
 
-def fast_decoder(event: type[BaseModel]) -> "msgspec.json.Decoder[Any] | None":
-    """Compile an event's schema for msgspec; None when a rule of it is not understood here, so that pydantic judges alone.
-
-    Unknown fields are refused by it (and so judged by pydantic): what stands in them is checked by the exact parser only.
-    """
-    fields: list[tuple[str, Any] | tuple[str, Any, Any]] = []
-    try:
-        for name, field in event.model_fields.items():
-            kind = _fast_kind(field.annotation, field.metadata)
-            fields.append((name, kind) if field.is_required() else (name, kind, field.get_default(call_default_factory=False)))
-    except _NotUnderstoodError:
-        return None
-    struct = msgspec.defstruct(event.__name__, fields, forbid_unknown_fields=True, gc=False, kw_only=True)
-    return msgspec.json.Decoder(struct)
-
-
 def _plain(values: Sequence[bytes | None]) -> bool:
     """Whether the fast decoder may judge all of these: none is missing or too large, or holds what it could see otherwise."""
     try:
@@ -166,6 +146,11 @@ def _fitting(event: Any, key: bytes | None, timestamp: int) -> Any:
 
 def without(column: Sequence[Kept], places: Collection[int]) -> list[Kept]:
     """Return a sequence without what stands at some places."""
+    if len(places) <= _SOME:
+        rest = list(column)
+        for place in sorted(places, reverse=True):
+            del rest[place]
+        return rest
     wanted = bytearray(b"\x01") * len(column)
     for place in places:
         wanted[place] = 0
@@ -179,48 +164,6 @@ def _newest(events: Sequence[Any]) -> int:
 def _keyed(events: Sequence[Any], keys: Sequence[bytes | None]) -> bool:
     # No user_id holds a line's end: so where the joined texts are equal, each part is.
     return None not in keys and b"\n".join(keys) == "\n".join(map(operator.attrgetter("user_id"), events)).encode()  # pyright: ignore[reportArgumentType]
-
-
-class _NotUnderstoodError(Exception):
-    """A rule that msgspec is not known to hold as pydantic does."""
-
-
-def _fast_kind(annotation: Any, rules: Iterable[object]) -> Any:
-    if typing.get_origin(annotation) is Annotated:
-        plain, *marks = typing.get_args(annotation)
-        inner = [rule for mark in marks for rule in (mark.metadata if isinstance(mark, FieldInfo) else [mark])]
-        return _fast_kind(plain, [*inner, *rules])
-    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
-        return functools.reduce(operator.or_, [_fast_kind(choice, rules) for choice in typing.get_args(annotation)])
-    if annotation is types.NoneType:
-        return None
-    if annotation not in (str, int, float, bool):
-        raise _NotUnderstoodError
-    bounds: dict[str, Any] = {}
-    for rule in rules:
-        bounds |= _bounds(rule)
-    return Annotated[annotation, msgspec.Meta(**bounds)] if bounds else annotation
-
-
-def _bounds(rule: object) -> dict[str, Any]:
-    match rule:
-        case at.Ge(ge=limit):
-            return {"ge": limit}
-        case at.Le(le=limit):
-            return {"le": limit}
-        case at.MinLen(min_length=length):
-            return {"min_length": length}
-        case at.MaxLen(max_length=length):
-            return {"max_length": length}
-        case _:
-            return _held_anyway(rule)
-
-
-def _held_anyway(rule: object) -> dict[str, Any]:
-    # Strict JSON has no NaN and no infinity, and `_decode` keeps every control character from the fast decoder.
-    if getattr(rule, "allow_inf_nan", None) is False or getattr(rule, "pattern", None) == _PRINTABLE:
-        return {}
-    raise _NotUnderstoodError
 
 
 _REASONS = {"json_invalid": DeadLetterReason.UNPARSEABLE, "finite_number": DeadLetterReason.NOT_A_NUMBER}

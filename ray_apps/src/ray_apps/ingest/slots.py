@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from ray_apps.ingest.texts import MOST_BYTES, Mask
 
 MOST_DIGITS = 18
-"""Characters of a number: an integer of so many digits fits 64 bits."""
+"""An integer of so many digits fits 64 bits."""
+MOST_OF_A_FRACTION = 24
+"""Characters of a number with a dot: the shortest text of any fraction between 0.001 and 1 has fewer."""
 _ZERO, _DOT, _DIGITS = ord("0"), ord("."), 10
 
 

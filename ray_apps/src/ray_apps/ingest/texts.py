@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Places = NDArray[np.int64]
-"""Places of values in their sequence, or of bytes in the text: ascending where it is said."""
+Numbers = NDArray[np.int64]
+Places = Numbers
+"""Places of values in their sequence, or of bytes in the text."""
 Mask = NDArray[np.bool_]
 MOST_BYTES = 2048
 """A longer value is left out: it is judged by itself."""

@@ -4,20 +4,38 @@ import hashlib
 import hmac
 from collections.abc import Mapping
 
-from ray_apps.serving.problems import ProblemError
+from ray_apps.serving.clients import Client
+from ray_apps.serving.jwt_bearer import Bearers, NoKeysError, RefusedTokenError
+from ray_apps.serving.problems import ProblemError, unavailable
 from recsys_schemas.serving_api import Role
 
 READ = frozenset({Role.READER, Role.WRITER})
 WRITE = frozenset({Role.WRITER})
 OPERATE = frozenset({Role.OPERATOR})
-ANY = frozenset(Role)
+MEASURE = frozenset({Role.OPERATOR, Role.METRICS})
+ANY = frozenset(Role) - {Role.METRICS}
+RETRY_SECONDS = 2
+_DOTS = 2
+"""In every signed token."""
 
 
-def check(authorization: bytes | None, tokens: Mapping[str, Role], allowed: frozenset[Role]) -> Role:
-    """The role of the bearer.
+def check(client: Client, allowed: frozenset[Role]) -> None:
+    """Hold that a client may do this.
 
     Raises:
-        ProblemError: 401 without a known token, 403 when its role may not do this.
+        ProblemError: 403.
+    """
+    if client.roles & allowed:
+        return
+    detail = f"Authorization: the token's role is {' and '.join(sorted(client.roles))}; this needs {' or '.join(sorted(allowed))}"
+    raise ProblemError(403, "Forbidden", detail, field="Authorization")
+
+
+def client_of(authorization: bytes | None, tokens: Mapping[str, Role], bearers: Bearers | None) -> Client:
+    """Who asks, by the API's own tokens or by one that is signed.
+
+    Raises:
+        ProblemError: 401 without a token that is taken, 503 while nothing can be said of a signed one.
     """
     if authorization is None:
         raise _unauthorized("Authorization: missing; send `Authorization: Bearer <token>`", "")
@@ -25,17 +43,18 @@ def check(authorization: bytes | None, tokens: Mapping[str, Role], allowed: froz
     token = token.strip()
     if scheme.lower() != b"bearer" or not token:
         raise _unauthorized("Authorization: not a bearer token; send `Authorization: Bearer <token>`", ' error="invalid_request"')
-    role = role_of(hashlib.sha256(token).hexdigest(), tokens)
-    if role is None:
+    digest = hashlib.sha256(token).hexdigest()
+    role = role_of(digest, tokens)
+    if role is not None:
+        return Client(name=f"key:{digest[:12]}", roles=frozenset({role}))
+    if bearers is None or token.count(b".") != _DOTS:
         raise _unauthorized("Authorization: this token is not known; take one from the model's token Secret", ' error="invalid_token"')
-    if role not in allowed:
-        raise ProblemError(
-            403,
-            "Forbidden",
-            f"Authorization: the token's role is {role.value}; this needs {' or '.join(sorted(allowed))}",
-            field="Authorization",
-        )
-    return role
+    try:
+        return bearers.client(token)
+    except RefusedTokenError as error:
+        raise _unauthorized(f"Authorization: the token {error}", ' error="invalid_token"') from None
+    except NoKeysError as error:
+        raise unavailable(f"Authorization: the issuer's keys cannot be had ({error}); ask again", RETRY_SECONDS) from None
 
 
 def role_of(digest: str, tokens: Mapping[str, Role]) -> Role | None:

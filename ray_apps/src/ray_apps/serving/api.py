@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -40,6 +41,9 @@ from recsys_schemas.serving_api import (
 RETRY_SECONDS = 2
 """Retry-After while versions load."""
 
+_CLIENT = "recsys.client"
+"""Where a request keeps the name of its client."""
+
 logger = logging.getLogger(__name__)
 Handler = Callable[[Scope, Receive, Send], Awaitable[None]]
 Asked = TypeVar("Asked", bound=BaseModel)
@@ -72,7 +76,7 @@ class Api:
             "/v1/events": Route(method="POST", handler=self._events, roles=access.WRITE),
             "/v1/model": Route(method="GET", handler=self._model, roles=access.ANY),
             "/v1/evidence": Route(method="GET", handler=self._all_reports, roles=access.OPERATE),
-            "/metrics": Route(method="GET", handler=self._metrics, roles=access.OPERATE),
+            "/metrics": Route(method="GET", handler=self._metrics, roles=access.MEASURE),
             "/openapi.json": Route(method="GET", handler=self._description, roles=access.ANY),
             "/docs": Route(method="GET", handler=self._docs, roles=access.ANY),
             "/healthz": Route(method="GET", handler=self._healthz, roles=None),
@@ -87,7 +91,8 @@ class Api:
         if scope["type"] != "http":
             return
         try:
-            await self._route(scope)(scope, receive, send)
+            handler = self._route(scope)
+            await handler(scope, receive, send)
         except ProblemError as error:
             await asgi.send_problem(send, error)
         except asgi.Disconnected:
@@ -106,11 +111,21 @@ class Api:
             tokens = self._replica.tokens()
             if tokens is None:
                 raise unavailable(self._waiting(None), RETRY_SECONDS)
-            access.check(asgi.header(scope, b"authorization"), tokens, route.roles)
+            client = access.client_of(asgi.header(scope, b"authorization"), tokens, self._replica.bearers)
+            access.check(client, route.roles)
+            scope[_CLIENT] = client.name
+            self._limit(client.name, 1.0)
         if scope["method"] != route.method:
             detail = f"method: saw {scope['method']}; use {route.method}"
             raise ProblemError(405, "Method Not Allowed", detail, field="method", headers={"Allow": route.method})
         return route.handler
+
+    def _limit(self, client: str, cost: float) -> None:
+        limits = self._replica.limits
+        seconds = limits.wait(client, time.monotonic(), cost) if limits else 0.0
+        if seconds:
+            detail = f"{client} asks more often than spec.serving.access.rateLimit allows; ask again in {seconds:.1f} s"
+            raise ProblemError(429, "Too Many Requests", detail, headers={"Retry-After": str(math.ceil(seconds))})
 
     def _answering(self, schema: type[Asked], question_of: Callable[[Asked], Question]) -> Handler:
         """A handler of one sort of question."""
@@ -131,6 +146,7 @@ class Api:
             asked = BatchRequest.model_validate_json(await asgi.read_body(scope, receive), strict=True)
         except ValidationError as error:
             raise unfit(error) from None
+        self._limit(scope[_CLIENT], len(asked.requests) - 1.0)
         bodies: list[msgspec.Raw] = []
         for request in asked.requests:
             body, told = await self._answer(of_user(request))

@@ -18,6 +18,9 @@ from ray_apps.serving.arms import Arms
 from ray_apps.serving.counters import Tallies
 from ray_apps.serving.event_writer import EventWriter
 from ray_apps.serving.feedback import Credits
+from ray_apps.serving.jwks import KeySet
+from ray_apps.serving.jwt_bearer import Bearers
+from ray_apps.serving.limits import RateLimits
 from ray_apps.serving.logs import log_as_json
 from ray_apps.serving.metrics import AnswerMetrics
 from ray_apps.serving.online.following import Follower, Source
@@ -64,6 +67,8 @@ def assemble(arguments: ServingArguments, replica_id: str) -> Replica:
         log=AnswerLog(arguments.bootstrap_servers, arguments.requests_topic, arguments.responses_topic, security=arguments.kafka_security),
         events=EventWriter(arguments.bootstrap_servers, arguments.kafka_security),
         metrics=AnswerMetrics(f"{arguments.namespace}/{arguments.name}"),
+        bearers=Bearers(arguments.jwt, KeySet(arguments.jwt.jwks_uri)) if arguments.jwt else None,
+        limits=RateLimits(arguments.rate_limit.per_second, arguments.rate_limit.burst) if arguments.rate_limit else None,
     )
 
 

@@ -24,6 +24,7 @@ from ray_apps.algorithms import load_model
 from ray_apps.algorithms.recommender import Arrays, Recommender
 from ray_apps.serving.answering import rank
 from ray_apps.serving.arms import LoadedArm, load
+from ray_apps.serving.as_trained import as_trained, told
 from ray_apps.serving.logs import log_as_json
 from ray_apps.serving.online.live import still
 from ray_apps.serving.questions import of_user
@@ -117,6 +118,24 @@ def check_arrays(trial: Trial, arm: LoadedArm, arrays: Arrays) -> None:
     trial.passed("finite", "all arrays")
 
 
+def check_as_trained(trial: Trial, arm: LoadedArm) -> None:
+    """What the arrays, as they were written, answer to the probes of the card; and whose histories they hold."""
+    probes = arm.version.card.probes
+    if not probes:
+        for check in ("as-trained", "users"):
+            trial.passed(check, "not checked: the card has no probes")
+        return
+    answers = as_trained(arm, probes)
+    if not answers.agrees:
+        trial.fail("as-trained", told(answers))
+    trial.passed("as-trained", told(answers))
+    if answers.strangers:
+        trial.fail(
+            "users", f"{len(answers.strangers)} of {len(probes)} users have not the history of training, such as {answers.strangers[0]!r}"
+        )
+    trial.passed("users", f"{len(probes)} users have the history of training")
+
+
 def check_times(trial: Trial, timeout_ms: float) -> float:
     """p99 of scoring against the deadline, in milliseconds."""
     if not trial.times_ms:
@@ -161,6 +180,7 @@ def try_version(job: PreflightJob, store: Store, cache: Path) -> PreflightReport
     else:
         trial.passed("load", f"digest {job.digest} verified")
         check_arrays(trial, loaded, arrays)
+        check_as_trained(trial, loaded)
         until = time.monotonic() + SECONDS
         for request in questions(loaded):
             if time.monotonic() > until:
@@ -173,7 +193,9 @@ def try_version(job: PreflightJob, store: Store, cache: Path) -> PreflightReport
     trial.passed("memory", f"peak {peak:.0f} MiB in a process that holds this version only")
     passed = not any(seen.startswith("failed: ") for seen in trial.checks.values())
     digest = job.digest if trial.checks["load"].startswith("digest") else digest_found(store, job.version)
-    return PreflightReport(version=job.version, digest=digest, passed=passed, checks=trial.checks, requests=trial.requests, p99_ms=p99)
+    return PreflightReport(
+        version=job.version, digest=digest, run=job.run, passed=passed, checks=trial.checks, requests=trial.requests, p99_ms=p99
+    )
 
 
 def main(arguments: list[str] | None = None) -> int:

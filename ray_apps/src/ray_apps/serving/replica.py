@@ -8,6 +8,8 @@ from ray_apps.serving.arms import Arms
 from ray_apps.serving.counters import Tallies
 from ray_apps.serving.event_writer import EventWriter
 from ray_apps.serving.feedback import Credits
+from ray_apps.serving.jwt_bearer import Bearers
+from ray_apps.serving.limits import RateLimits
 from ray_apps.serving.metrics import AnswerMetrics
 from ray_apps.serving.ripening import Ripening
 from recsys_schemas.serving_api import EvidenceResponse, ReplicaReport, Role, ServingArguments
@@ -29,6 +31,10 @@ class Replica:
     log: AnswerLog
     events: EventWriter
     metrics: AnswerMetrics
+    bearers: Bearers | None = None
+    """Whose signed tokens are taken; None: nobody's."""
+    limits: RateLimits | None = None
+    """How often one client may ask; None: as often as it likes."""
     closed: list[bool] = field(default_factory=list)
 
     def report(self) -> ReplicaReport:
@@ -69,3 +75,5 @@ class Replica:
         self.log.close()
         self.events.close()
         self.arms.close()
+        if self.bearers:
+            self.bearers.close()

@@ -29,7 +29,7 @@ def read_secrets(security: KafkaSecurity | None) -> Secrets:
     """
     if security is None:
         return Secrets()
-    return Secrets(values={what: _read(security.namespace, ref, what) for what, ref in security.named().items()})
+    return Secrets(values={what: _read(security.namespace, ref, what, FIELDS[what]) for what, ref in security.named().items()})
 
 
 def connection_settings(bootstrap_servers: Sequence[str], security: KafkaSecurity | None) -> dict[str, str]:
@@ -71,12 +71,21 @@ class Rotation:
         return True
 
 
-def _read(namespace: str, ref: SecretKeyName, what: str) -> str:
+def read_secret(namespace: str, ref: SecretKeyName, field: str) -> str:
+    """What one key of a Secret holds now, for the field that names it.
+
+    Raises:
+        SecretsError: the file is missing, unreadable, or does not hold what it should.
+    """
+    return _read(namespace, ref, "token", field)
+
+
+def _read(namespace: str, ref: SecretKeyName, what: str, field: str) -> str:
     root = os.environ.get(FOLDER)
     if not root:
-        words = f"{FIELDS[what]}: the environment variable {FOLDER} is not set on the Ray cluster, so Secret {namespace}/{ref.secret}"
+        words = f"{field}: the environment variable {FOLDER} is not set on the Ray cluster, so Secret {namespace}/{ref.secret}"
         raise SecretsError(f"{words} cannot be read; mount it and set the variable (see {_GUIDE})")
-    place = f"{FIELDS[what]}: ${FOLDER}/{namespace}/{ref.secret}/{ref.key}"
+    place = f"{field}: ${FOLDER}/{namespace}/{ref.secret}/{ref.key}"
     try:
         with (Path(root) / namespace / ref.secret / ref.key).open("rb") as file:
             held = file.read(_LONGEST + 1)

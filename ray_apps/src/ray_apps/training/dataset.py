@@ -9,13 +9,16 @@ from numpy.typing import NDArray
 from ray_apps.algorithms.content import content_of
 from ray_apps.algorithms.interactions import Content, Interactions
 from ray_apps.algorithms.tastes import LEAST_FRACTION, LEAST_RATING
+from ray_apps.evaluation.off_policy import LoggedAnswers
+from ray_apps.stores.profile import profile_of
 from ray_apps.stores.snapshots import Snapshot
+from ray_apps.training.answers import TABLE, read_answers
 from ray_apps.training.catalogue import Described
-from ray_apps.training.events import Catalogue, batches, catalogue_of, index_of, known
+from ray_apps.training.events import Catalogue, batches, catalogue_of, index_of, known, rewarded
 from ray_apps.training.groups import read_groups
 from ray_apps.training.refusals import Refusal, TrainingRefused
 from recsys_schemas.catalogue import CatalogueUsed
-from recsys_schemas.snapshot import SnapshotManifest
+from recsys_schemas.snapshot import EventProfile, SnapshotManifest
 
 LEAST_ITEMS, LEAST_USERS = 2, 2
 
@@ -33,8 +36,12 @@ class Dataset:
     item_ids: list[str]
     manifest: SnapshotManifest
     catalogue: CatalogueUsed | None = None
+    profile: EventProfile | None = None
+    """Of the newest events of the snapshot."""
     groups: Mapping[str, Sequence[str | None]] = field(default_factory=dict[str, list[str | None]])
     """By field of `TrainJob.group_by`: the latest value that an event of the user carried, in the order of `user_ids`."""
+    answers: LoggedAnswers | None = None
+    """Answers that were logged, with what they earned; None where the snapshot has none."""
 
 
 def read_dataset(snapshot: Snapshot, described: Described | None = None, group_by: Sequence[str] = ()) -> Dataset:
@@ -74,7 +81,9 @@ def read_dataset(snapshot: Snapshot, described: Described | None = None, group_b
         item_ids=item_ids,
         manifest=snapshot.manifest,
         catalogue=used,
+        profile=profile_of(snapshot),
         groups=read_groups(dict(known(snapshot)), user_ids, group_by),
+        answers=read_answers(snapshot, rewarded(snapshot), user_ids, item_ids) if TABLE in snapshot.datasets else None,
     )
 
 

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from ray_apps.algorithms import ALGORITHMS, Algorithms
 from ray_apps.stores.objects import StorageError, open_store
 from ray_apps.stores.registry import ArtefactRefused
-from ray_apps.training.job import finished
+from ray_apps.training.job import Written, as_read, finished
 from ray_apps.training.logs import log_json
 from ray_apps.training.measuring import asked_of
 from ray_apps.training.refusals import Refusal, TrainingRefused
@@ -23,13 +23,13 @@ from recsys_schemas.version_card import VersionCard
 logger = logging.getLogger(__name__)
 
 
-def main(arguments: Sequence[str] | None = None, algorithms: Algorithms = ALGORITHMS, *, written: Algorithms | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, algorithms: Algorithms = ALGORITHMS, *, written: Written = as_read) -> int:
     """Do the job that `--job` gives; print the comparison and return the exit status.
 
     Args:
         arguments: Of the command line; by default this process's own.
         algorithms: What can be fitted and measured; classes that Ray's workers can import.
-        written: What is fitted for the arrays that serve; by default the same.
+        written: What becomes of the data before it is written; by default nothing. A function that Ray's workers can import.
 
     Returns:
         0 when the version exists, whether made now or before; else a `Refusal`.
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None, algorithms: Algorithms = ALGORI
     log_json()
     try:
         job = _read(asked.job)
-        card = _made(job, algorithms, written or algorithms)
+        card = _made(job, algorithms, written)
     except TrainingRefused as refused:
         logger.error("TrainingRefused", extra={"reason": refused.refusal.name, "error": refused.message})  # noqa: TRY400 — its words say all
         return int(refused.refusal)
@@ -59,7 +59,7 @@ def _read(text: str) -> TrainJob:
         raise TrainingRefused(Refusal.BAD_JOB, f"--job: {field}: {first['msg']}; seen: {seen}") from error
 
 
-def _made(job: TrainJob, algorithms: Algorithms, written: Algorithms) -> VersionCard:
+def _made(job: TrainJob, algorithms: Algorithms, written: Written) -> VersionCard:
     """The card: of the version that is there, or of the one that is made now. Ray is not even imported for the first."""
     try:
         card = finished(open_store(job.storage_uri), job)

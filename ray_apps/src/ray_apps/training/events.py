@@ -90,3 +90,14 @@ def _sorted(parts: list[pa.Array]) -> pa.Array:
 def index_of(ids: pa.ChunkedArray, catalogue: pa.Array) -> NDArray[np.int64]:
     """The positions of ids in a catalogue that has them all."""
     return pc.index_in(ids, value_set=catalogue).to_numpy().astype(np.int64)
+
+
+def rewarded(snapshot: Snapshot) -> pa.Table:
+    """Columns request_id and item_id of the events that say that an item was liked, and that an answer led there."""
+    parts: list[pa.Table] = []
+    for name, dataset in known(snapshot):
+        if "request_id" in dataset.schema.names:
+            strong = pc.field(_STRENGTH[name]) >= BOUNDS[name][0]
+            rows = dataset.to_table(columns=["request_id", "item_id"], filter=strong & pc.field("request_id").is_valid())
+            parts.append(rows.cast(pa.schema([("request_id", pa.large_string()), ("item_id", pa.large_string())])))
+    return pa.concat_tables(parts) if parts else pa.table({"request_id": pa.array([], pa.large_string()), "item_id": []})

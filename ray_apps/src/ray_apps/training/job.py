@@ -38,25 +38,26 @@ from ray_apps.training.provenance import code, libraries, machine
 from ray_apps.training.refusals import Refusal, TrainingRefused
 from ray_apps.training.resources import out_of_memory, threads
 from ray_apps.training.searched import read_search
+from ray_apps.training.soundness import capture_of, learnt_of, probes_of
 from recsys_schemas.train_job import TrainJob
-from recsys_schemas.version_card import REPORT_FILE, VersionCard, digest_of, version_folder
+from recsys_schemas.version_card import REPORT_FILE, Capture, Learnt, VersionCard, digest_of, version_folder
 
 logger = logging.getLogger(__name__)
 
+Written = Callable[[Dataset], Dataset]
+"""From the data that was read to the data that is written."""
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Learned:
-    """What serves, and the version that it was begun from."""
 
-    model: Recommender
-    began_from: str | None
+def as_read(dataset: Dataset) -> Dataset:
+    """What is written is what was read."""
+    return dataset
 
 
 def run(
     job: TrainJob,
     algorithms: Algorithms = ALGORITHMS,
     *,
-    written: Algorithms | None = None,
+    written: Written = as_read,
     worker: str = "",
     crew: Callable[[Dataset], Crew] | None = None,
 ) -> VersionCard:
@@ -68,7 +69,7 @@ def run(
     Args:
         job: What is asked.
         algorithms: What can be fitted and measured.
-        written: What is fitted for the arrays that serve; by default the same.
+        written: The data whose users, items and histories are written; by default what was read.
         worker: Where it runs, in words, for the card.
         crew: Who shares the fits of this data set.
 
@@ -83,7 +84,7 @@ def run(
         asked_of(job, algorithms)
         dataset = read_dataset(open_snapshot(store, job.snapshot_sequence), read_described(store, job.catalogue), job.group_by)
         fitter = fitter_of(job, _means(job, store, crew(dataset) if crew else None))
-        return write(job, dataset, *_learned(job, store, dataset, (algorithms, written or algorithms), fitter), worker)
+        return write(job, written(dataset), _learned(job, store, dataset, algorithms, fitter), worker)
     except Unsuitable as error:
         raise TrainingRefused(Refusal.BAD_JOB, str(error)) from error
     except (StorageError, ArtefactRefused) as error:
@@ -97,18 +98,33 @@ def _means(job: TrainJob, store: Store, crew: Crew | None) -> Fitting:
     return Fitting(threads=threads(job), gpu=job.resources_per_worker.gpu > 0, tell=telling.tell, crew=crew)
 
 
-def _learned(
-    job: TrainJob, store: Store, dataset: Dataset, algorithms: tuple[Algorithms, Algorithms], fitter: Fitter
-) -> tuple[Comparison, Learned]:
-    """The comparison, and what serves."""
-    measured, written = algorithms
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Learned:
+    """The comparison; what serves; and what gates ask of that."""
+
+    comparison: Comparison
+    model: Recommender
+    began_from: str | None
+    learnt: Learnt | None
+    capture: Capture | None
+
+
+def _learned(job: TrainJob, store: Store, dataset: Dataset, algorithms: Algorithms, fitter: Fitter) -> Learned:
     # One thread: a worker has one CPU, and sums in another order would be other bytes.
     with threadpool_limits(1), tempfile.TemporaryDirectory(prefix="champion-") as cache:
+        champion = standing(store, job, Path(cache))
         try:
-            champion = standing(store, job, Path(cache))
-            return compare(job, dataset, measured, champion, fitter), relearn(job, dataset, written, champion, fitter)
+            comparison = compare(job, dataset, algorithms, champion, fitter)
+            model, began_from = relearn(job, dataset, algorithms, champion, fitter)
         except ContentNeeded as error:
             raise without_content(error, dataset.catalogue) from error
+        return Learned(
+            comparison=comparison,
+            model=model,
+            began_from=began_from,
+            learnt=learnt_of(comparison.quizzed, model, job.seed),
+            capture=capture_of(model, champion, dataset, job.seed),
+        )
 
 
 def finished(store: Store, job: TrainJob) -> VersionCard | None:
@@ -143,18 +159,20 @@ def standing(store: Store, job: TrainJob, cache: Path) -> LoadedVersion | None:
         return None
 
 
-def relearn(job: TrainJob, dataset: Dataset, algorithms: Algorithms, champion: LoadedVersion | None, fitter: Fitter) -> Learned:
-    """The asked algorithm, fitted on all interactions: what serves."""
+def relearn(
+    job: TrainJob, dataset: Dataset, algorithms: Algorithms, champion: LoadedVersion | None, fitter: Fitter
+) -> tuple[Recommender, str | None]:
+    """The asked algorithm, fitted on all interactions: what serves, and the version that it was begun from."""
     algorithm = algorithms[job.algorithm]
     earlier = None if champion is None else as_champion(champion, dataset)
     model = fitter.fit(algorithm, dataset.interactions, asked_of(job, algorithms)[job.algorithm], earlier)
-    return Learned(model=model, began_from=job.champion if fitter.starts_warm(algorithm, earlier) else None)
+    return model, job.champion if fitter.starts_warm(algorithm, earlier) else None
 
 
-def write(job: TrainJob, dataset: Dataset, comparison: Comparison, learned: Learned, worker: str) -> VersionCard:
+def write(job: TrainJob, dataset: Dataset, learned: Learned, worker: str) -> VersionCard:
     """Write a fitted model as the version that the job asks for, the card last."""
-    store = open_store(job.storage_uri)
-    contents = contents_of(dataset, learned.model)
+    store, comparison, model = open_store(job.storage_uri), learned.comparison, learned.model
+    contents = contents_of(dataset, model)
     files = write_arrays(store, job.version, contents)
     card = VersionCard(
         version=job.version,
@@ -181,6 +199,10 @@ def write(job: TrainJob, dataset: Dataset, comparison: Comparison, learned: Lear
         job=job,
         code=code(),
         machine=machine(),
+        probes=probes_of(dataset, model),
+        learnt=learned.learnt,
+        capture=learned.capture,
+        profile=dataset.profile,
     )
     card = with_report(store, card, contents, learned.model)
     write_card(store, card)

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from ray_apps.algorithms import Algorithms
 from ray_apps.algorithms.hyperparameters import HyperparameterError, Value, checked
 from ray_apps.algorithms.recommender import Recommender
-from ray_apps.evaluation.measuring import Measured, measure
-from ray_apps.evaluation.slices import Slices, slices_of
+from ray_apps.evaluation.counterfactual import unknown_answers
+from ray_apps.evaluation.measuring import Beside, Measured, measure
+from ray_apps.evaluation.quiz import Quizzed, quiz_of, take
+from ray_apps.evaluation.slices import slices_of
 from ray_apps.evaluation.splits import Split, by_time, since
 from ray_apps.stores.registry import LoadedVersion
 from ray_apps.training.champion import Champion, as_champion, seen
@@ -28,6 +30,8 @@ class Comparison:
     hyperparameters: dict[str, Value]
     evaluations: list[Evaluation]
     split: Split
+    quizzed: Quizzed
+    """How well the candidate's measured fit knows what it was fitted on, and what was held out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +39,7 @@ class Fair:
     """What a champion is compared with: the candidate as measured, and how to fit it again."""
 
     split: Split
-    slices: Slices
+    beside: Beside
     candidate: Measured
     algorithm: type[Recommender]
     hyperparameters: dict[str, Value]
@@ -87,14 +91,20 @@ def compare(job: TrainJob, dataset: Dataset, algorithms: Algorithms, champion: L
         words = f"snapshot {dataset.manifest.sequence}: {split.users.size} users liked something new of their own accord after the split; "
         raise TrainingRefused(Refusal.INSUFFICIENT_DATA, words + f"at least {LEAST_TEST_USERS} are needed to measure on; send more events")
     fitted = [_timed(algorithms[name], hyperparameters, fitter, split) for name, hyperparameters in asked.items()]
-    slices = slices_of(split, dataset.groups)
-    models = [(model, seconds, measure(model.scores, model.scores_many, split, slices)) for model, seconds in fitted]
+    beside = _beside(job, dataset, split)
+    models = [(model, seconds, measure(model.scores, model.scores_many, split, beside)) for model, seconds in fitted]
     first = models[0][2]
+    quizzed = take(models[0][0].scores_many, quiz_of(split, job.seed))
     evaluations = [_evaluation(job, each, first) for each in models]
     if champion is not None:
-        fair = Fair(split=split, slices=slices, candidate=first, algorithm=algorithms[job.algorithm], hyperparameters=asked[job.algorithm])
+        fair = Fair(split=split, beside=beside, candidate=first, algorithm=algorithms[job.algorithm], hyperparameters=asked[job.algorithm])
         evaluations.append(_standing(champion, job, dataset, fair, fitter))
-    return Comparison(hyperparameters=asked[job.algorithm], evaluations=evaluations, split=split)
+    return Comparison(hyperparameters=asked[job.algorithm], evaluations=evaluations, split=split, quizzed=quizzed)
+
+
+def _beside(job: TrainJob, dataset: Dataset, split: Split) -> Beside:
+    log = None if dataset.answers is None else unknown_answers(dataset.answers, split, job.seed)
+    return Beside(slices=slices_of(split, dataset.groups), log=log)
 
 
 def _timed(
@@ -124,14 +134,14 @@ def _evaluation(job: TrainJob, each: tuple[Recommender, float, Measured], candid
 def _standing(version: LoadedVersion, job: TrainJob, dataset: Dataset, fair: Fair, fitter: Fitter) -> Evaluation:
     champion = as_champion(version, dataset)
     known = seen(champion, dataset)
-    split, slices, beside = fair.split, fair.slices, fair.candidate
+    split, beside, ours = fair.split, fair.beside, fair.candidate
     if known[split.held].any():
         split = since(dataset.interactions, known, job.seed, dataset.organic)
         # It has seen nothing that is held out here, so what it knows may be begun from.
         model, _ = _timed(fair.algorithm, fair.hyperparameters, fitter, split, champion)
-        slices = slices_of(split, dataset.groups)
-        beside = measure(model.scores, model.scores_many, split, slices)
-    values = measure(champion.scores, champion.scores_many, split, slices)
+        beside = _beside(job, dataset, split)
+        ours = measure(model.scores, model.scores_many, split, beside)
+    values = measure(champion.scores, champion.scores_many, split, beside)
     return Evaluation(
         name=version.card.version,
         role="champion",
@@ -139,8 +149,8 @@ def _standing(version: LoadedVersion, job: TrainJob, dataset: Dataset, fair: Fai
         inference_ms_per_user=values.ms_per_user,
         size_bytes=sum(file.size_bytes for name, file in version.card.files.items() if name.startswith("model.")),
         metrics=values.estimates(job.seed),
-        difference=beside.minus(values, job.seed),
+        difference=ours.minus(values, job.seed),
         slices=values.slice_estimates(job.seed),
         abstained=dict(values.abstained),
-        slice_difference=beside.slice_minus(values, job.seed),
+        slice_difference=ours.slice_minus(values, job.seed),
     )

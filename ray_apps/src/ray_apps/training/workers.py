@@ -10,7 +10,7 @@ from ray_apps.stores.objects import open_store
 from ray_apps.stores.registry import read_card
 from ray_apps.training import board as boards
 from ray_apps.training.hands import Foreman, follow_orders
-from ray_apps.training.job import run
+from ray_apps.training.job import Written, run
 from ray_apps.training.refusals import Refusal, TrainingRefused
 from ray_apps.training.resources import out_of_memory, resources
 from ray_apps.training.search import searched
@@ -29,7 +29,7 @@ MOST_FAILURES = 3
 """Workers that die are started again so often, from the last epoch that was kept."""
 
 
-def run_on_ray(job: TrainJob, algorithms: Algorithms, written: Algorithms) -> VersionCard:
+def run_on_ray(job: TrainJob, algorithms: Algorithms, written: Written) -> VersionCard:
     """Make the version on Ray Train workers and return its card.
 
     Ray itself is found by RAY_ADDRESS, or started in this process.
@@ -46,7 +46,7 @@ def run_on_ray(job: TrainJob, algorithms: Algorithms, written: Algorithms) -> Ve
     store = open_store(job.storage_uri)
     job = searched(job, algorithms)
     board = boards.start()
-    config = {"job": job.model_dump_json(), "algorithms": dict(algorithms), "written": dict(written), "board": board}
+    config = {"job": job.model_dump_json(), "algorithms": dict(algorithms), "written": written, "board": board}
     try:
         trainer(job, config).fit()
     except WorkerGroupError as error:

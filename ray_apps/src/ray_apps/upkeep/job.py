@@ -8,9 +8,11 @@ from pyarrow import fs
 from pydantic import ValidationError
 
 from ray_apps.stores.objects import Store
-from ray_apps.stores.snapshots import read_manifest, sequences
+from ray_apps.stores.profile import profile_of
+from ray_apps.stores.snapshots import open_snapshot, read_manifest, sequences
 from ray_apps.upkeep.compaction import Compacted, compact
 from ray_apps.upkeep.retention import Removed, enforce, facts
+from ray_apps.upkeep.versions import remove_versions
 from recsys_schemas.train_job import UpkeepJob
 from recsys_schemas.upkeep import UPKEEP_REPORT, TableUpkeep, UpkeepReport
 from recsys_schemas.version_card import CARD_FILE, RUNS_FOLDER, VersionCard, version_folder
@@ -43,7 +45,9 @@ def run(store: Store, job: UpkeepJob, clock: Clock = utc_now) -> UpkeepReport:
     removed = enforce(store, now=began, retention=timedelta(days=job.retention_days), keep=job.keep_sequences)
     logger.info("retention", extra=dict(facts(removed)))
     runs_removed = remove_runs(store, began)
+    versions_removed = remove_versions(store, job.model, job.keep_versions)
     report = _report(store, job, began, clock(), compacted, removed, runs_removed)
+    report = report.model_copy(update={"versions_removed": versions_removed})
     store.write(UPKEEP_REPORT, report.model_dump_json(indent=1).encode())
     return report
 
@@ -69,6 +73,7 @@ def _report(  # noqa: PLR0913, PLR0917 (what one run has done)
         runs_removed=runs_removed,
         oldest_sequence=next(iter(sequences(store)), None),
         missing_sequences=removed.missing,
+        profile=profile_of(open_snapshot(store)),
     )
 
 

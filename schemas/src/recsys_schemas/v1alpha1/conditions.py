@@ -23,6 +23,7 @@ class ConditionType(StrEnum):
     FRESHNESS_MET = "FreshnessMet"
     PROGRESSING = "Progressing"
     ROLLED_BACK = "RolledBack"
+    MIRRORED = "Mirrored"
     STALLED = "Stalled"
 
 

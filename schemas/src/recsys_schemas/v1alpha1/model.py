@@ -9,6 +9,7 @@ from recsys_schemas.v1alpha1.conditions import Condition
 from recsys_schemas.v1alpha1.events import Events
 from recsys_schemas.v1alpha1.fitting import Search, WorkerResources
 from recsys_schemas.v1alpha1.gates import Gate, default_gates
+from recsys_schemas.v1alpha1.registry import Registry
 from recsys_schemas.v1alpha1.replication import Replication
 from recsys_schemas.v1alpha1.resource import Resource, cel, list_map
 from recsys_schemas.v1alpha1.security import Security
@@ -220,32 +221,43 @@ class Hyperparameters(Resource):
     """
 
     factors: Annotated[int | None, Field(ge=1, le=1024)] = None
-    """ALS, BPR, IALS: length of a vector."""
+    """ALS, BPR, IALS, TwoTower: length of a vector."""
     regularization: Annotated[float | None, Field(ge=0, le=10_000)] = None
     """ALS, BPR, IALS: weight of the penalty."""
     iterations: Annotated[int | None, Field(ge=1, le=500)] = None
-    """ALS, BPR, IALS: sweeps over the data."""
+    """ALS, BPR, IALS, TwoTower: sweeps over the data."""
     alpha: Annotated[float | None, Field(gt=0, le=10_000)] = None
     """ALS: confidence of one interaction."""
+    damping: Annotated[float | None, Field(ge=0, le=1)] = None
+    """ALS: how much less an interaction counts of users with long histories; 0: all count alike."""
     unobserved: Annotated[float | None, Field(ge=0.0001, le=10)] = None
     """IALS: weight of an item that a user has not liked, beside 1 for one liked."""
     exponent: Annotated[float | None, Field(ge=0, le=2)] = None
     """IALS: how fast the penalty grows with what a vector stands for; 0: it is the same for all."""
     learning_rate: Annotated[float | None, Field(ge=0.00001, le=1)] = None
-    """BPR: length of a step."""
+    """BPR, TwoTower: length of a step."""
     neighbours: Annotated[int | None, Field(ge=1, le=10_000)] = None
-    """ItemItem: neighbours kept for each item."""
+    """ItemItem: neighbours kept for each item. Hybrid: items that speak for one that few liked, at most 1000."""
     similarity: Literal["Cosine", "BM25"] | None = None
     """ItemItem: how alike two items are. BM25 trusts items more that many users liked."""
     half_life_days: Annotated[float | None, Field(ge=0.01, le=36_500)] = None
-    """RecentPopularity: after so many days a like is worth half."""
+    """RecentPopularity, Hybrid: after so many days a like is worth half."""
     ridge: Annotated[float | None, Field(ge=0.001, le=1_000_000)] = None
     """EASE: weight of the penalty."""
     reach: Annotated[int | None, Field(ge=0, le=1000)] = None
     """EASE: items that stand within so many places of each other in a user's order in time count more as a pair; 0: all pairs alike."""
+    item_shrinkage: Annotated[float | None, Field(ge=0, le=10_000)] = None
+    """Hybrid: likes after which an item speaks for itself as much as the items do that are like it by content; 0: from the first on."""
+    batch_size: Annotated[int | None, Field(ge=8, le=65_536)] = None
+    """TwoTower: likes looked at in one step; each is told from the others."""
+    id_dropout: Annotated[float | None, Field(ge=0, le=1)] = None
+    """TwoTower: how often an item is known by its content alone while it is learned."""
 
 
-Algorithm = Literal["ALS", "BPR", "EASE", "IALS", "ItemItem", "Popularity", "RecentPopularity"]
+Algorithm = Literal["ALS", "BPR", "EASE", "Ensemble", "Hybrid", "IALS", "ItemItem", "Popularity", "RecentPopularity", "TwoTower"]
+
+
+_BY_CONTENT = "['TwoTower', 'Hybrid']"
 
 
 class Model(Resource):
@@ -253,8 +265,9 @@ class Model(Resource):
 
     algorithm: Algorithm = "ALS"
     """ALS (implicit matrix factorisation, Hu et al. 2008), IALS (the same with a penalty by frequency, Rendle et al. 2022), BPR (pairwise
-    ranking, Rendle et al. 2009), EASE (linear autoencoder, Steck 2019; at most 20,000 items), ItemItem (nearest neighbours), Popularity or
-    RecentPopularity."""
+    ranking, Rendle et al. 2009), EASE (linear autoencoder, Steck 2019; at most 20,000 items), ItemItem (nearest neighbours), Ensemble (a
+    weighted sum of several of them), Popularity or RecentPopularity. With spec.data.catalogue also TwoTower (neural, Yi et al. 2019; where
+    Ray has the extra ray-apps[neural]) and Hybrid (collaborative where user and item are known, content where they are not)."""
     hyperparameters: Hyperparameters = Field(default_factory=Hyperparameters)
     """Numbers and words of the algorithm."""
     seed: Annotated[int, Field(ge=0, le=2_147_483_647)] = 42
@@ -368,6 +381,9 @@ class Rollout(Resource):
 
     paused: bool = False
     """Hold: no share changes, but a failing candidate is still rolled back."""
+    rollback_to: Annotated[str | None, Field(max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")] = None
+    """A version that served before and is to serve all users again: tried once more, then given to them at once. While set it pins: a
+    rollout of another version is aborted, and candidates wait."""
     steps: Annotated[
         list[Step],
         Field(
@@ -417,6 +433,42 @@ class Online(Resource):
     """Records that are left out: every replica comes to know the rest again, and answers meanwhile from what it knew."""
 
 
+class Jwt(Resource):
+    """An issuer whose signed tokens (RS256, ES256) the API takes besides its own."""
+
+    issuer: Annotated[str, Field(min_length=1, max_length=512)]
+    """What a token's `iss` must be, to the letter."""
+    audience: Annotated[str, Field(min_length=1, max_length=256)]
+    """What its `aud` must have."""
+    jwks_uri: Annotated[str, Field(max_length=1024, pattern=URL)]
+    """Where the issuer publishes its keys, a JSON Web Key Set. A rotated key is known within seconds, a withdrawn one within minutes."""
+    roles_claim: Annotated[str, Field(min_length=1, max_length=128)] = "roles"
+    """The claim that lists the bearer's roles (reader, writer, operator, metrics), or has them with spaces between."""
+    leeway_seconds: Annotated[int, Field(ge=0, le=300)] = 30
+    """How far the issuer's clock may differ."""
+
+
+class ClientRateLimit(Resource):
+    """How often one client may ask one replica; more often is answered with 429 and Retry-After."""
+
+    requests_per_second: Annotated[float, Field(gt=0, le=1_000_000)]
+    """On and on; a batch counts as its requests."""
+    burst: Annotated[int, Field(ge=1, le=1_000_000)] = 100
+    """At once."""
+
+
+class Access(Resource):
+    """Who may ask. The tokens of the Secret <name>-api are always taken."""
+
+    jwt: Jwt | None = None
+    """An issuer whose signed tokens are taken."""
+    api_keys_secret_ref: Annotated[str | None, Field(min_length=1, max_length=253)] = None
+    """A Secret of API keys: each of its keys is `<client>.<role>`, its value the SHA-256 (hex) of the client's key, so that whoever reads
+    the Secret cannot ask. Taken up without a restart."""
+    rate_limit: ClientRateLimit | None = None
+    """How often one client may ask. Default: as often as it likes."""
+
+
 class Serving(Resource):
     """How answers are given."""
 
@@ -428,6 +480,8 @@ class Serving(Resource):
     """Later than this, the answer is the popular fallback."""
     online: Online = Field(default_factory=Online)
     """What answers know of the events since their version was trained."""
+    access: Access = Field(default_factory=Access)
+    """Who may ask, besides the bearers of the API's own tokens."""
     token_secret_ref: SecretKey | None = None
     """The bearer token of the API. Default: one is made, in the Secret <name>-api, key `token`."""
 
@@ -448,6 +502,10 @@ class ModelSpec(Resource):
                     f"'{_URI_IS_FIXED} from \"' + ({_URI.format('oldSelf')}) + '\" to \"' + ({_URI.format('self')})"
                     " + '\": what was trained stands there; make another model'"
                 ),
+            ),
+            (
+                f"has(self.data.catalogue) || !([self.model.algorithm] + self.model.baselines).exists(name, name in {_BY_CONTENT})",
+                "model: TwoTower and Hybrid learn from what items are: set spec.data.catalogue, or choose another algorithm",
             ),
         )
     }
@@ -478,6 +536,8 @@ class ModelSpec(Resource):
     """How a version replaces another."""
     serving: Serving = Field(default_factory=Serving)
     """How answers are given."""
+    registry: Registry = Field(default_factory=Registry)
+    """Where versions are shown besides the store. Default: nowhere."""
 
 
 class ServedVersion(Resource):
@@ -621,7 +681,7 @@ class HistoryEntry(Resource):
     version: str
     """Of the candidate."""
     outcome: str
-    """Promoted, RolledBack, Aborted, Superseded, Rejected or Failed."""
+    """Promoted, ReturnedTo, RolledBack, Aborted, Superseded, Rejected or Failed."""
     time: datetime
     """When."""
     message: str

@@ -46,7 +46,8 @@ class Control(Resource):
 
 
 _ONLY_CONTROL = (
-    "self.modelRef == oldSelf.modelRef && self.candidate == oldSelf.candidate && self.steps == oldSelf.steps"
+    "self.modelRef == oldSelf.modelRef && self.purpose == oldSelf.purpose && self.candidate == oldSelf.candidate"
+    " && self.steps == oldSelf.steps"
     " && self.analysis == oldSelf.analysis && self.progressDeadlineSeconds == oldSelf.progressDeadlineSeconds"
     " && has(self.stable) == has(oldSelf.stable) && (!has(self.stable) || self.stable == oldSelf.stable)"
 )
@@ -63,6 +64,8 @@ class RolloutSpec(Resource):
 
     model_ref: ModelReference
     """For whom."""
+    purpose: Literal["Promote", "Return"] = "Promote"
+    """Promote: a new version earns its share step by step. Return: one that served before gets all users back at once."""
     stable: Pinned | None = None
     """What serves; absent for the first version, which takes all traffic at once."""
     candidate: Pinned

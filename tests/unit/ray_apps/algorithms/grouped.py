@@ -1,17 +1,32 @@
 """Interactions of two groups of users: what the tests of algorithms stand on."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
-from ray_apps.algorithms.interactions import Interactions
+from ray_apps.algorithms.content import content_of
+from ray_apps.algorithms.interactions import Content, Interactions
+from recsys_schemas.catalogue import CatalogueItem
 
 
 def interactions(users: int = 120, items: int = 60, seed: int = 1) -> Interactions:
-    """Two groups of users, each with a half of the items; times are drawn, so that a user's items come in any order."""
+    """Two groups of users, each with a half of the items, told by a genre; times are drawn, so that a user's items come in any order."""
     chance = np.random.default_rng(seed)
     group = np.arange(users)[:, None] % 2 == np.arange(items)[None, :] % 2
     user, item = np.nonzero(chance.random((users, items)) < np.where(group, 0.35, 0.03))
-    return made(user, item, chance.uniform(0.1, 1, user.size), chance.permutation(user.size), n_users=users, n_items=items)
+    known = made(user, item, chance.uniform(0.1, 1, user.size), chance.permutation(user.size), n_users=users, n_items=items)
+    return replace(known, content=halves(items))
+
+
+def halves(items: int, unknown: Sequence[int] = ()) -> Content:
+    """Each item has the genre of its half; of some nothing is known."""
+    ids = [f"{item:06d}" for item in range(items)]
+    described = [
+        CatalogueItem(item_id=name, genres=["odd" if item % 2 else "even"]) for item, name in enumerate(ids) if item not in unknown
+    ]
+    return content_of(described, ids)
 
 
 def made(

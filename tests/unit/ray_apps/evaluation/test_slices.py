@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from ray_apps.algorithms.interactions import Histories, Indices, Weights
 from ray_apps.algorithms.recommender import Scores
 from ray_apps.evaluation import slices
-from ray_apps.evaluation.measuring import measure
+from ray_apps.evaluation.measuring import Beside, measure
 from ray_apps.evaluation.slices import Slices, slices_of
 from ray_apps.evaluation.splits import Split, by_time, split_at
 from unit.ray_apps.evaluation.test_splits import ROWS, made
@@ -112,7 +112,7 @@ def test_a_slice_is_judged_by_the_same_lists_as_the_whole():
     later = {(0, 8): 200 * DAY, (0, 9): 200 * DAY, (1, 4): 200 * DAY, (7, 9): 200 * DAY, (7, 2): 200 * DAY}
     split = cut(later, earlier={(2, 8): 100 * DAY})
     model = ByNumber()
-    found = measure(model.scores, model.scores_many, split, slices_of(split))
+    found = measure(model.scores, model.scores_many, split, Beside(slices=slices_of(split)))
     # User 0 is shown 9, 8, 7 …; of these 9 is new. User 1 wants the new item 4, which stands at place 6, and third among the new ones.
     assert found.slices[slices.COLD_ITEMS]["mrr@10"].per_user.tolist() == [1, 1 / 6]
     assert found.slices[slices.AMONG_COLD_ITEMS]["mrr@10"].per_user.tolist() == [1, 1 / 5]
@@ -132,5 +132,5 @@ def test_newcomers_can_be_scored_by_what_else_is_known_of_them():
         assert users.tolist() == [7]
         return -np.tile(np.abs(np.arange(10, dtype=np.float32) - 1), (users.size, 1))
 
-    found = measure(model.scores, model.scores_many, split, slices_of(split), newcomers=onboarding)
+    found = measure(model.scores, model.scores_many, split, Beside(slices=slices_of(split)), newcomers=onboarding)
     assert found.slices[slices.COLD_USERS]["mrr@10"].per_user.tolist() == [1]

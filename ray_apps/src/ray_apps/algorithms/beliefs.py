@@ -1,0 +1,111 @@
+"""How far a user is believed after so many likes: learned within training, on what a fit of its own is not shown.
+
+Two kinds of users tell. The newest are left out whole, and looked at as they were after a few likes: what they go on to like is what is
+liked these days. Of others the newest likes are left out: those users have seen what everybody likes, and tell how far a history goes.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ray_apps.algorithms.interactions import Indices, Interactions, Weights
+
+PREFIXES = (1, 3, 10, 30, 100)
+"""Numbers of likes for which a share is learned; between them it is interpolated."""
+FEW = 3
+"""The first so many are learned on new users, the others on users with long histories."""
+GRID = np.array([0.0, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 1.0])
+"""Shares that the collaborative scores may have."""
+CAUTIOUS = np.array([0.1, 0.2, 0.5, 0.8, 1.0])
+"""Taken when there are too few users to learn from."""
+LEFT_OUT, MOST_LEFT_OUT, LEAST_LEFT_OUT = 0.1, 200, 10
+"""Share of the users who are left out whole, the most and the fewest; and share of the likes of the others."""
+LEAST_TO_FIND = 2
+"""A new user of whom less is left to find says nothing."""
+LENGTH = 10
+
+Both = Callable[[Indices, Weights], tuple[NDArray[np.float64], NDArray[np.float64]]]
+"""The two scores of all items that are to be blended, for a history."""
+
+
+def belief(beliefs: NDArray[np.float64], likes: int) -> float:
+    """Share of the collaborative scores for a user with so many likes: 0 for none, between the prefixes by the logarithm."""
+    if not likes:
+        return 0.0
+    return float(np.interp(np.log(likes), np.log(PREFIXES), beliefs))
+
+
+def beliefs_of(interactions: Interactions, seed: int, fit: Callable[[Interactions], Both]) -> NDArray[np.float64]:
+    """The share for each of PREFIXES, never falling, with the best sum of NDCG@10; shape (prefixes,).
+
+    Args:
+        interactions: Everything known.
+        seed: Draws the users with long histories, when there are more than needed.
+        fit: Learns from a part of it.
+
+    Source: users held out whole, as in Liang, Krishnan, Hoffman & Jebara, WWW 2018 (strong generalisation).
+    """
+    order = np.lexsort((interactions.items, interactions.times, interactions.users))
+    counts = np.bincount(interactions.users, minlength=interactions.n_users)
+    starts = np.cumsum(counts) - counts
+    able = np.flatnonzero(counts >= PREFIXES[1] + LEAST_TO_FIND)
+    wanted = min(MOST_LEFT_OUT, int(LEFT_OUT * able.size))
+    if wanted < LEAST_LEFT_OUT:
+        return CAUTIOUS.copy()
+    began = interactions.times[order][np.minimum(starts, order.size - 1)]
+    new = able[np.lexsort((able, -began[able]))[:wanted]]
+    long = np.setdiff1d(np.flatnonzero(counts > 2 * PREFIXES[FEW - 1]), new)
+    if long.size > MOST_LEFT_OUT:
+        long = np.sort(np.random.default_rng(seed).choice(long, size=MOST_LEFT_OUT, replace=False))
+    kept = np.floor(counts * (1 - LEFT_OUT)).astype(np.int64)
+    shown = np.ones(order.size, dtype=np.bool_)
+    for user in (*new, *long):
+        shown[order[starts[user] + (kept[user] if user in long else 0) : starts[user] + counts[user]]] = False
+    both = fit(interactions.take(shown))
+    gained = np.zeros((len(PREFIXES), GRID.size))
+    for user in new:
+        own = order[starts[user] : starts[user] + counts[user]]
+        for row, known in enumerate(PREFIXES[:FEW]):
+            if own.size - known >= LEAST_TO_FIND:
+                gained[row] += _gains(both, interactions, own[:known], own[known:])
+    for user in long:
+        own = order[starts[user] : starts[user] + counts[user]]
+        row = int(np.abs(np.log(PREFIXES[FEW:]) - np.log(kept[user])).argmin()) + FEW
+        gained[row] += _gains(both, interactions, own[: kept[user]], own[kept[user] :])
+    return GRID[rising(gained)]
+
+
+def rising(gained: NDArray[np.float64]) -> NDArray[np.int64]:
+    """A column for each row, never falling, with the greatest sum; of equal ones the rightmost."""
+    best = gained[0]
+    came = np.zeros(gained.shape, dtype=np.int64)
+    for row in range(1, len(gained)):
+        so_far = np.maximum.accumulate(best)
+        came[row] = [int(np.flatnonzero(best[: column + 1] == best[: column + 1].max())[-1]) for column in range(best.size)]
+        best = so_far + gained[row]
+    path = [int(np.flatnonzero(best == best.max())[-1])]
+    for row in range(len(gained) - 1, 0, -1):
+        path.append(int(came[row, path[-1]]))
+    return np.array(path[::-1], dtype=np.int64)
+
+
+def _gains(both: Both, interactions: Interactions, known: NDArray[np.int64], later: NDArray[np.int64]) -> NDArray[np.float64]:
+    """NDCG@10 of what came later, for each share of the grid."""
+    known = known[np.argsort(interactions.items[known])]
+    history = interactions.items[known]
+    collaborative, content = both(history, interactions.weights[known])
+    gains = np.empty(GRID.size)
+    for place, share in enumerate(GRID):
+        blended = share * collaborative + (1 - share) * content
+        blended[history] = -np.inf
+        gains[place] = _ndcg(blended, interactions.items[later])
+    return gains
+
+
+def _ndcg(scores: NDArray[np.float64], relevant: Indices) -> float:
+    length = min(LENGTH, scores.size)
+    top = np.argpartition(-scores, length - 1)[:length]
+    top = top[np.lexsort((top, -scores[top]))]
+    gains = 1 / np.log2(np.arange(2, length + 2))
+    return float(np.isin(top, relevant) @ gains / gains[: min(relevant.size, length)].sum())

@@ -1,0 +1,139 @@
+"""Collaborative where user and item are known, content where they are not."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ray_apps.algorithms import beliefs
+from ray_apps.algorithms.beliefs import GRID, PREFIXES, belief, rising
+from ray_apps.algorithms.content import ContentNeeded
+from ray_apps.algorithms.hybrid import Hybrid
+from ray_apps.algorithms.interactions import Interactions
+from ray_apps.algorithms.neighbours import Neighbours, neighbours_of
+from unit.ray_apps.algorithms.grouped import halves, interactions
+
+FEW = np.array([0, 2], dtype=np.int32)
+NOBODY = np.empty(0, dtype=np.int32)
+NEW_EVEN, NEW_ODD, NEW_UNKNOWN = 60, 61, 62
+
+
+def ones(items: np.ndarray) -> np.ndarray:
+    return np.ones(items.size, dtype=np.float32)
+
+
+def with_new_items() -> Interactions:
+    """Three items more that nobody has liked: one of each half, and one of which nothing is known."""
+    return replace(interactions(), n_items=63, content=halves(63, unknown=[NEW_UNKNOWN]))
+
+
+@pytest.fixture(scope="module")
+def model() -> Hybrid:
+    return Hybrid.fit(with_new_items(), {"itemShrinkage": 3.0}, 7)
+
+
+def test_a_new_item_is_recommended_to_those_who_like_its_genre(model: Hybrid):
+    for likes in (FEW, np.arange(0, 40, 2, dtype=np.int32)):
+        scores = model.scores(likes, ones(likes))
+        assert scores[NEW_EVEN] > scores[NEW_ODD]
+        assert scores[NEW_EVEN] > np.median(scores[1:60:2])
+
+
+def test_without_content_a_new_item_comes_after_all_that_somebody_liked(model: Hybrid):
+    for likes in (NOBODY, FEW, FEW + 1):
+        scores = model.scores(likes, ones(likes))
+        assert scores[NEW_UNKNOWN] <= scores[:60].min() + 1e-6 or scores[NEW_UNKNOWN] <= 0
+
+
+def test_a_long_history_is_believed_and_none_is_content_and_popularity(model: Hybrid):
+    known = replace(model._known, beliefs=np.array([0.0, 0.0, 0.0, 1.0, 1.0]), near=_nobody_speaks(model))
+    sure = Hybrid(model._part, known)
+    long = np.arange(0, 60, 2, dtype=np.int32)
+    own = model._part.scores(long, ones(long))
+    assert np.allclose(sure.scores(long, ones(long)), own / own.max(), atol=1e-6)
+    assert np.allclose(sure.scores(FEW, ones(FEW)), sure.both(FEW, ones(FEW))[1], atol=1e-6)
+    wanted = model._known.wanted
+    assert np.allclose(model.scores(NOBODY, ones(NOBODY)), wanted / wanted.max(), atol=1e-6)
+
+
+def _nobody_speaks(model: Hybrid) -> Neighbours:
+    return neighbours_of(model._known.content, np.ones(63, dtype=np.int64), shrinkage=0.0, most=5)
+
+
+def test_an_item_speaks_for_itself_the_more_the_more_users_liked_it():
+    popularity = np.array([0, 1, 4, 100, 100, 100])
+    near = neighbours_of(halves(6), popularity, shrinkage=1.0, most=2)
+    assert np.allclose(near.trust, [0.0, 0.5, 0.8, 1.0, 1.0, 1.0])
+    rows = [near.indices[near.indptr[item] : near.indptr[item + 1]].tolist() for item in range(6)]
+    assert rows == [[2, 4], [3, 5], [4], [], [], []]
+
+
+def test_an_item_of_which_nothing_is_known_speaks_for_itself():
+    near = neighbours_of(halves(6, unknown=[0]), np.array([0, 1, 4, 9, 9, 9]), shrinkage=1.0, most=2)
+    assert near.trust[0] == 1
+    assert near.indptr[1] == 0
+
+
+def test_beliefs_never_fall_and_win_what_can_be_won():
+    chance = np.random.default_rng(3)
+    for _ in range(20):
+        gained = chance.random((4, 5))
+        path = rising(gained)
+        every = [(a, b, c, d) for a in range(5) for b in range(a, 5) for c in range(b, 5) for d in range(c, 5)]
+        assert gained[range(4), path].sum() == max(gained[range(4), list(each)].sum() for each in every)
+        assert (np.diff(path) >= 0).all()
+
+
+def test_belief_is_none_without_likes_and_lies_between_what_was_learned():
+    table = np.array([0.0, 0.1, 0.2, 0.8, 1.0])
+    assert belief(table, 0) == 0
+    assert [belief(table, likes) for likes in PREFIXES] == table.tolist()
+    assert 0.2 < belief(table, 17) < 0.8
+    assert belief(table, 10_000) == 1
+
+
+def test_where_tastes_are_collaborative_long_histories_are_believed():
+    learned = beliefs.beliefs_of(interactions(users=300, seed=4), 7, lambda _: lambda history, _: _halves(history))
+    assert set(learned.tolist()) <= set(GRID.tolist())
+    assert learned[-1] >= 0.8
+
+
+def _halves(history: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Right about the taste by one score, and wrong by the other."""
+    own = (np.arange(60) % 2 == np.round((history % 2).mean())).astype(np.float64)
+    return own, 1 - own
+
+
+def test_too_few_users_to_learn_from_leave_caution():
+    assert beliefs.beliefs_of(interactions(users=20), 7, _never).tolist() == beliefs.CAUTIOUS.tolist()
+
+
+def _never(_: Interactions) -> beliefs.Both:
+    raise AssertionError
+
+
+def test_without_a_catalogue_there_is_no_hybrid():
+    with pytest.raises(ContentNeeded, match=r"Hybrid learns from what is known of the items.*set spec\.data\.catalogue"):
+        Hybrid.fit(replace(interactions(), content=None), {}, 7)
+
+
+@pytest.mark.parametrize(
+    ("name", "hostile", "words"),
+    [
+        ("near_indices", lambda old: np.full_like(old, 99), "'near_indices': points outside the 63 items"),
+        ("near_indptr", lambda old: old[::-1], "'near_indptr': bounds that rise"),
+        ("near_shares", lambda old: np.full_like(old, np.nan), "have values that are not finite"),
+        ("content_indices", lambda old: old + 2, "points outside the 2 features"),
+        ("content_weights", lambda old: np.full_like(old, np.inf), "not finite"),
+        ("features", lambda _: np.array(-3), "points outside the 0 features"),
+        ("wanted", lambda old: np.full_like(old, np.nan), "finite numbers"),
+        ("beliefs", lambda old: old + 2, "shares from 0 to 1"),
+        ("collaborative", lambda _: np.array(9), "9 is no part"),
+        ("beliefs", lambda old: old[:2], "'beliefs'"),
+    ],
+)
+def test_hostile_arrays_are_refused(model: Hybrid, name: str, hostile: Callable[[np.ndarray], np.ndarray], words: str):
+    arrays = model.arrays()
+    with pytest.raises(ValueError, match=words):
+        Hybrid.from_arrays(arrays | {name: hostile(arrays[name])}, 63)
