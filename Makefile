@@ -97,6 +97,10 @@ bench-ingest: $(VENV) ## Ingest beside a bare drain and Spark: rates, CPU, memor
 bench-tables: $(VENV) ## Commits a second and the time to open a table, as it ages to 10,000 commits (20 min; ARGS='--commits 1000' for less).
 	@PYTHONPATH=tests $(PYTHON) -m bench.tables $(ARGS)
 
+.PHONY: bench-scale
+bench-scale: $(VENV) ## IALS on 1, 2 and 4 Ray Train workers, 10 million generated interactions (8 min; ARGS='--interactions 100000000' for more).
+	@PYTHONPATH=tests $(PYTHON) -m bench.scale $(ARGS)
+
 .PHONY: bench-cold
 bench-cold: $(VENV) ## Users and items that nobody knows yet: NDCG@10 against popularity (10 min); DATA=folder for MovieLens' layout.
 	@DATA='$(DATA)' PYTHONPATH=tests $(PYTHON) -m bench.cold $(ARGS)

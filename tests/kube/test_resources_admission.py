@@ -56,6 +56,25 @@ def mirror(part: str, value: Any) -> Broken:
 
 
 CREATED = {
+    "a search of more at a time than in all": rm(
+        "spec.training.search",
+        {"maxTrials": 2, "parallelTrials": 3},
+        "search: parallelTrials exceeds maxTrials: lower parallelTrials",
+        breaks="parallelTrials must not exceed maxTrials",
+    ),
+    "a version's search of more at a time than in all": Broken(
+        kind="RecommenderModelVersion",
+        at="spec.fit.search",
+        value={"maxTrials": 2, "parallelTrials": 3},
+        says=("search: parallelTrials exceeds maxTrials",),
+        breaks="parallelTrials must not exceed maxTrials",
+    ),
+    "replay without a window": rm(
+        "spec.training",
+        {"replayFraction": 0.2},
+        "training: replayFraction is set without windowDays: set windowDays",
+        breaks="replayFraction needs windowDays",
+    ),
     "a name too long": rm(
         "metadata.name", "m" * 41, "metadata.name must be 40 characters or fewer", "m" * 41, breaks="metadata.name must be 40"
     ),

@@ -70,7 +70,7 @@ from recsys_schemas.upkeep import TableUpkeep, UpkeepReport
 from recsys_schemas.v1alpha1.model import ModelSpec, ModelStatus
 from recsys_schemas.v1alpha1.rollout import RolloutStatus
 from recsys_schemas.v1alpha1.version import VersionStatus
-from recsys_schemas.version_card import Estimate, Evaluation, FileDigest, PreflightReport, VersionCard, digest_of
+from recsys_schemas.version_card import Estimate, Evaluation, FileDigest, PreflightReport, RunProgress, VersionCard, digest_of
 from worlds.simulated_replicas import Replicas
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -125,6 +125,7 @@ class World:
     rollouts: dict[str, RolloutState] = field(default_factory=dict[str, RolloutState])
     cards: dict[str, VersionCard] = field(default_factory=dict[str, VersionCard])
     preflights: dict[str, PreflightReport] = field(default_factory=dict[str, PreflightReport])
+    progress: dict[str, RunProgress] = field(default_factory=dict[str, RunProgress])
     tokens: dict[str, Role] = field(default_factory=dict[str, Role])
     rows: int = 0
     dead_letters: int = 0
@@ -223,6 +224,7 @@ class World:
             created_at=version.created_at,
             card=self.cards.get(version.name),
             preflight=self.preflights.get(version.name),
+            progress=self.progress.get(version.name),
         )
 
     def _topics(self, model: ModelState) -> TopicsState | Unavailable:

@@ -106,6 +106,9 @@ MODEL_VERSION = Kind(
         Column(name="Phase", path=".status.phase"),
         Column(name="Algorithm", path=".spec.algorithm"),
         Column(name="Rows", path=".spec.snapshot.rows", type="integer"),
+        Column(name="Step", path=".status.progress.step", type="integer"),
+        Column(name="Of", path=".status.progress.of", type="integer"),
+        Column(name="Left", path=".status.progress.secondsLeft", type="integer", priority=1),
         # The card names the candidate first, and a column shows the first match.
         Column(name="NDCG", path='.status.metrics[?(@.metric=="ndcg@10")].value'),
         AGE,

@@ -61,6 +61,28 @@ class IngestJob(Artifact):
     """An event whose id a row has that stands at most so many offsets before it in its partition is put aside; 0: none is."""
 
 
+class WorkerResources(Artifact):
+    """What each Ray Train worker reserves."""
+
+    cpu: Annotated[float, Field(gt=0)] = 1.0
+    """CPUs."""
+    gpu: Annotated[float, Field(ge=0)] = 0.0
+    """GPUs."""
+    memory_megabytes: Annotated[int | None, Field(ge=1)] = None
+    """Memory, in millions of bytes."""
+
+
+class Search(Artifact):
+    """Trials of other hyperparameters before the version is made."""
+
+    max_trials: Annotated[int, Field(ge=1)]
+    """So many at most."""
+    parallel_trials: Annotated[int, Field(ge=1)] = 1
+    """So many at a time."""
+    max_seconds: Annotated[float | None, Field(gt=0)] = None
+    """No trial begins later than this."""
+
+
 class TrainJob(Artifact):
     """One run: a snapshot becomes a version."""
 
@@ -84,6 +106,16 @@ class TrainJob(Artifact):
     """The version serving now, measured on the same users."""
     num_workers: Annotated[int, Field(ge=1)] = 1
     """Ray Train workers."""
+    resources_per_worker: WorkerResources = WorkerResources()
+    """What each of them reserves."""
+    warm_start: bool = False
+    """Begin from the champion's vectors where it is of the same algorithm, with half of the iterations."""
+    window_days: Annotated[int | None, Field(ge=1)] = None
+    """Learn from so many of the newest days; none: from everything."""
+    replay_fraction: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """With a window: this part of what is older is learned from too."""
+    search: Search | None = None
+    """Look for better hyperparameters first."""
     catalogue: CatalogueSource | None = None
     """What is known of the items; none: nothing but the events."""
     group_by: Annotated[list[str], Field(max_length=32)] = []

@@ -26,6 +26,11 @@ def version_folder(version: str) -> str:
     return f"{VERSIONS_FOLDER}/{version}"
 
 
+def progress_file(version: str) -> str:
+    """Where a run says how far it is: `runs/movies-000042/progress.json`."""
+    return f"{RUNS_FOLDER}/{version}/progress.json"
+
+
 def digest_of(files: Mapping[str, str]) -> str:
     """Digest of a version: SHA-256 over its `sha256  name` lines, sorted by name.
 
@@ -117,6 +122,30 @@ class FileDigest(Artifact):
     """Its size."""
 
 
+class Trial(Artifact):
+    """One try of a search for hyperparameters."""
+
+    hyperparameters: dict[str, float | int | str]
+    """As tried."""
+    value: float | None = None
+    """What it reached; none: it was not finished."""
+    seconds: Annotated[float, Field(ge=0)] = 0.0
+    """How long it took."""
+    message: str = ""
+    """Why it was not finished."""
+
+
+class SearchReport(Artifact):
+    """A search for hyperparameters, on a part of the training data held out for it: nothing that a card's metrics rest on was seen."""
+
+    metric: str
+    """What was compared."""
+    split: str
+    """On what, in words."""
+    trials: list[Trial]
+    """In the order in which they were drawn."""
+
+
 class VersionCard(Artifact):
     """Everything needed to judge, to serve and to rebuild one version."""
 
@@ -158,6 +187,10 @@ class VersionCard(Artifact):
     """When training ended (UTC). Not part of the digest."""
     worker: str = ""
     """Where it ran: Ray Train run name and number of workers."""
+    warm_start: str | None = None
+    """The version that the fit which serves began from; none: from nothing."""
+    search: SearchReport | None = None
+    """How the hyperparameters were found; none: they were given."""
     probes: list[Probe] = []
     """What its preflight asks again, of the arrays as they were written."""
     learnt: Learnt | None = None
@@ -193,3 +226,18 @@ class PreflightReport(Artifact):
     """Requests tried."""
     p99_ms: Annotated[float, Field(ge=0)]
     """99th percentile of scoring time, milliseconds."""
+
+
+class RunProgress(Artifact):
+    """How far a run is, written by it now and then."""
+
+    version: str
+    """The version that it makes."""
+    step: Annotated[int, Field(ge=0)]
+    """Steps (epochs of its fits) done,"""
+    of: Annotated[int, Field(ge=1)]
+    """of so many."""
+    seconds_left: Annotated[float | None, Field(ge=0)] = None
+    """For the steps that are left, by how long those before took; none before the second."""
+    told_at: datetime
+    """When (UTC)."""

@@ -10,6 +10,7 @@ from recsys_operator.plan.topics import HOLDING, Topics
 from recsys_operator.state.actions import Action, CreateVersion, PublishEvent
 from recsys_operator.state.observed import Observed, Unavailable
 from recsys_schemas.snapshot import SnapshotManifest
+from recsys_schemas.v1alpha1.fitting import Fit
 from recsys_schemas.v1alpha1.version import CatalogueReference, Cause, ModelReference, SnapshotReference, VersionPhase, VersionSpec
 
 DAY = timedelta(days=1)
@@ -102,6 +103,13 @@ def create(observed: Observed) -> tuple[Action, ...]:
         baselines=list(spec.model.baselines),
         seed=spec.model.seed,
         num_workers=spec.training.num_workers,
+        fit=Fit(
+            resources_per_worker=spec.training.resources_per_worker,
+            warm_start=spec.training.warm_start,
+            window_days=spec.training.window_days,
+            replay_fraction=spec.training.replay_fraction,
+            search=spec.training.search,
+        ),
         parent=champion.name if champion else None,
     )
     words = f"{name} is trained on snapshot {reason.manifest.sequence}: {reason.cause.detail}"

@@ -7,8 +7,8 @@ from recsys_operator.plan.names import identity, run_prefix
 from recsys_operator.state.actions import Action, PublishEvent, StopJob, SubmitJob, WriteVersionStatus
 from recsys_operator.state.observed import JobState, JobWord, Observed, Unavailable, VersionState
 from recsys_schemas.catalogue import CatalogueSource
-from recsys_schemas.train_job import PreflightJob, TrainJob
-from recsys_schemas.v1alpha1.version import Artifact, GateVerdict, MetricValue, VersionPhase
+from recsys_schemas.train_job import PreflightJob, Search, TrainJob, WorkerResources
+from recsys_schemas.v1alpha1.version import Artifact, GateVerdict, MetricValue, Progress, VersionPhase
 from recsys_schemas.version_card import REPORT_FILE, VersionCard, version_folder
 
 PREFLIGHT_TRIES = 3
@@ -50,9 +50,23 @@ def _train_job(observed: Observed, version: VersionState) -> TrainJob:
         seed=spec.seed,
         champion=spec.parent,
         num_workers=spec.num_workers,
+        resources_per_worker=WorkerResources(**spec.fit.resources_per_worker.model_dump()),
+        warm_start=spec.fit.warm_start,
+        window_days=spec.fit.window_days,
+        replay_fraction=spec.fit.replay_fraction,
+        search=_search(observed, version),
         catalogue=CatalogueSource(uri=spec.catalogue.uri) if spec.catalogue else None,
         group_by=gates.fields_grouped_by(observed.model.spec.gates),
     )
+
+
+def _search(observed: Observed, version: VersionState) -> Search | None:
+    """Half of a run's time is for its search: the version is still to be made after it."""
+    asked = version.spec.fit.search
+    if asked is None:
+        return None
+    seconds = observed.model.spec.training.active_deadline_seconds / 2
+    return Search(max_trials=asked.max_trials, parallel_trials=asked.parallel_trials, max_seconds=seconds)
 
 
 def submit(observed: Observed, version: VersionState) -> tuple[Action, ...]:
@@ -64,6 +78,22 @@ def submit(observed: Observed, version: VersionState) -> tuple[Action, ...]:
     if job_of(observed, "train", version, attempt) is not None:
         return (written,)
     return SubmitJob(id=job_id, job=_train_job(observed, version)), written
+
+
+def follow(version: VersionState) -> tuple[Action, ...]:
+    """Write down how far the run is, when it says something new."""
+    told = version.progress
+    if told is None or version.status.phase is not VersionPhase.TRAINING:
+        return ()
+    left = None if told.seconds_left is None else round(told.seconds_left)
+    progress = Progress(step=told.step, of=told.of, seconds_left=left)
+    if version.status.started_at is not None and told.told_at < version.status.started_at:
+        return ()  # an earlier attempt's last words
+    return (
+        ()
+        if progress == version.status.progress
+        else (WriteVersionStatus(name=version.name, status=version.status.model_copy(update={"progress": progress})),)
+    )
 
 
 def stop(observed: Observed, version: VersionState) -> tuple[Action, ...]:
@@ -94,7 +124,7 @@ def give_up(observed: Observed, version: VersionState) -> tuple[Action, ...]:
 
 
 def _now(version: VersionState, phase: VersionPhase, words: str, **more: object) -> WriteVersionStatus:
-    written = version.status.model_copy(update={"phase": phase, "message": words[:900], **more})
+    written = version.status.model_copy(update={"phase": phase, "message": words[:900], "progress": None, **more})
     return WriteVersionStatus(name=version.name, status=written)
 
 

@@ -103,6 +103,7 @@ def _judge_trial(observed: Observed, version: VersionState) -> Training:
 
 _STEPS: dict[Training, Callable[[Observed, VersionState], tuple[Action, ...]]] = {
     Training.SUBMITTING: runs.submit,
+    Training.RUNNING: lambda _, version: runs.follow(version),
     Training.OVERDUE: runs.stop,
     Training.FAILED_ONCE: runs.again,
     Training.GIVEN_UP: runs.give_up,
@@ -137,11 +138,21 @@ def _trained(word: Training, version: VersionState | None, observed: Observed, w
         rows = observed.manifest.rows if isinstance(observed.manifest, SnapshotManifest) else 0
         return fact(None, "InsufficientData", f"{rows} rows of the {observed.model.spec.training.initial_records} that the first run needs")
     if version.status.phase in (VersionPhase.PENDING, VersionPhase.TRAINING):
-        return fact(None, "Running" if word is Training.RUNNING else str(word), f"{version.name}: {version.status.message}")
+        return fact(
+            None, "Running" if word is Training.RUNNING else str(word), f"{version.name}: {version.status.message}{_how_far(version)}"
+        )
     if version.status.phase is VersionPhase.FAILED:
         return fact(False, "BackoffLimitExceeded", f"{version.name}: {version.status.message}")
     more = f"; another is due, and held: {waits}" if waits else ""
     return fact(True, "Succeeded", f"{version.name} is trained on {version.spec.snapshot.rows} rows{more}")
+
+
+def _how_far(version: VersionState) -> str:
+    progress = version.status.progress
+    if progress is None:
+        return ""
+    left = "" if progress.seconds_left is None else f", about {progress.seconds_left} s left"
+    return f": step {progress.step} of {progress.of}{left}"
 
 
 def _gated(version: VersionState | None) -> Fact:

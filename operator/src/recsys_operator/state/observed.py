@@ -13,7 +13,7 @@ from recsys_schemas.upkeep import UpkeepReport
 from recsys_schemas.v1alpha1.model import ModelSpec, ModelStatus
 from recsys_schemas.v1alpha1.rollout import RolloutSpec, RolloutStatus
 from recsys_schemas.v1alpha1.version import VersionSpec, VersionStatus
-from recsys_schemas.version_card import PreflightReport, VersionCard
+from recsys_schemas.version_card import PreflightReport, RunProgress, VersionCard
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,6 +199,8 @@ class VersionState:
     created_at: datetime
     card: VersionCard | None = None
     preflight: PreflightReport | None = None
+    progress: RunProgress | None = None
+    """What its run said last of how far it is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -35,6 +35,7 @@ from recsys_operator.world.objects import (
     read_version,
 )
 from recsys_operator.world.ray_words import read_apps, serving_url
+from recsys_operator.world.registry import Left
 from recsys_operator.world.tokens import operator_token, read_roles
 from recsys_operator.world.world import World
 from recsys_schemas.catalogue import CatalogueReport
@@ -168,19 +169,21 @@ async def _evidence(world: World, model: ModelState, ray: RayState) -> EvidenceR
 async def _stored(world: World, model: ModelState, versions: tuple[VersionState, ...]) -> _Stored:
     # A failed version has no card and never will: it is not asked for each second.
     asked = [(version.spec.storage_uri, version.name) for version in versions if version.status.phase is not VersionPhase.FAILED]
+    running = {version.name for version in versions if version.status.phase is VersionPhase.TRAINING}
     manifest, report, registered, left, catalogue, mirror = await asyncio.gather(
         world.registry.manifest(model.storage_uri),
         world.registry.upkeep(model.storage_uri),
         world.registry.versions(model.storage_uri),
-        world.registry.left(asked, anew=_tried_again(model)),
+        world.registry.left(asked, running=running, anew=_tried_again(model)),
         world.registry.catalogue(model.storage_uri) if model.spec.data.catalogue else _nothing(),
         world.registry.mirror(model.storage_uri) if model.spec.registry.mlflow else _nothing(),
     )
-    filled = tuple(
-        replace(version, card=left[version.name].card, preflight=left[version.name].preflight) if version.name in left else version
-        for version in versions
-    )
+    filled = tuple(_filled(version, left[version.name]) if version.name in left else version for version in versions)
     return _Stored(manifest=manifest, upkeep=report, registered=registered, versions=filled, catalogue=catalogue, mirror=mirror)
+
+
+def _filled(version: VersionState, left: Left) -> VersionState:
+    return replace(version, card=left.card, preflight=left.preflight, progress=left.progress)
 
 
 def _tried_again(model: ModelState) -> str | None:

@@ -6,7 +6,7 @@
 import asyncio
 import os
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -25,7 +25,7 @@ from recsys_schemas.mirror import MIRROR_REPORT, MirrorReport
 from recsys_schemas.snapshot import LATEST_MANIFEST, SnapshotManifest
 from recsys_schemas.store_faults import brief, mend
 from recsys_schemas.upkeep import UPKEEP_REPORT, UpkeepReport
-from recsys_schemas.version_card import CARD_FILE, PREFLIGHT_FILE, PreflightReport, VersionCard, version_folder
+from recsys_schemas.version_card import CARD_FILE, PREFLIGHT_FILE, PreflightReport, RunProgress, VersionCard, progress_file, version_folder
 
 CALL_S = 10.0
 _CACHED = 1024
@@ -40,6 +40,7 @@ class Left:
 
     card: VersionCard | None = None
     preflight: PreflightReport | None = None
+    progress: RunProgress | None = None
 
 
 @dataclass(slots=True)
@@ -83,11 +84,14 @@ class Registry:
             raise _failure(uri, "versions/", error) from error
         return tuple(sorted(prefix.rstrip("/").rsplit("/", 1)[-1] for prefix in found["common_prefixes"]))
 
-    async def left(self, places: Iterable[tuple[str, str]], *, anew: str | None = None) -> Mapping[str, Left]:
+    async def left(
+        self, places: Iterable[tuple[str, str]], *, running: Collection[str] = (), anew: str | None = None
+    ) -> Mapping[str, Left]:
         """Name → what that version's runs have left, for pairs of (URI, name); errors as `manifest`.
 
         Args:
             places: Where to look.
+            running: Versions whose runs are asked how far they are.
             anew: A version that is tried again, or whose files may be gone: what is remembered of it does not count.
         """
         gate = asyncio.Semaphore(_CONCURRENT)
@@ -99,7 +103,8 @@ class Registry:
                         self.cache.pop((uri, f"{version_folder(name)}/{file}"), None)
                 card = await self._cached(uri, f"{version_folder(name)}/{CARD_FILE}", VersionCard)
                 report = await self._cached(uri, f"{version_folder(name)}/{PREFLIGHT_FILE}", PreflightReport) if card else None
-                return name, Left(card=card, preflight=report)
+                progress = await _read(uri, progress_file(name), RunProgress) if card is None and name in running else None
+                return name, Left(card=card, preflight=report, progress=progress)
 
         return dict(await asyncio.gather(*(one(uri, name) for uri, name in places)))
 

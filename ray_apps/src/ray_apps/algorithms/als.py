@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ray_apps.algorithms.hyperparameters import Hyperparameters, Parameter, checked
 from ray_apps.algorithms.interactions import Histories, Indices, Interactions, Weights
+from ray_apps.algorithms.kernels import als_kernel, item_vectors
 from ray_apps.algorithms.recommender import ALONE, Arrays, Fitting, Scores, required
 
 LEAST_RIDGE = 1e-6
@@ -64,7 +65,6 @@ class ALS:
             HyperparameterError: a hyperparameter is unknown or out of range.
         """
         values = checked(cls.name, cls.parameters, hyperparameters)
-        from implicit.cpu.als import AlternatingLeastSquares  # noqa: PLC0415 — training only
         from threadpoolctl import threadpool_limits  # noqa: PLC0415 — training only
 
         regularization = float(values["regularization"]) * min(1.0, np.sqrt(len(interactions) / FULL_PENALTY))
@@ -76,16 +76,11 @@ class ALS:
         confidence = histories.matrix(interactions.n_items)
         confidence.data = (1 + np.repeat(trust.of(lengths), lengths) * confidence.data).astype(np.float32)
         with threadpool_limits(1, "blas"):
-            kernel = AlternatingLeastSquares(
-                factors=int(values["factors"]),
-                regularization=regularization,
-                iterations=int(values["iterations"]),
-                num_threads=fitting.threads,
-                random_state=seed,
-                dtype=np.float32,
+            kernel = als_kernel(
+                fitting, factors=int(values["factors"]), regularization=regularization, iterations=int(values["iterations"]), seed=seed
             )
             kernel.fit(confidence, show_progress=False, callback=lambda step, *_: fitting.tell(step + 1, int(values["iterations"])))
-            items = np.ascontiguousarray(kernel.item_factors, dtype=np.float32)
+            items = item_vectors(kernel)
             wide = items.astype(np.float64)
             gram = wide.T @ wide + max(regularization, LEAST_RIDGE) * np.eye(wide.shape[1])
             gram_inverse = np.linalg.inv(gram).astype(np.float64)

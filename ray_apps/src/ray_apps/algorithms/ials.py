@@ -23,10 +23,10 @@ class IALS:
     name: ClassVar[str] = "IALS"
     parameters: ClassVar[Mapping[str, Parameter]] = {
         "factors": Parameter(default=128, low=1, high=1024),
-        "regularization": Parameter(default=0.003, low=0.0, high=10_000.0),
-        "iterations": Parameter(default=10, low=1, high=500),
-        "unobserved": Parameter(default=0.1, low=0.0001, high=10.0),
-        "exponent": Parameter(default=1.0, low=0.0, high=2.0),
+        "regularization": Parameter(default=0.0055, low=0.0, high=10_000.0),
+        "iterations": Parameter(default=16, low=1, high=500),
+        "unobserved": Parameter(default=0.5, low=0.0001, high=10.0),
+        "exponent": Parameter(default=0.75, low=0.0, high=2.0),
     }
 
     def __init__(self, item_factors: Factors, spectrum: Spectrum, loss: Loss) -> None:
@@ -35,17 +35,21 @@ class IALS:
 
     @classmethod
     def fit(cls, interactions: Interactions, hyperparameters: Hyperparameters, seed: int, fitting: Fitting = ALONE) -> Self:
-        """Factorise in this process.
+        """Factorise in this process, or with the crew's.
 
         Raises:
             HyperparameterError: a hyperparameter is unknown or out of range.
         """
         from threadpoolctl import threadpool_limits  # noqa: PLC0415 — training only
 
+        values = {name: float(value) for name, value in checked(cls.name, cls.parameters, hyperparameters).items()}
+        start = started(fitting, int(values["factors"]))
+        if fitting.crew is not None:
+            return cls.from_arrays(fitting.crew.factorise(interactions, values, seed, fitting, start), interactions.n_items)
         users, items = sides(interactions)
-        plan = planned(checked(cls.name, cls.parameters, hyperparameters), (users, items), seed, fitting)
+        plan = planned(values, (users, items), seed, fitting)
         with threadpool_limits(1, "blas"):
-            factors, spectrum = learn(users, items, plan, beginning(items, plan, started(fitting, plan)), Alone())
+            factors, spectrum = learn(users, items, plan, beginning(items, plan, start), Alone())
         return cls(factors, spectrum, plan.loss)
 
     def user_vector(self, history: Indices, weights: Weights) -> NDArray[np.float64]:
@@ -66,8 +70,7 @@ class IALS:
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
         """`item_factors` float32 (n_items, factors), `spectrum` float64 (factors,), `loss` float64 (3,): see `Loss`, in its order."""
-        loss = np.array([self._loss.regularization, self._loss.exponent, self._loss.unobserved])
-        return {"item_factors": self._items, "spectrum": self._spectrum, "loss": loss}
+        return {"item_factors": self._items, "spectrum": self._spectrum, "loss": self._loss.array()}
 
     @classmethod
     def from_arrays(cls, arrays: Arrays, n_items: int) -> Self:
@@ -88,9 +91,9 @@ def planned(values: Mapping[str, Value], both: tuple[Side, Side], seed: int, fit
     return Plan(factors=int(values["factors"]), epochs=int(values["iterations"]), loss=loss, seed=seed, tell=fitting.tell)
 
 
-def started(fitting: Fitting, plan: Plan) -> Factors | None:
+def started(fitting: Fitting, factors: int) -> Factors | None:
     """Items' vectors of an earlier model to go on from; None without one, or when its vectors have another length."""
     start = None if fitting.start is None else fitting.start.get("item_factors")
-    if start is None or start.ndim != 2 or start.shape[1] != plan.factors:
+    if start is None or start.ndim != 2 or start.shape[1] != factors:
         return None
     return np.asarray(start, dtype=np.float32)

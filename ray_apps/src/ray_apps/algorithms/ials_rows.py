@@ -48,6 +48,10 @@ class Loss:
         scale = masses.sum() / (masses**exponent).sum() if masses.size else 1.0
         return cls(regularization=float(values["regularization"] * scale), exponent=exponent, unobserved=unobserved)
 
+    def array(self) -> NDArray[np.float64]:
+        """Its numbers in the order of the fields."""
+        return np.array([self.regularization, self.exponent, self.unobserved])
+
     def penalties(self, lengths: NDArray[np.integer], others: int) -> NDArray[np.float64]:
         """The penalty of rows with so many entries, `others` being the number of rows of the other side."""
         return self.regularization * (lengths.astype(np.float64) + self.unobserved * others) ** self.exponent

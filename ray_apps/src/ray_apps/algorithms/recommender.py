@@ -20,17 +20,36 @@ def _tell_nobody(done: int, of: int) -> None:
     del done, of
 
 
+class Crew(Protocol):
+    """Other workers that share a fit."""
+
+    def factorise(
+        self,
+        interactions: Interactions,
+        values: Mapping[str, float],
+        seed: int,
+        fitting: "Fitting",
+        start: NDArray[np.float32] | None,
+    ) -> Arrays:
+        """The arrays of an IALS with these checked hyperparameters: the bytes that one process would give."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fitting:
     """What a fit may use, and whom it tells how far it is."""
 
     threads: int = 1
     """Threads, as many as the CPUs that its worker asks for. The arrays do not depend on it."""
+    gpu: bool = False
+    """Whether the worker reserves a GPU; algorithms without a kernel for it pass it over."""
     tell: Callable[[int, int], None] = _tell_nobody
     """Called after each step (an epoch, a sweep) with the steps done and the steps in all."""
     start: Arrays | None = None
     """Arrays of an earlier model of the same algorithm, its items in this catalogue's order: where learning may go on from (warm start).
     Algorithms without steps pass it over."""
+    crew: Crew | None = None
+    """Workers to share the work with; None: there are none. Algorithms that cannot share work pass it over."""
 
 
 ALONE = Fitting()

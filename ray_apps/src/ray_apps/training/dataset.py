@@ -4,27 +4,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
 from ray_apps.algorithms.content import content_of
 from ray_apps.algorithms.interactions import Content, Interactions
-from ray_apps.algorithms.tastes import BOUNDS, LEAST_FRACTION, LEAST_RATING
+from ray_apps.algorithms.tastes import LEAST_FRACTION, LEAST_RATING
 from ray_apps.evaluation.off_policy import LoggedAnswers
 from ray_apps.stores.profile import profile_of
 from ray_apps.stores.snapshots import Snapshot
 from ray_apps.training.answers import TABLE, read_answers
 from ray_apps.training.catalogue import Described
+from ray_apps.training.events import Catalogue, batches, catalogue_of, index_of, known, rewarded
 from ray_apps.training.groups import read_groups
 from ray_apps.training.refusals import Refusal, TrainingRefused
 from recsys_schemas.catalogue import CatalogueUsed
 from recsys_schemas.snapshot import EventProfile, SnapshotManifest
 
 LEAST_ITEMS, LEAST_USERS = 2, 2
-
-_STRENGTH = {"watch": "fraction", "rate": "rating"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,29 +54,26 @@ def read_dataset(snapshot: Snapshot, described: Described | None = None, group_b
     Raises:
         TrainingRefused: there is too little to learn from.
     """
-    parts = [liked(name, dataset.to_table(columns=columns_of(name, dataset))) for name, dataset in known(snapshot)]
-    rows = pa.concat_tables(parts) if parts else None
-    if rows is None or not rows.num_rows:
-        raise _too_little(snapshot.manifest, 0, 0)
-    users, user_ids = _encoded(rows["user_id"])
-    items, item_ids = _encoded(rows["item_id"])
+    ids = catalogue_of(snapshot)
+    user_ids, item_ids = ids.users.to_pylist(), ids.items.to_pylist()
     if len(user_ids) < LEAST_USERS or len(item_ids) < LEAST_ITEMS:
         raise _too_little(snapshot.manifest, len(user_ids), len(item_ids))
-    items, item_ids, content, used = _with_catalogue(items, item_ids, described)
-    pair = users * len(item_ids) + items
+    rows = _indexed(snapshot, ids)
+    items, item_ids, content, used = _with_catalogue(rows.items, item_ids, described)
+    pair = rows.users.astype(np.int64) * len(item_ids) + items
     order = np.argsort(pair, kind="stable")
     pair = pair[order]
     starts = np.flatnonzero(np.concatenate(([True], pair[1:] != pair[:-1])))
     interactions = Interactions(
         users=(pair[starts] // len(item_ids)).astype(np.int32),
         items=(pair[starts] % len(item_ids)).astype(np.int32),
-        weights=np.maximum.reduceat(rows["weight"].to_numpy().astype(np.float32)[order], starts),
-        times=np.maximum.reduceat(rows["timestamp"].to_numpy()[order], starts),
+        weights=np.maximum.reduceat(rows.weights[order], starts),
+        times=np.maximum.reduceat(rows.times[order], starts),
         n_users=len(user_ids),
         n_items=len(item_ids),
         content=content,
     )
-    organic = np.logical_and.reduceat(rows["organic"].to_numpy()[order], starts)
+    organic = np.logical_and.reduceat(rows.organic[order], starts)
     return Dataset(
         interactions=interactions,
         organic=organic,
@@ -90,13 +83,39 @@ def read_dataset(snapshot: Snapshot, described: Described | None = None, group_b
         catalogue=used,
         profile=profile_of(snapshot),
         groups=read_groups(dict(known(snapshot)), user_ids, group_by),
-        answers=read_answers(snapshot, _rewarded(snapshot), user_ids, item_ids) if TABLE in snapshot.datasets else None,
+        answers=read_answers(snapshot, rewarded(snapshot), user_ids, item_ids) if TABLE in snapshot.datasets else None,
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Rows:
+    """Events as numbers: 21 bytes each."""
+
+    users: NDArray[np.int32]
+    items: NDArray[np.int32]
+    weights: NDArray[np.float32]
+    times: NDArray[np.int64]
+    organic: NDArray[np.bool_]
+
+
+def _indexed(snapshot: Snapshot, ids: Catalogue) -> _Rows:
+    parts = [
+        (
+            index_of(rows["user_id"], ids.users).astype(np.int32),
+            index_of(rows["item_id"], ids.items).astype(np.int32),
+            rows["weight"].to_numpy().astype(np.float32),
+            rows["timestamp"].to_numpy(),
+            rows["organic"].to_numpy(),
+        )
+        for rows in batches(snapshot)
+    ]
+    users, items, weights, times, organic = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return _Rows(users=users, items=items, weights=weights, times=times, organic=organic)
+
+
 def _with_catalogue(
-    items: NDArray[np.int64], item_ids: list[str], described: Described | None
-) -> tuple[NDArray[np.int64], list[str], Content | None, CatalogueUsed | None]:
+    items: NDArray[np.int32], item_ids: list[str], described: Described | None
+) -> tuple[NDArray[np.int32], list[str], Content | None, CatalogueUsed | None]:
     """Indices and ids with the catalogue's items put in their places, what is known of all, and what the card says of it."""
     if described is None or not described.items:
         return items, item_ids, None, described.used if described else None
@@ -105,13 +124,8 @@ def _with_catalogue(
     content = content_of(described.items, both)
     told = int(np.count_nonzero(np.diff(content.indptr)))
     used = described.used.model_copy(update={"described": told, "features": len(content.features)})
-    moved = np.array([position[item] for item in item_ids], dtype=np.int64)
+    moved = np.array([position[item] for item in item_ids], dtype=np.int32)
     return moved[items], both, content, used
-
-
-def known(snapshot: Snapshot) -> list[tuple[str, ds.Dataset]]:
-    """Event types that say what users liked, in order, with their rows."""
-    return [(name, snapshot.datasets[name]) for name in sorted(snapshot.datasets) if name in _STRENGTH]
 
 
 def _too_little(manifest: SnapshotManifest, users: int, items: int) -> TrainingRefused:
@@ -120,44 +134,3 @@ def _too_little(manifest: SnapshotManifest, users: int, items: int) -> TrainingR
         f"snapshot {manifest.sequence}: of its {manifest.rows} events, {users} users liked {items} items; at least {LEAST_USERS} users and "
         f"{LEAST_ITEMS} items are needed (watches of {LEAST_FRACTION:.0%} or more, ratings of {LEAST_RATING} or more); send more events",
     )
-
-
-def columns_of(event_type: str, dataset: ds.Dataset) -> list[str]:
-    """The columns that `liked` takes, of those that are there."""
-    wanted = ["user_id", "item_id", "timestamp", _STRENGTH[event_type], "request_id"]
-    return [name for name in wanted if name in dataset.schema.names]
-
-
-def liked(event_type: str, rows: pa.Table) -> pa.Table:
-    """Columns user_id, item_id, timestamp (milliseconds), weight and organic, of the events that say that an item was liked."""
-    least, most = BOUNDS[event_type]
-    strength = pc.cast(rows[_STRENGTH[event_type]], pa.float64())
-    asked = rows["request_id"] if "request_id" in rows.column_names else pa.nulls(rows.num_rows)
-    columns = {
-        "user_id": pc.cast(rows["user_id"], pa.large_string()),
-        "item_id": pc.cast(rows["item_id"], pa.large_string()),
-        "timestamp": pc.cast(rows["timestamp"], pa.int64()),
-        "weight": pc.divide(strength, most),
-        "organic": pc.is_null(asked),
-    }
-    return pa.table(columns).filter(pc.greater_equal(strength, least))
-
-
-def _rewarded(snapshot: Snapshot) -> pa.Table:
-    """Columns request_id and item_id of the events that say that an item was liked, and that an answer led there."""
-    parts: list[pa.Table] = []
-    for name, dataset in known(snapshot):
-        if "request_id" in dataset.schema.names:
-            strong = pc.field(_STRENGTH[name]) >= BOUNDS[name][0]
-            rows = dataset.to_table(columns=["request_id", "item_id"], filter=strong & pc.field("request_id").is_valid())
-            parts.append(rows.cast(pa.schema([("request_id", pa.large_string()), ("item_id", pa.large_string())])))
-    return pa.concat_tables(parts) if parts else pa.table({"request_id": pa.array([], pa.large_string()), "item_id": []})
-
-
-def _encoded(column: pa.ChunkedArray) -> tuple[NDArray[np.int64], list[str]]:
-    """Each value's position among the sorted different values, and those values."""
-    encoded = column.combine_chunks().dictionary_encode()
-    order = pc.array_sort_indices(encoded.dictionary).to_numpy()
-    rank = np.empty(order.size, dtype=np.int64)
-    rank[order] = np.arange(order.size)
-    return rank[encoded.indices.to_numpy()], encoded.dictionary.take(pa.array(order)).to_pylist()

@@ -7,14 +7,15 @@ import sys
 from collections.abc import Sequence
 
 from pydantic import ValidationError
-from pythonjsonlogger.json import JsonFormatter
 
 from ray_apps.algorithms import ALGORITHMS, Algorithms
 from ray_apps.stores.objects import StorageError, open_store
 from ray_apps.stores.registry import ArtefactRefused
 from ray_apps.training.job import Written, as_read, finished
+from ray_apps.training.logs import log_json
 from ray_apps.training.measuring import asked_of
 from ray_apps.training.refusals import Refusal, TrainingRefused
+from ray_apps.training.search import searchable
 from ray_apps.training.table import table
 from recsys_schemas.train_job import TrainJob
 from recsys_schemas.version_card import VersionCard
@@ -36,7 +37,7 @@ def main(arguments: Sequence[str] | None = None, algorithms: Algorithms = ALGORI
     parser = argparse.ArgumentParser(prog="ray_apps.training", description="Turn a snapshot into a version.")
     parser.add_argument("--job", required=True, help="a TrainJob as JSON")
     asked = parser.parse_args(arguments)
-    _log_json()
+    log_json()
     try:
         job = _read(asked.job)
         card = _made(job, algorithms, written)
@@ -65,17 +66,9 @@ def _made(job: TrainJob, algorithms: Algorithms, written: Written) -> VersionCar
     except (StorageError, ArtefactRefused) as error:
         raise TrainingRefused(Refusal.STORAGE, str(error)) from error
     asked_of(job, algorithms)
+    searchable(job)
     if card is not None:
         return card
     from ray_apps.training.workers import run_on_ray  # noqa: PLC0415 — Ray takes seconds to import
 
     return run_on_ray(job, algorithms, written)
-
-
-def _log_json() -> None:
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter("%(asctime)s %(levelname)s %(name)s %(message)s", rename_fields={"message": "event"}))
-    ours = logging.getLogger("ray_apps")
-    ours.handlers[:] = [handler]
-    ours.propagate = False
-    ours.setLevel(logging.INFO)

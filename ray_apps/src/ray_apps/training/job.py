@@ -13,7 +13,7 @@ from ray_apps.algorithms import ALGORITHMS, Algorithms, load_model
 from ray_apps.algorithms.content import ContentNeeded
 from ray_apps.algorithms.hyperparameters import Unsuitable
 from ray_apps.algorithms.interactions import Histories
-from ray_apps.algorithms.recommender import Recommender
+from ray_apps.algorithms.recommender import Crew, Fitting, Recommender
 from ray_apps.reports.exposure import Exposure, exposure
 from ray_apps.reports.page import page
 from ray_apps.stores.objects import StorageError, Store, open_store
@@ -29,10 +29,15 @@ from ray_apps.stores.registry import (
 )
 from ray_apps.stores.snapshots import open_snapshot
 from ray_apps.training.catalogue import read_described, without_content
+from ray_apps.training.champion import as_champion
 from ray_apps.training.dataset import Dataset, read_dataset
+from ray_apps.training.fitter import Fitter, fitter_of
 from ray_apps.training.measuring import Comparison, asked_of, compare
+from ray_apps.training.progress import Telling
 from ray_apps.training.provenance import code, libraries, machine
 from ray_apps.training.refusals import Refusal, TrainingRefused
+from ray_apps.training.resources import out_of_memory, threads
+from ray_apps.training.searched import read_search
 from ray_apps.training.soundness import capture_of, learnt_of, probes_of
 from recsys_schemas.train_job import TrainJob
 from recsys_schemas.version_card import REPORT_FILE, Capture, Learnt, VersionCard, digest_of, version_folder
@@ -48,7 +53,14 @@ def as_read(dataset: Dataset) -> Dataset:
     return dataset
 
 
-def run(job: TrainJob, algorithms: Algorithms = ALGORITHMS, *, written: Written = as_read, worker: str = "") -> VersionCard:
+def run(
+    job: TrainJob,
+    algorithms: Algorithms = ALGORITHMS,
+    *,
+    written: Written = as_read,
+    worker: str = "",
+    crew: Callable[[Dataset], Crew] | None = None,
+) -> VersionCard:
     """Make the version that a job asks for, in this process, and return its card.
 
     The metrics are those of a fit on the training part; what serves is fitted again with the same hyperparameters on all interactions,
@@ -59,6 +71,7 @@ def run(job: TrainJob, algorithms: Algorithms = ALGORITHMS, *, written: Written 
         algorithms: What can be fitted and measured.
         written: The data whose users, items and histories are written; by default what was read.
         worker: Where it runs, in words, for the card.
+        crew: Who shares the fits of this data set.
 
     Raises:
         TrainingRefused: no version can be made, and why.
@@ -70,11 +83,19 @@ def run(job: TrainJob, algorithms: Algorithms = ALGORITHMS, *, written: Written 
             return existing
         asked_of(job, algorithms)
         dataset = read_dataset(open_snapshot(store, job.snapshot_sequence), read_described(store, job.catalogue), job.group_by)
-        return write(job, written(dataset), _learned(job, store, dataset, algorithms), worker)
+        fitter = fitter_of(job, _means(job, store, crew(dataset) if crew else None))
+        return write(job, written(dataset), _learned(job, store, dataset, algorithms, fitter), worker)
     except Unsuitable as error:
         raise TrainingRefused(Refusal.BAD_JOB, str(error)) from error
     except (StorageError, ArtefactRefused) as error:
         raise TrainingRefused(Refusal.STORAGE, str(error)) from error
+    except MemoryError as error:
+        raise out_of_memory(job, str(error)) from error
+
+
+def _means(job: TrainJob, store: Store, crew: Crew | None) -> Fitting:
+    telling = Telling(store=store, version=job.version, fits=2 if job.champion is None else 3)
+    return Fitting(threads=threads(job), gpu=job.resources_per_worker.gpu > 0, tell=telling.tell, crew=crew)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,21 +104,24 @@ class Learned:
 
     comparison: Comparison
     model: Recommender
+    began_from: str | None
     learnt: Learnt | None
     capture: Capture | None
 
 
-def _learned(job: TrainJob, store: Store, dataset: Dataset, algorithms: Algorithms) -> Learned:
+def _learned(job: TrainJob, store: Store, dataset: Dataset, algorithms: Algorithms, fitter: Fitter) -> Learned:
     # One thread: a worker has one CPU, and sums in another order would be other bytes.
     with threadpool_limits(1), tempfile.TemporaryDirectory(prefix="champion-") as cache:
         champion = standing(store, job, Path(cache))
         try:
-            comparison, model = compare(job, dataset, algorithms, champion), relearn(job, dataset, algorithms)
+            comparison = compare(job, dataset, algorithms, champion, fitter)
+            model, began_from = relearn(job, dataset, algorithms, champion, fitter)
         except ContentNeeded as error:
             raise without_content(error, dataset.catalogue) from error
         return Learned(
             comparison=comparison,
             model=model,
+            began_from=began_from,
             learnt=learnt_of(comparison.quizzed, model, job.seed),
             capture=capture_of(model, champion, dataset, job.seed),
         )
@@ -135,9 +159,14 @@ def standing(store: Store, job: TrainJob, cache: Path) -> LoadedVersion | None:
         return None
 
 
-def relearn(job: TrainJob, dataset: Dataset, algorithms: Algorithms) -> Recommender:
-    """The asked algorithm, fitted on all interactions: what serves."""
-    return algorithms[job.algorithm].fit(dataset.interactions, asked_of(job, algorithms)[job.algorithm], job.seed)
+def relearn(
+    job: TrainJob, dataset: Dataset, algorithms: Algorithms, champion: LoadedVersion | None, fitter: Fitter
+) -> tuple[Recommender, str | None]:
+    """The asked algorithm, fitted on all interactions: what serves, and the version that it was begun from."""
+    algorithm = algorithms[job.algorithm]
+    earlier = None if champion is None else as_champion(champion, dataset)
+    model = fitter.fit(algorithm, dataset.interactions, asked_of(job, algorithms)[job.algorithm], earlier)
+    return model, job.champion if fitter.starts_warm(algorithm, earlier) else None
 
 
 def write(job: TrainJob, dataset: Dataset, learned: Learned, worker: str) -> VersionCard:
@@ -165,6 +194,8 @@ def write(job: TrainJob, dataset: Dataset, learned: Learned, worker: str) -> Ver
         parent=job.champion,
         created_at=datetime.now(UTC),
         worker=worker,
+        warm_start=learned.began_from,
+        search=read_search(store, job.version) if job.search else None,
         job=job,
         code=code(),
         machine=machine(),
@@ -173,7 +204,7 @@ def write(job: TrainJob, dataset: Dataset, learned: Learned, worker: str) -> Ver
         capture=learned.capture,
         profile=dataset.profile,
     )
-    card = with_report(store, card, contents, model)
+    card = with_report(store, card, contents, learned.model)
     write_card(store, card)
     return card
 

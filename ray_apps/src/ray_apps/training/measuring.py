@@ -12,8 +12,9 @@ from ray_apps.evaluation.quiz import Quizzed, quiz_of, take
 from ray_apps.evaluation.slices import slices_of
 from ray_apps.evaluation.splits import Split, by_time, since
 from ray_apps.stores.registry import LoadedVersion
-from ray_apps.training.champion import as_champion, seen
+from ray_apps.training.champion import Champion, as_champion, seen
 from ray_apps.training.dataset import Dataset
+from ray_apps.training.fitter import Fitter
 from ray_apps.training.refusals import Refusal, TrainingRefused
 from recsys_schemas.train_job import TrainJob
 from recsys_schemas.version_card import Evaluation
@@ -74,7 +75,7 @@ def _own(job: TrainJob, algorithm: type[Recommender], candidate: type[Recommende
     return checked(algorithm.name, algorithm.parameters, given)
 
 
-def compare(job: TrainJob, dataset: Dataset, algorithms: Algorithms, champion: LoadedVersion | None) -> Comparison:
+def compare(job: TrainJob, dataset: Dataset, algorithms: Algorithms, champion: LoadedVersion | None, fitter: Fitter) -> Comparison:
     """Fit each algorithm on the training part and measure it on the same users; then the champion beside the candidate.
 
     When the champion has seen some of what is held out, the two are compared on another split, of what it has not seen, with a fit of
@@ -89,7 +90,7 @@ def compare(job: TrainJob, dataset: Dataset, algorithms: Algorithms, champion: L
     if split.users.size < LEAST_TEST_USERS:
         words = f"snapshot {dataset.manifest.sequence}: {split.users.size} users liked something new of their own accord after the split; "
         raise TrainingRefused(Refusal.INSUFFICIENT_DATA, words + f"at least {LEAST_TEST_USERS} are needed to measure on; send more events")
-    fitted = [_timed(algorithms[name], hyperparameters, job, split) for name, hyperparameters in asked.items()]
+    fitted = [_timed(algorithms[name], hyperparameters, fitter, split) for name, hyperparameters in asked.items()]
     beside = _beside(job, dataset, split)
     models = [(model, seconds, measure(model.scores, model.scores_many, split, beside)) for model, seconds in fitted]
     first = models[0][2]
@@ -97,7 +98,7 @@ def compare(job: TrainJob, dataset: Dataset, algorithms: Algorithms, champion: L
     evaluations = [_evaluation(job, each, first) for each in models]
     if champion is not None:
         fair = Fair(split=split, beside=beside, candidate=first, algorithm=algorithms[job.algorithm], hyperparameters=asked[job.algorithm])
-        evaluations.append(_standing(champion, job, dataset, fair))
+        evaluations.append(_standing(champion, job, dataset, fair, fitter))
     return Comparison(hyperparameters=asked[job.algorithm], evaluations=evaluations, split=split, quizzed=quizzed)
 
 
@@ -106,9 +107,11 @@ def _beside(job: TrainJob, dataset: Dataset, split: Split) -> Beside:
     return Beside(slices=slices_of(split, dataset.groups), log=log)
 
 
-def _timed(algorithm: type[Recommender], hyperparameters: dict[str, Value], job: TrainJob, split: Split) -> tuple[Recommender, float]:
+def _timed(
+    algorithm: type[Recommender], hyperparameters: dict[str, Value], fitter: Fitter, split: Split, champion: Champion | None = None
+) -> tuple[Recommender, float]:
     started = time.perf_counter()
-    model = algorithm.fit(split.train, hyperparameters, job.seed)
+    model = fitter.fit(algorithm, split.train, hyperparameters, champion)
     return model, time.perf_counter() - started
 
 
@@ -128,13 +131,14 @@ def _evaluation(job: TrainJob, each: tuple[Recommender, float, Measured], candid
     )
 
 
-def _standing(version: LoadedVersion, job: TrainJob, dataset: Dataset, fair: Fair) -> Evaluation:
+def _standing(version: LoadedVersion, job: TrainJob, dataset: Dataset, fair: Fair, fitter: Fitter) -> Evaluation:
     champion = as_champion(version, dataset)
     known = seen(champion, dataset)
     split, beside, ours = fair.split, fair.beside, fair.candidate
     if known[split.held].any():
         split = since(dataset.interactions, known, job.seed, dataset.organic)
-        model, _ = _timed(fair.algorithm, fair.hyperparameters, job, split)
+        # It has seen nothing that is held out here, so what it knows may be begun from.
+        model, _ = _timed(fair.algorithm, fair.hyperparameters, fitter, split, champion)
         beside = _beside(job, dataset, split)
         ours = measure(model.scores, model.scores_many, split, beside)
     values = measure(champion.scores, champion.scores_many, split, beside)

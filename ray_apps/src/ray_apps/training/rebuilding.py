@@ -3,6 +3,7 @@
 Nothing is written but into a folder of one's own: the registry stays as it is.
 """
 
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from ray_apps.stores.snapshots import open_snapshot
 from ray_apps.training import provenance
 from ray_apps.training.catalogue import read_described, source_of
 from ray_apps.training.dataset import Dataset, read_dataset
+from ray_apps.training.fitter import fitter_of
 from ray_apps.training.job import contents_of, relearn, standing
 from ray_apps.training.measuring import compare
 from recsys_schemas.train_job import ModelIdentity, TrainJob
@@ -83,10 +85,13 @@ def rebuild(
     """
     job = job_of(card)
     dataset = _dataset_of(card, store, job)
-    with threadpool_limits(1):
-        measured = compare(job, dataset, algorithms, standing(store, job, champions)) if champions else None
+    with threadpool_limits(1), tempfile.TemporaryDirectory(prefix="champion-") as cache:
+        champion = standing(store, job, champions or Path(cache)) if champions or job.warm_start else None
+        measured = compare(job, dataset, algorithms, champion, fitter_of(job)) if champions else None
         chosen = job.model_copy(update={"algorithm": card.algorithm, "hyperparameters": card.hyperparameters, "baselines": []})
-        files = write_arrays(scratch, card.version, contents_of(dataset, relearn(chosen, dataset, algorithms)))
+        files = write_arrays(
+            scratch, card.version, contents_of(dataset, relearn(chosen, dataset, algorithms, champion, fitter_of(job)).model)
+        )
     found = {each.name: {name: e.value for name, e in each.metrics.items()} for each in measured.evaluations} if measured else None
     return Rebuilt(
         card=card,

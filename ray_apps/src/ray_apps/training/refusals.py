@@ -12,6 +12,8 @@ class Refusal(IntEnum):
     """The snapshot is too small to learn from or to measure on. A later one may do."""
     STORAGE = 4
     """The store, the snapshot or a version in it is missing or damaged."""
+    NO_MEMORY = 5
+    """A worker had too little memory."""
 
 
 class TrainingRefused(Exception):  # noqa: N818 — it says what was done about the error

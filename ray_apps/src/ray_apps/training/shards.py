@@ -3,33 +3,19 @@
 Reading Parquet with pyarrow, a batch at a time, beats Ray Data here: see ADR 20.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
-from ray_apps.algorithms.ials_blocks import Side, blocks_of, count_of_blocks
+from ray_apps.algorithms.ials_blocks import blocks_of, count_of_blocks
 from ray_apps.algorithms.interactions import Histories, Interactions
 from ray_apps.stores.snapshots import Snapshot
-from ray_apps.training.dataset import columns_of, known, liked
-
-BATCH_ROWS = 1 << 20
-"""Events held at a time."""
+from ray_apps.training.events import Catalogue, batches, index_of
 
 Bits = NDArray[np.uint8]
 """One bit for each entry of a block, packed."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Catalogue:
-    """All ids of users and items, each sorted by UTF-8 bytes: an id's position is its index."""
-
-    users: pa.Array
-    items: pa.Array
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,55 +77,11 @@ def read_shard(snapshot: Snapshot, catalogue: Catalogue, rank: int, workers: int
     users = _Rows(user_blocks, n_items, blocks_of(rank, workers, user_blocks))
     items = _Rows(item_blocks, n_users, blocks_of(rank, workers, item_blocks))
     for rows in batches(snapshot):
-        user, item = _index(rows["user_id"], catalogue.users), _index(rows["item_id"], catalogue.items)
+        user, item = index_of(rows["user_id"], catalogue.users), index_of(rows["item_id"], catalogue.items)
         weight = rows["weight"].to_numpy().astype(np.float32)
         users.add(user, item, weight)
         items.add(item, user, weight)
     return Shard(n_users=n_users, n_items=n_items, users=users.settled(n_users), items=items.settled(n_items))
-
-
-def catalogue_of(snapshot: Snapshot) -> Catalogue:
-    """All ids of the snapshot's liked events, in memory bounded by the ids."""
-    found: dict[str, list[pa.Array]] = {"user_id": [], "item_id": []}
-    for rows in batches(snapshot):
-        for name, parts in found.items():
-            parts.append(pc.unique(rows[name]))
-            if sum(len(part) for part in parts) > 2 * max(BATCH_ROWS, len(parts[0])):
-                parts[:] = [pc.unique(pa.chunked_array(parts))]
-    return Catalogue(users=_sorted(found["user_id"]), items=_sorted(found["item_id"]))
-
-
-def _sorted(parts: list[pa.Array]) -> pa.Array:
-    ids = pc.unique(pa.chunked_array(parts, type=pa.large_string()))
-    return ids.take(pc.array_sort_indices(ids))
-
-
-def batches(snapshot: Snapshot) -> Iterator[pa.Table]:
-    """Liked events (see `dataset.liked`) of all event types, a batch at a time."""
-    for event_type, dataset in known(snapshot):
-        held: list[pa.RecordBatch] = []
-        for batch in _scanned(dataset, event_type):
-            held.append(batch)
-            if sum(len(each) for each in held) >= BATCH_ROWS:
-                yield liked(event_type, pa.Table.from_batches(held))
-                held = []
-        if held:
-            yield liked(event_type, pa.Table.from_batches(held))
-
-
-def _scanned(dataset: ds.Dataset, event_type: str) -> Iterator[pa.RecordBatch]:
-    # One fragment and two batches ahead: by default pyarrow reads sixteen and four, which is no bound on small machines.
-    scanner = dataset.scanner(columns=columns_of(event_type, dataset), batch_readahead=2, fragment_readahead=1, use_threads=False)
-    return scanner.to_batches()
-
-
-def _index(ids: pa.ChunkedArray, catalogue: pa.Array) -> NDArray[np.int64]:
-    return pc.index_in(ids, value_set=catalogue).to_numpy().astype(np.int64)
-
-
-def shard_of(interactions: Interactions, both: tuple[Side, Side]) -> Shard:
-    """The case of one worker that has everything in memory already."""
-    return Shard(n_users=interactions.n_users, n_items=interactions.n_items, users=both[0].own, items=both[1].own)
 
 
 def chosen_bits(whole: Interactions, part: Interactions) -> tuple[list[Bits], list[Bits]]:

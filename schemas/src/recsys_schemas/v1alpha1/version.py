@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from recsys_schemas.v1alpha1.fitting import Fit
 from recsys_schemas.v1alpha1.model import Algorithm, Hyperparameters
 from recsys_schemas.v1alpha1.resource import Resource, cel
 
@@ -87,6 +88,8 @@ class VersionSpec(Resource):
     """The only source of chance."""
     num_workers: int = 1
     """Ray Train workers."""
+    fit: Fit = Field(default_factory=Fit)
+    """How its fits are done."""
     parent: Annotated[str | None, Field(max_length=63)] = None
     """The champion at the time."""
 
@@ -126,6 +129,17 @@ class Artifact(Resource):
     """Size of its files."""
 
 
+class Progress(Resource):
+    """How far the present attempt of a run is."""
+
+    step: int
+    """Steps (epochs of its fits) done,"""
+    of: int
+    """of so many."""
+    seconds_left: int | None = None
+    """For the steps that are left, by how long those before took."""
+
+
 class VersionStatus(Resource):
     """Outputs of one run."""
 
@@ -141,6 +155,8 @@ class VersionStatus(Resource):
     """Which try of the run, from 0."""
     started_at: datetime | None = None
     """When the present attempt was submitted."""
+    progress: Progress | None = None
+    """How far the present attempt is; absent before its first step and once the version is made."""
     artifact: Artifact | None = None
     """What was made."""
     metrics: Annotated[list[MetricValue], Field(max_length=64)] = []

@@ -11,7 +11,7 @@ from recsys_operator.world.registry import Left, Registry
 from recsys_schemas.artifact import Artifact
 from recsys_schemas.snapshot import SnapshotManifest
 from recsys_schemas.upkeep import UPKEEP_REPORT, UpkeepReport
-from recsys_schemas.version_card import PreflightReport, VersionCard
+from recsys_schemas.version_card import PreflightReport, RunProgress, VersionCard
 
 NAME = "movies-000001"
 MANIFEST = SnapshotManifest(
@@ -75,6 +75,17 @@ def test_the_manifest_is_read_anew_and_a_card_once(tmp_path: Path) -> None:
     newer = MANIFEST.model_copy(update={"sequence": 4})
     write(tmp_path / "manifests" / "latest.json", newer)
     assert (left(registry, uri).card, asyncio.run(registry.manifest(uri))) == (CARD, newer)
+
+
+def test_how_far_a_run_is_is_read_anew_while_it_runs_and_not_asked_of_others(tmp_path: Path) -> None:
+    uri, registry = f"file://{tmp_path}", Registry()
+    for step in (1, 2):
+        told = RunProgress(version=NAME, step=step, of=4, told_at=datetime(2026, 9, 1, tzinfo=UTC))
+        write(tmp_path / "runs" / NAME / "progress.json", told)
+        assert asyncio.run(registry.left([(uri, NAME)], running={NAME}))[NAME].progress == told
+    assert left(registry, uri).progress is None
+    write(tmp_path / "versions" / NAME / "card.json", CARD)
+    assert asyncio.run(registry.left([(uri, NAME)], running={NAME}))[NAME].progress is None
 
 
 def test_a_file_of_another_release_is_named_with_its_field(tmp_path: Path) -> None:

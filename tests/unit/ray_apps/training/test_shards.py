@@ -10,9 +10,10 @@ from ray_apps.algorithms.ials_blocks import sides
 from ray_apps.algorithms.interactions import Histories
 from ray_apps.stores.objects import open_store
 from ray_apps.stores.snapshots import Snapshot, open_snapshot
-from ray_apps.training import shards
+from ray_apps.training import events
 from ray_apps.training.dataset import read_dataset
-from ray_apps.training.shards import catalogue_of, chosen_bits, narrowed, read_shard
+from ray_apps.training.events import catalogue_of
+from ray_apps.training.shards import chosen_bits, narrowed, read_shard
 from unit.ray_apps.training import planted
 
 
@@ -29,7 +30,7 @@ def same(left: Histories, right: Histories) -> bool:
 
 @pytest.mark.parametrize("workers", [1, 2, 3, 4])
 def test_the_shards_of_all_workers_are_the_blocks_of_the_whole(snapshot: Snapshot, workers: int, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(shards, "BATCH_ROWS", 500)
+    monkeypatch.setattr(events, "BATCH_ROWS", 500)
     dataset = read_dataset(snapshot)
     users, items = sides(dataset.interactions)
     catalogue = catalogue_of(snapshot)

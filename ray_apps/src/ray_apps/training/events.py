@@ -1,0 +1,103 @@
+"""Events that say what users liked, a batch at a time: what reads a snapshot never holds all of its events."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+from numpy.typing import NDArray
+
+from ray_apps.algorithms.tastes import BOUNDS
+from ray_apps.stores.snapshots import Snapshot
+
+BATCH_ROWS = 1 << 19
+"""Events held at a time."""
+
+_STRENGTH = {"watch": "fraction", "rate": "rating"}
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """All ids of users and items, each sorted by UTF-8 bytes: an id's position is its index."""
+
+    users: pa.Array
+    items: pa.Array
+
+
+def known(snapshot: Snapshot) -> list[tuple[str, ds.Dataset]]:
+    """Event types that say what users liked, in order, with their rows."""
+    return [(name, snapshot.datasets[name]) for name in sorted(snapshot.datasets) if name in _STRENGTH]
+
+
+def columns_of(event_type: str, dataset: ds.Dataset) -> list[str]:
+    """The columns that `liked` takes, of those that are there."""
+    wanted = ["user_id", "item_id", "timestamp", _STRENGTH[event_type], "request_id"]
+    return [name for name in wanted if name in dataset.schema.names]
+
+
+def liked(event_type: str, rows: pa.Table) -> pa.Table:
+    """Columns user_id, item_id, timestamp (milliseconds), weight and organic, of the events that say that an item was liked."""
+    least, most = BOUNDS[event_type]
+    strength = pc.cast(rows[_STRENGTH[event_type]], pa.float64())
+    asked = rows["request_id"] if "request_id" in rows.column_names else pa.nulls(rows.num_rows)
+    columns = {
+        "user_id": pc.cast(rows["user_id"], pa.large_string()),
+        "item_id": pc.cast(rows["item_id"], pa.large_string()),
+        "timestamp": pc.cast(rows["timestamp"], pa.int64()),
+        "weight": pc.divide(strength, most),
+        "organic": pc.is_null(asked),
+    }
+    return pa.table(columns).filter(pc.greater_equal(strength, least))
+
+
+def batches(snapshot: Snapshot) -> Iterator[pa.Table]:
+    """Liked events (see `dataset.liked`) of all event types, a batch at a time."""
+    for event_type, dataset in known(snapshot):
+        held: list[pa.RecordBatch] = []
+        for batch in _scanned(dataset, event_type):
+            held.append(batch)
+            if sum(len(each) for each in held) >= BATCH_ROWS:
+                yield liked(event_type, pa.Table.from_batches(held))
+                held = []
+        if held:
+            yield liked(event_type, pa.Table.from_batches(held))
+
+
+def _scanned(dataset: ds.Dataset, event_type: str) -> Iterator[pa.RecordBatch]:
+    # One fragment and two batches ahead: by default pyarrow reads sixteen and four, which is no bound on small machines.
+    scanner = dataset.scanner(columns=columns_of(event_type, dataset), batch_readahead=2, fragment_readahead=1, use_threads=False)
+    return scanner.to_batches()
+
+
+def catalogue_of(snapshot: Snapshot) -> Catalogue:
+    """All ids of the snapshot's liked events, in memory bounded by the ids."""
+    found: dict[str, list[pa.Array]] = {"user_id": [], "item_id": []}
+    for rows in batches(snapshot):
+        for name, parts in found.items():
+            parts.append(pc.unique(rows[name]))
+            if sum(len(part) for part in parts) > 2 * max(BATCH_ROWS, len(parts[0])):
+                parts[:] = [pc.unique(pa.chunked_array(parts))]
+    return Catalogue(users=_sorted(found["user_id"]), items=_sorted(found["item_id"]))
+
+
+def _sorted(parts: list[pa.Array]) -> pa.Array:
+    ids = pc.unique(pa.chunked_array(parts, type=pa.large_string()))
+    return ids.take(pc.array_sort_indices(ids))
+
+
+def index_of(ids: pa.ChunkedArray, catalogue: pa.Array) -> NDArray[np.int64]:
+    """The positions of ids in a catalogue that has them all."""
+    return pc.index_in(ids, value_set=catalogue).to_numpy().astype(np.int64)
+
+
+def rewarded(snapshot: Snapshot) -> pa.Table:
+    """Columns request_id and item_id of the events that say that an item was liked, and that an answer led there."""
+    parts: list[pa.Table] = []
+    for name, dataset in known(snapshot):
+        if "request_id" in dataset.schema.names:
+            strong = pc.field(_STRENGTH[name]) >= BOUNDS[name][0]
+            rows = dataset.to_table(columns=["request_id", "item_id"], filter=strong & pc.field("request_id").is_valid())
+            parts.append(rows.cast(pa.schema([("request_id", pa.large_string()), ("item_id", pa.large_string())])))
+    return pa.concat_tables(parts) if parts else pa.table({"request_id": pa.array([], pa.large_string()), "item_id": []})
