@@ -22,17 +22,17 @@ def good_arrays(items: int, factors: int, seed: int) -> Arrays:
     vectors = np.random.default_rng(seed).normal(size=(items, factors)).astype(np.float32)
     wide = vectors.astype(np.float64)
     gram_inverse = np.linalg.inv(wide.T @ wide + 10 * np.eye(factors))
-    return {"item_factors": vectors, "gram_inverse": gram_inverse, "alpha": np.array(2.0)}
+    return {"item_factors": vectors, "gram_inverse": gram_inverse, "trust": np.array([2.0, 0.0, 1.0])}
 
 
 def arrays_not_finite(items: int) -> Arrays:
     """ALS arrays that give NaN."""
-    return {"item_factors": np.full((items, 2), np.nan, dtype=np.float32), "gram_inverse": np.eye(2), "alpha": np.array(2.0)}
+    return {"item_factors": np.full((items, 2), np.nan, dtype=np.float32), "gram_inverse": np.eye(2), "trust": np.array([2.0, 0.0, 1.0])}
 
 
 def arrays_that_raise(items: int) -> Arrays:
     """ALS arrays whose system is singular for a history of one item: scoring raises LinAlgError."""
-    return {"item_factors": np.ones((items, 1), dtype=np.float32), "gram_inverse": -np.eye(1), "alpha": np.array(1.0)}
+    return {"item_factors": np.ones((items, 1), dtype=np.float32), "gram_inverse": -np.eye(1), "trust": np.array([1.0, 0.0, 1.0])}
 
 
 def write_version(store: Store, name: str, model: Arrays, *, items: int, users: int, liked: int = 1) -> str:

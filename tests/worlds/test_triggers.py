@@ -157,16 +157,16 @@ def test_other_tastes_than_those_that_were_learnt_fire_drift_once():
 
 
 def test_never_more_runs_in_a_day_than_allowed_and_who_waits_is_told():
-    world = first_serves(world_with({"type": "NewData", "records": 10}, maxRunsPerDay=3))
+    world = first_serves(world_with({"type": "NewData", "records": 10}, maxRunsPerDay=5))
     world.spec = world.spec.model_copy(update={"revision_history_limit": 1})
     go_on(world, 3600, step=15)
-    assert len(world.versions) == 3
+    assert len(world.versions) == 5
     trained = next(c for c in world.status.conditions if c.type == "Trained")
-    assert "3 runs began within 24 hours, at most spec.training.maxRunsPerDay 3; the next may at 2026-01-02T" in trained.message
+    assert "5 runs began within 24 hours, at most spec.training.maxRunsPerDay 5; the next may at 2026-01-02T" in trained.message
     go_on(world, 24 * 3600, step=200)
     began = sorted(made_at(world))
-    assert all(later - earlier >= timedelta(days=1) for earlier, later in zip(began, began[3:], strict=False))
-    assert len(began) > 3
+    assert all(later - earlier >= timedelta(days=1) for earlier, later in zip(began, began[5:], strict=False))
+    assert len(began) > 5
 
 
 def made_at(world: World) -> list[datetime]:
