@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from properties.stored import Stored
 from ray_apps.ingest.batches import Batch, Filling, Roll
-from ray_apps.ingest.judging import Judging, OutOfOrderError
+from ray_apps.ingest.judging import Judging
+from ray_apps.ingest.runs import OutOfOrderError
 from ray_apps.stores.snapshots import OFFSET, PARTITION, PAYLOAD_CRC32, TOPIC
 
 TYPES = {"w": "watch", "w2": "watch", "r": "rate"}

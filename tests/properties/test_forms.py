@@ -105,7 +105,7 @@ def with_id(text: bytes) -> bytes:
     return LIKE.replace(b"w-1", text)
 
 
-ODD: dict[str, list[bytes | None]] = {
+ODD: dict[str, Sequence[bytes | None]] = {
     "numbers that are no integers": [
         with_timestamp(token) for token in (b"1.0", b"1e3", b"1E3", b"1.", b"-1", b"+1", b'"1"', b"true", b"null", b"")
     ],

@@ -11,7 +11,7 @@ from typing import Any, assert_never
 
 import numpy as np
 
-from recsys_operator.plan import freshness, ingest, rollback, rollout, serving, shares, topics, training, upkeep
+from recsys_operator.plan import freshness, ingest, mirror, rollback, rollout, serving, shares, topics, training, upkeep
 from recsys_operator.plan.plan import plan
 from recsys_operator.state.actions import (
     Action,
@@ -52,6 +52,7 @@ from recsys_operator.state.observed import (
 )
 from recsys_operator.state.plan import Plan
 from recsys_operator.world.observe import asked_replicas
+from recsys_schemas.mirror import MirrorJob, MirrorReport
 from recsys_schemas.serving_api import (
     GROUPS,
     ArmCounters,
@@ -156,6 +157,15 @@ class World:
     refuses_to_load: set[str] = field(default_factory=set[str])
     exchanged: set[str] = field(default_factory=set[str])
     """Versions whose files are others than the card says."""
+    mirror_report: MirrorReport | None = None
+    shown: dict[str, str] = field(default_factory=dict[str, str])
+    """What the MLflow server shows: version → phase."""
+    shown_aliases: dict[str, str] = field(default_factory=dict[str, str])
+    """And alias → version."""
+    mirror_fails: str = ""
+    """Why the MLflow server cannot be used; empty while it can."""
+    mirror_dies: int = 0
+    """Runs of the mirror that end without a report."""
     unreachable: set[str] = field(default_factory=set[str])
     requests_per_second: int = 200
     rows_per_second: int = 10
@@ -202,6 +212,7 @@ class World:
             versions=tuple(self._with_files(v) for _, v in sorted(self.versions.items())),
             rollouts=tuple(self.rollouts.values()),
             registered=tuple(sorted(self.cards)),
+            mirror=None if "store" in self.unreachable or self.spec.registry.mlflow is None else self.mirror_report,
             upkeep=None if "store" in self.unreachable else self.report,
         )
 
@@ -309,6 +320,7 @@ class World:
             "upkeep": (upkeep.judge(observed), upkeep.MOVES),
             "freshness": (freshness.judge(observed), freshness.MOVES),
             "rollback": (rollback.judge(observed), rollback.MOVES),
+            "mirror": (mirror.judge(observed), mirror.MOVES),
         }
         for concern, (word, table) in words.items():
             before = self.words.get(concern)
@@ -402,6 +414,9 @@ class World:
         if isinstance(action.job, IngestJob):
             live = [id_ for id_, job in self.jobs.items() if id_.startswith("ingest-") and not job.word.ended]
             assert not [id_ for id_ in live if id_ != action.id], "two ingest jobs at once"
+        if isinstance(action.job, MirrorJob):
+            live = [id_ for id_, job in self.jobs.items() if id_.startswith("mirror-") and not job.word.ended]
+            assert not [id_ for id_ in live if id_ != action.id], "two mirrors at once"
         if isinstance(action.job, UpkeepJob):
             live = [id_ for id_, job in self.jobs.items() if id_.startswith("upkeep-") and not job.word.ended]
             assert not [id_ for id_ in live if id_ != action.id], "two runs of upkeep at once"
@@ -489,6 +504,8 @@ class World:
                     self._finish_preflight(id_, done)
                 elif isinstance(done, UpkeepJob):
                     self._finish_upkeep(id_, done, job.started_at)
+                elif isinstance(done, MirrorJob):
+                    self._finish_mirror(id_, done)
                 elif self.fails_ingest:
                     self._end(id_, JobWord.FAILED, self.fails_ingest)
         for replica in self.replicas:
@@ -593,6 +610,25 @@ class World:
             versions_removed=removed,
             missing_sequences=sorted(set(job.keep_sequences) - there),
             profile=self._profile(self.rows // 10),
+        )
+        self._end(id_, JobWord.SUCCEEDED)
+
+    def _finish_mirror(self, id_: str, job: MirrorJob) -> None:
+        if self.mirror_dies or "store" in self.unreachable:
+            self.mirror_dies = max(0, self.mirror_dies - 1)
+            self._end(id_, JobWord.FAILED, "killed")
+            return
+        good, before = not self.mirror_fails, self.mirror_report
+        if good:
+            self.shown |= {each.version: each.phase for each in job.versions}
+            self.shown_aliases = dict(job.aliases)
+        self.mirror_report = MirrorReport(
+            run=job.run,
+            good_run=job.run if good else (before.good_run if before else -1),
+            wanted=job.wanted,
+            good=good,
+            ended_at=self.now,
+            message=self.mirror_fails or f"{len(job.versions)} versions",
         )
         self._end(id_, JobWord.SUCCEEDED)
 

@@ -72,7 +72,8 @@ def ask(program: str, given: Arrays, progress: Progress) -> dict[str, NDArray[np
     python = ensure_peers(progress)
     with tempfile.TemporaryDirectory(prefix="peers-") as folder:
         told, answer = Path(folder, "in.npz"), Path(folder, "out.npz")
-        np.savez(told, **{name: np.asarray(array) for name, array in given.items()})  # pyright: ignore[reportArgumentType] — by name
+        arrays = {name: np.asarray(array) for name, array in given.items()}
+        np.savez(told, allow_pickle=False, **arrays)  # pyright: ignore[reportArgumentType] — by name
         words = [python, "-I", FOLDER / program, told, answer]
         ended = subprocess.run(words, capture_output=True, text=True, check=False, timeout=RUN_DEADLINE_S, stdin=subprocess.DEVNULL)
         if ended.returncode:

@@ -1,5 +1,7 @@
 """What is there, for people: a model, its versions, and why a rollout went as it did."""
 
+from collections.abc import Sequence
+
 from kubectl_recsys.table import table
 from recsys_operator.state.observed import ModelState, VersionState
 from recsys_operator.world.errors import RefusedError
@@ -18,6 +20,7 @@ from recsys_operator.world.objects import (
     read_rollout,
     read_version,
 )
+from recsys_schemas.v1alpha1.version import GateVerdict
 
 
 async def find(kube: Kube, plural: str, namespace: str, name: str) -> Json:
@@ -78,9 +81,16 @@ async def versions(kube: Kube, namespace: str, name: str) -> int:
 
 def _row(version: VersionState) -> tuple[object, ...]:
     ndcg = next((f"{m.value} [{m.low}, {m.high}]" for m in version.status.metrics if m.metric == "ndcg@10"), None)
-    gates = ", ".join(f"{gate.name} {gate.verdict}" for gate in version.status.gates) or None
+    gates = _gates(version.status.gates)
     spec, seen = version.spec, version.status
     return (version.name, seen.phase, spec.algorithm, spec.snapshot.rows, ndcg, gates, spec.cause.detail, seen.message or None)
+
+
+def _gates(found: Sequence[GateVerdict]) -> str | None:
+    """Those that stop it or only report, by name; how many of the others there are."""
+    words = [f"{gate.name} {gate.verdict}" for gate in found if gate.verdict not in ("Passed", "Abstained")]
+    counts = {word: sum(gate.verdict == word for gate in found) for word in ("Passed", "Abstained")}
+    return ", ".join([*words, *(f"{count} {word}" for word, count in counts.items() if count)]) or None
 
 
 async def explain(kube: Kube, namespace: str, name: str) -> int:

@@ -118,7 +118,7 @@ class TrainJob(Artifact):
     """Look for better hyperparameters first."""
     catalogue: CatalogueSource | None = None
     """What is known of the items; none: nothing but the events."""
-    group_by: Annotated[list[str], Field(max_length=8)] = []
+    group_by: Annotated[list[str], Field(max_length=32)] = []
     """Added fields of events by whose values users are grouped, for the gaps between groups; `activity` is always there."""
 
 

@@ -48,6 +48,8 @@ class UpkeepReport(Artifact):
     """Entries of the tables' logs before the oldest retained snapshot."""
     versions_removed: Annotated[int, Field(ge=0)] = 0
     """Versions whose files were removed: beyond revisionHistoryLimit, and needed by nothing."""
+    catalogues_removed: Annotated[int, Field(ge=0)] = 0
+    """Copies of catalogues that no version was made of any more."""
     runs_removed: Annotated[int, Field(ge=0)]
     """Folders of Ray Train's own state, of training runs that ended long ago."""
     oldest_sequence: Annotated[int, Field(ge=0)] | None = None

@@ -65,6 +65,11 @@ def upkeep_prefix(model: ModelState) -> str:
     return f"upkeep-{model.key.name}-{uid8(model)}-"
 
 
+def mirror_prefix(model: ModelState) -> str:
+    """Ids of the mirror's jobs start so; the number of the run follows."""
+    return f"mirror-{model.key.name}-{uid8(model)}-"
+
+
 def topics_by_role(model: ModelState) -> dict[str, Topic]:
     """Role → topic; Watch and Rate may be missing, never both."""
     return {topic.role: topic for topic in model.spec.kafka.topics}

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from recsys_operator.plan import freshness, ingest, raising, rollback, rollout, serving, shares, status, topics, training, upkeep
+from recsys_operator.plan import freshness, ingest, mirror, raising, rollback, rollout, serving, shares, status, topics, training, upkeep
 from recsys_operator.plan.due import DAY
 from recsys_operator.plan.names import app_name, uid8
 from recsys_operator.state.actions import (
@@ -43,7 +43,7 @@ def plan(observed: Observed) -> Plan:
     app = serving.judge(observed, seen, written)
     parts += [walk, serving.act(app, observed, written), freshness.part(observed)]
     parts += [Part(actions=(*_phases(observed), *_prune(observed))), upkeep.act(upkeep.judge(observed), observed)]
-    parts.append(_raise(observed))
+    parts += [mirror.act(mirror.judge(observed), observed), _raise(observed)]
     first: tuple[Action, ...] = () if observed.model.has_finalizer else (AddFinalizer(),)
     actions = first + tuple(action for part in parts for action in part.actions)
     written_now = {action.name for action in actions if isinstance(action, WriteVersionStatus | DeleteVersion)}

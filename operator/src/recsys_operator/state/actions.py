@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from recsys_schemas.mirror import MirrorJob
 from recsys_schemas.serving_api import ServingArguments, ServingRecord
 from recsys_schemas.train_job import IngestJob, PreflightJob, TrainJob, UpkeepJob
 from recsys_schemas.v1alpha1.rollout import RolloutSpec, RolloutStatus
@@ -85,7 +86,7 @@ class SubmitJob:
     """Start a Ray job under this id; one that was submitted before under it is left alone."""
 
     id: str
-    job: IngestJob | TrainJob | PreflightJob | UpkeepJob
+    job: IngestJob | TrainJob | PreflightJob | UpkeepJob | MirrorJob
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

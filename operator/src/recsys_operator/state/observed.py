@@ -6,6 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from recsys_schemas.catalogue import CatalogueReport
+from recsys_schemas.mirror import MirrorReport
 from recsys_schemas.serving_api import EvidenceResponse, Role, ServingArguments, ServingRecord
 from recsys_schemas.snapshot import SnapshotManifest
 from recsys_schemas.upkeep import UpkeepReport
@@ -231,5 +232,7 @@ class Observed:
     """Of this model (by uid), oldest first."""
     upkeep: UpkeepReport | None = None
     """What the last run of upkeep has left; None before the first."""
+    mirror: MirrorReport | None = None
+    """What the last run of the mirror has left; None before the first, and while no mirror is asked for."""
     registered: tuple[str, ...] = field(default=())
     """Names of all versions that the registry has a folder for: also those of an earlier model of the same name."""

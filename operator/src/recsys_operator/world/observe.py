@@ -39,6 +39,7 @@ from recsys_operator.world.registry import Left
 from recsys_operator.world.tokens import operator_token, read_roles
 from recsys_operator.world.world import World
 from recsys_schemas.catalogue import CatalogueReport
+from recsys_schemas.mirror import MirrorReport
 from recsys_schemas.serving_api import EvidenceResponse
 from recsys_schemas.snapshot import SnapshotManifest
 from recsys_schemas.upkeep import UpkeepReport
@@ -56,6 +57,7 @@ class _Stored:
     registered: tuple[str, ...]
     versions: tuple[VersionState, ...]
     catalogue: CatalogueReport | None
+    mirror: MirrorReport | None
 
 
 async def observe(world: World, key: Key, now: datetime) -> Observed | Unreadable | None:
@@ -97,6 +99,7 @@ async def observe(world: World, key: Key, now: datetime) -> Observed | Unreadabl
         evidence=evidence,
         upkeep=None if isinstance(stored, Unavailable) else stored.upkeep,
         catalogue=None if isinstance(stored, Unavailable) else stored.catalogue,
+        mirror=None if isinstance(stored, Unavailable) else stored.mirror,
         versions=versions if isinstance(stored, Unavailable) else stored.versions,
         rollouts=rollouts,
         registered=() if isinstance(stored, Unavailable) else stored.registered,
@@ -167,15 +170,16 @@ async def _stored(world: World, model: ModelState, versions: tuple[VersionState,
     # A failed version has no card and never will: it is not asked for each second.
     asked = [(version.spec.storage_uri, version.name) for version in versions if version.status.phase is not VersionPhase.FAILED]
     running = {version.name for version in versions if version.status.phase is VersionPhase.TRAINING}
-    manifest, report, registered, left, catalogue = await asyncio.gather(
+    manifest, report, registered, left, catalogue, mirror = await asyncio.gather(
         world.registry.manifest(model.storage_uri),
         world.registry.upkeep(model.storage_uri),
         world.registry.versions(model.storage_uri),
         world.registry.left(asked, running=running, anew=_tried_again(model)),
         world.registry.catalogue(model.storage_uri) if model.spec.data.catalogue else _nothing(),
+        world.registry.mirror(model.storage_uri) if model.spec.registry.mlflow else _nothing(),
     )
     filled = tuple(_filled(version, left[version.name]) if version.name in left else version for version in versions)
-    return _Stored(manifest=manifest, upkeep=report, registered=registered, versions=filled, catalogue=catalogue)
+    return _Stored(manifest=manifest, upkeep=report, registered=registered, versions=filled, catalogue=catalogue, mirror=mirror)
 
 
 def _filled(version: VersionState, left: Left) -> VersionState:
@@ -189,4 +193,4 @@ def _tried_again(model: ModelState) -> str | None:
 
 
 async def _nothing() -> None:
-    """There is no catalogue to ask for."""
+    """There is nothing to ask for."""

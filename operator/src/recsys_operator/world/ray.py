@@ -19,6 +19,7 @@ from recsys_operator.world.kube import Json, seen
 from recsys_operator.world.ray_words import read_job
 from recsys_operator.world.serve_config import changed, without
 from recsys_operator.world.serve_config import with_app as merged
+from recsys_schemas.mirror import MirrorJob
 from recsys_schemas.train_job import IngestJob, PreflightJob, TrainJob, UpkeepJob
 
 CALL_S = 15.0
@@ -67,7 +68,7 @@ class RayCluster:
         mine = [body for body in bodies if f"-{uid8}-" in (body.get("submission_id") or "")]
         return {job.id: job for job in map(read_job, mine)}
 
-    async def submit(self, job_id: str, job: IngestJob | TrainJob | PreflightJob | UpkeepJob) -> None:
+    async def submit(self, job_id: str, job: IngestJob | TrainJob | PreflightJob | UpkeepJob | MirrorJob) -> None:
         """Start a job under this id; one submitted before under it, ended or not, is left alone."""
         body = {
             "entrypoint": f"{self._command(job)} --job {shlex.quote(job.model_dump_json())}",
@@ -114,7 +115,7 @@ class RayCluster:
         answer = await self._call("GET", f"{_JOBS}{quote(job_id, safe='')}", missing_ok=True)
         return answer.status_code != HTTPStatus.NOT_FOUND
 
-    def _command(self, job: IngestJob | TrainJob | PreflightJob | UpkeepJob) -> str:
+    def _command(self, job: IngestJob | TrainJob | PreflightJob | UpkeepJob | MirrorJob) -> str:
         match job:
             case IngestJob():
                 return "python -m ray_apps.ingest"
@@ -124,6 +125,8 @@ class RayCluster:
                 return "python -m ray_apps.serving.preflight"
             case UpkeepJob():
                 return "python -m ray_apps.upkeep"
+            case MirrorJob():
+                return "python -m ray_apps.mirror"
 
     async def _call(
         self, method: str, path: str, *, body: Json | None = None, within: float = CALL_S, missing_ok: bool = False

@@ -21,6 +21,7 @@ from pydantic import ValidationError
 from recsys_operator.world.errors import RefusedError, UnavailableError
 from recsys_schemas.artifact import Artifact
 from recsys_schemas.catalogue import CATALOGUE_REPORT, CatalogueReport
+from recsys_schemas.mirror import MIRROR_REPORT, MirrorReport
 from recsys_schemas.snapshot import LATEST_MANIFEST, SnapshotManifest
 from recsys_schemas.store_faults import brief, mend
 from recsys_schemas.upkeep import UPKEEP_REPORT, UpkeepReport
@@ -60,6 +61,10 @@ class Registry:
     async def upkeep(self, uri: str) -> UpkeepReport | None:
         """What the last run of upkeep has left; None before the first. Errors as `manifest`."""
         return await _read(uri, UPKEEP_REPORT, UpkeepReport)
+
+    async def mirror(self, uri: str) -> MirrorReport | None:
+        """What the last run of the mirror has left; errors as `manifest`."""
+        return await _read(uri, MIRROR_REPORT, MirrorReport)
 
     async def catalogue(self, uri: str) -> CatalogueReport | None:
         """What ingest said of the catalogue last; errors as `manifest`."""

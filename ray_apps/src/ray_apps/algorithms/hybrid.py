@@ -49,7 +49,7 @@ class Hybrid:
     name: ClassVar[str] = "Hybrid"
     parameters: ClassVar[Mapping[str, Parameter]] = {
         "itemShrinkage": Parameter(default=1.0, low=0.0, high=10_000.0),
-        "neighbours": Parameter(default=20, low=1, high=1_000),
+        "neighbours": Parameter(default=20, low=1, high=10_000),
         "halfLifeDays": Parameter(default=HALF_LIFE_DAYS, low=0.01, high=36_500.0),
     }
 

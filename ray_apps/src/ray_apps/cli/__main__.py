@@ -12,6 +12,7 @@ from confluent_kafka import KafkaException
 from deltalake.exceptions import DeltaError
 from pydantic import ValidationError
 
+from ray_apps.algorithms.hyperparameters import Unsuitable
 from ray_apps.cli.checking import check
 from ray_apps.cli.version_words import add_versions, count, run_versions
 from ray_apps.cli.views import diff, list_snapshots, show
@@ -26,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = _parser().parse_args(arguments)
     try:
         return _run(asked)
-    except (StorageError, ArtefactRefused, TrainingRefused, TimeoutError) as error:
+    except (StorageError, ArtefactRefused, TrainingRefused, Unsuitable, TimeoutError) as error:
         return _refuse(str(error))
     except KafkaException as error:
         return _refuse(f"brokers: a topic cannot be read ({error.args[0]}); check bootstrap_servers and that the brokers run")

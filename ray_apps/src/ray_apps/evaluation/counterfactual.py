@@ -54,10 +54,11 @@ def counterfactual(score_many: Callable[[Histories], NDArray[np.float32]], split
     """
     instead = _shown_instead(score_many, split, log)
     policy = ((instead == log.items) & (log.items >= 0)).astype(np.float64)
-    weights = weights_of(log, policy, MOST_WEIGHT)
-    words = thin_support(log, weights)
+    # Support is judged by the weights as they are: clipped ones look more alike than they should.
+    words = thin_support(log, weights_of(log, policy))
     if words is not None:
         return Counterfactual(abstained={SNIPS: words, DR: words})
+    weights = weights_of(log, policy, MOST_WEIGHT)
     expected, promised = expected_rewards(log, instead, split.train.n_items)
     sums = partial(earned, log)
     scores = doubly_robust(log, weights, expected, promised)

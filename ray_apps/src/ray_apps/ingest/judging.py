@@ -1,12 +1,13 @@
 """Records become chunks: rows in columns, and letters for what is no event. Values only, no I/O.
 
-Records are judged a partition's run at a time, so that thousands of them are read at once (see `Bulk`).
+The values of all partitions of an event type are read at once (see `Bulk`); what stands before an event matters within its partition only.
 """
 
-import operator
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from itertools import chain
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -17,41 +18,9 @@ from ray_apps.ingest.bulk import Bulk
 from ray_apps.ingest.columns import event_columns
 from ray_apps.ingest.grounds import Grounds
 from ray_apps.ingest.quality import Fault, Judge, dead_letter, repeated, unknown_item, without
-from ray_apps.ingest.texts import Numbers
+from ray_apps.ingest.runs import Record, Run, runs_of
 from ray_apps.stores.snapshots import RECORD_COLUMNS, TopicPartition
 from recsys_schemas.events import DeadLetter
-
-
-class Record(Protocol):
-    """One Kafka record, as confluent-kafka shows it."""
-
-    def topic(self) -> str:
-        """Topic."""
-        ...
-
-    def partition(self) -> int:
-        """Partition."""
-        ...
-
-    def offset(self) -> int:
-        """Offset."""
-        ...
-
-    def timestamp(self) -> tuple[int, int]:
-        """Kind of time, and milliseconds: -1 when the record has none."""
-        ...
-
-    def key(self) -> bytes | None:
-        """Raw key; None when the record has none."""
-        ...
-
-    def value(self) -> bytes | None:
-        """Raw value; None for a tombstone."""
-        ...
-
-
-class OutOfOrderError(Exception):
-    """A partition gave a record that was read before: reading must start again from the tables."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -69,40 +38,20 @@ class Chunk:
     """Bytes of the raw values."""
 
 
-@dataclass(slots=True)
-class _Run:
-    """What one poll brought of one partition, in order."""
+class _Known(NamedTuple):
+    """What is known of a run before its values are read."""
 
-    offsets: Numbers
-    timestamps: Numbers
-    keys: list[bytes | None]
-    values: list[bytes | None]
+    run: Run
+    values: Sequence[bytes | None]
+    letters: list[DeadLetter]
 
-    @classmethod
-    def of(cls, block: Sequence[Record]) -> "_Run":
-        """Read records out by column."""
-        return cls(
-            np.fromiter([record.offset() for record in block], np.int64, len(block)),
-            np.fromiter([record.timestamp()[1] for record in block], np.int64, len(block)),
-            [record.key() for record in block],
-            [record.value() for record in block],
-        )
 
-    def followed_by(self, other: "_Run") -> "_Run":
-        """Both, one after the other."""
-        return _Run(
-            np.concatenate([self.offsets, other.offsets]),
-            np.concatenate([self.timestamps, other.timestamps]),
-            self.keys + other.keys,
-            self.values + other.values,
-        )
+class _Read(NamedTuple):
+    """The events of a run, each with its record, and letters so far."""
 
-    def without(self, places: Collection[int]) -> "_Run":
-        """The same without some of its records."""
-        if not places:
-            return self
-        left = np.delete(np.arange(len(self.offsets)), list(places))
-        return _Run(self.offsets[left], self.timestamps[left], without(self.keys, places), without(self.values, places))
+    run: Run
+    events: pa.RecordBatch
+    letters: list[DeadLetter]
 
 
 class Judging:
@@ -120,50 +69,28 @@ class Judging:
         Raises:
             OutOfOrderError: a record stands before the position of its partition.
         """
-        runs = _runs(records, positions)
+        runs = runs_of(records, positions)
         ends = {partition: int(run.offsets[-1]) + 1 for partition, run in runs.items()}
+        by_table: dict[str, dict[TopicPartition, Run]] = {}
+        for place, run in runs.items():
+            by_table.setdefault(self._topics[place[0]].event_type, {})[place] = run
+        read: dict[TopicPartition, _Read] = {}
+        for event_type, some in by_table.items():
+            read |= self._tables[event_type].read(some, self._grounds)
         letters: list[DeadLetter] = []
         rows: dict[str, list[pa.RecordBatch]] = {}
-        newest: dict[str, int] = {}
-        size = 0
-        for (topic, partition), run in runs.items():
-            table = self._topics[topic]
-            newest[table.event_type] = max(newest.get(table.event_type, -1), int(run.timestamps.max()))
-            size += sum(map(len, filter(None, run.values)))
-            batch, refused = table.judge(topic, partition, run, self._grounds)
-            letters += refused
+        for place in runs:
+            table = self._topics[place[0]]
+            batch = table.judge(place, read[place], self._grounds)
+            letters += read[place].letters
             if batch is not None:
                 rows.setdefault(table.event_type, []).append(batch)
+        newest = {event_type: max(int(run.timestamps.max()) for run in some.values()) for event_type, some in by_table.items()}
+        size = sum(sum(map(len, filter(None, run.values))) for run in runs.values())
         made = {event_type: pa.concat_batches(batches) for event_type, batches in rows.items()}
         newest = {event_type: at for event_type, at in newest.items() if at >= 0}
         self._grounds.duplicates.forget(ends)
         return Chunk(rows=made, letters=letters, next_offsets=ends, newest_ms=newest, records=len(records), size=size)
-
-
-def _runs(records: Sequence[Record], positions: Mapping[TopicPartition, int]) -> dict[TopicPartition, _Run]:
-    runs: dict[TopicPartition, _Run] = {}
-    for block in _blocks(records):
-        where, run = (block[0].topic(), block[0].partition()), _Run.of(block)
-        before = runs.get(where)
-        position = positions.get(where, 0) if before is None else int(before.offsets[-1]) + 1
-        steps = np.diff(run.offsets, prepend=position - 1)
-        if steps.min() < 1:
-            early = run.offsets[int(np.argmax(steps < 1))]
-            raise OutOfOrderError(f"{where[0]}-{where[1]}: offset {early} was read before; reading starts again from the tables")
-        runs[where] = run if before is None else before.followed_by(run)
-    return runs
-
-
-def _blocks(records: Sequence[Record]) -> Iterator[Sequence[Record]]:
-    """Cut records where the partition changes. The client hands them over as it fetched them: long runs of one partition."""
-    topics = [record.topic() for record in records]
-    partitions = np.fromiter([record.partition() for record in records], np.int32, len(records))
-    changes = partitions[1:] != partitions[:-1]
-    if topics.count(topics[0] if topics else "") < len(topics):
-        changes |= np.fromiter(map(operator.ne, topics[1:], topics), bool, len(topics) - 1)
-    ends = [*(np.flatnonzero(changes) + 1).tolist(), len(records)] if topics else []
-    for begin, end in zip([0, *ends], ends, strict=False):
-        yield records[begin:end]
 
 
 class _Table:
@@ -174,34 +101,40 @@ class _Table:
         self._bulk = Bulk(Judge(event))
         self._schema = pa.schema([*event_columns(event), *RECORD_COLUMNS])
 
-    def judge(self, topic: str, partition: int, run: _Run, grounds: Grounds) -> tuple[pa.RecordBatch | None, list[DeadLetter]]:
-        """Rows of the good records, None when there is none, and letters of the others."""
-        where, aside = (topic, partition), grounds.aside
-        written = {index: aside[*where, at] for index, at in enumerate(run.offsets.tolist()) if (*where, at) in aside} if aside else {}
-        letters = list(written.values())
-        run = run.without(written)
-        values = run.values
-        if grounds.framing:
-            values, unframed = grounds.framing.values(run.values)
-            letters += _letters(where, run, unframed)
-            values, run = without(values, unframed), run.without(unframed)
-        events, faults = self._bulk.read(run.keys, values, run.timestamps)
-        letters += _letters(where, run, faults)
-        run = run.without(faults)
+    def read(self, runs: Mapping[TopicPartition, Run], grounds: Grounds) -> dict[TopicPartition, _Read]:
+        """Read the values of several partitions, all at once."""
+        known = {place: _known(place, run, grounds) for place, run in runs.items()}
+        keys = list(chain.from_iterable(each.run.keys for each in known.values()))
+        values = list(chain.from_iterable(each.values for each in known.values()))
+        events, faults = self._bulk.read(keys, values, np.concatenate([each.run.timestamps for each in known.values()]))
+        broken = sorted(faults)
+        found: dict[TopicPartition, _Read] = {}
+        begin = row = 0
+        for place, (run, _, letters) in known.items():
+            end = begin + len(run.values)
+            here = {index - begin: faults[index] for index in broken[bisect_left(broken, begin) : bisect_left(broken, end)]}
+            rows = len(run.values) - len(here)
+            found[place] = _Read(run.without(here), events.slice(row, rows), letters + _letters(place, run, here))
+            begin, row = end, row + rows
+        return found
+
+    def judge(self, where: TopicPartition, read: _Read, grounds: Grounds) -> pa.RecordBatch | None:
+        """Rows of the events that nothing else speaks against, None when there is none; letters of the others are added to those."""
+        run, events = read.run, read.events
         if grounds.items is not None:
             items = events["item_id"]
             strange = set(items.unique().to_pylist()) - grounds.items
             unknown = {index: unknown_item(each) for index, each in enumerate(items.to_pylist()) if each in strange} if strange else {}
-            letters += _letters(where, run, unknown)
+            read.letters.extend(_letters(where, run, unknown))
             events, run = _rows_without(events, unknown), run.without(unknown)
         ids = events["event_id"]
         again = grounds.duplicates.repeats(where, ids, run.offsets)
         repeats = {index: repeated(ids[index].as_py(), first) for index, first in again.items()}
-        letters += _letters(where, run, repeats)
+        read.letters.extend(_letters(where, run, repeats))
         events, run = _rows_without(events, repeats), run.without(repeats)
-        return (self._rows(topic, partition, run, events) if events.num_rows else None), letters
+        return self._rows(*where, run, events) if events.num_rows else None
 
-    def _rows(self, topic: str, partition: int, run: _Run, events: pa.RecordBatch) -> pa.RecordBatch:
+    def _rows(self, topic: str, partition: int, run: Run, events: pa.RecordBatch) -> pa.RecordBatch:
         count = events.num_rows
         columns = [
             *events.columns,
@@ -214,9 +147,24 @@ class _Table:
         return pa.RecordBatch.from_arrays(columns, schema=self._schema)
 
 
-def _letters(where: TopicPartition, run: _Run, faults: Mapping[int, Fault]) -> list[DeadLetter]:
+def _known(where: TopicPartition, run: Run, grounds: Grounds) -> _Known:
+    """Records of a run that are to be read, their values out of their frames, and letters of the others."""
+    aside = grounds.aside
+    written = {index: aside[*where, at] for index, at in enumerate(run.offsets.tolist()) if (*where, at) in aside} if aside else {}
+    letters = list(written.values())
+    run = run.without(written)
+    if grounds.framing is None:
+        return _Known(run, run.values, letters)
+    values, unframed = grounds.framing.values(run.values)
+    return _Known(run.without(unframed), without(values, unframed), letters + _letters(where, run, unframed))
+
+
+def _letters(where: TopicPartition, run: Run, faults: Mapping[int, Fault]) -> list[DeadLetter]:
     """Letters of the records of a run that have a fault."""
-    return [dead_letter((*where, run.offsets[index], run.timestamps[index]), run.values[index], fault) for index, fault in faults.items()]
+    if not faults:
+        return []
+    offsets, times = run.offsets.tolist(), run.timestamps.tolist()
+    return [dead_letter((*where, offsets[index], times[index]), run.values[index], fault) for index, fault in faults.items()]
 
 
 def _rows_without(events: pa.RecordBatch, places: Collection[int]) -> pa.RecordBatch:

@@ -8,7 +8,7 @@ from typing import cast
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from ray_apps.ingest.dead_letters import group_id
-from ray_apps.ingest.judging import Record
+from ray_apps.ingest.runs import Record
 from ray_apps.ingest.tables import RefusedError
 from ray_apps.stores import snapshots
 from ray_apps.stores.secrets import connection_settings

@@ -16,6 +16,7 @@ from recsys_schemas.mirror import MIRROR_REPORT, MirroredVersion, MirrorJob, Mir
 from recsys_schemas.version_card import CARD_FILE, REPORT_FILE, VersionCard, version_folder
 
 FIELD = "spec.registry.mlflow.tokenSecretRef"
+PHASE_TAG = "recsys.phase"
 _PROXIED = "mlflow-artifacts:/"
 
 logger = logging.getLogger(__name__)
@@ -68,6 +69,7 @@ def read_report(store: Store) -> MirrorReport | None:
 def _show(server: Server, store: Store, job: MirrorJob, shown: dict[str, str]) -> None:
     experiment = server.experiment(job.experiment)
     registered: dict[str, str] = {}
+    standing = _standing(server, job) if any(each.registered for each in job.versions) else {}
     for each in job.versions:
         card = read_card(store, each.version)
         if card is None or card.digest != each.digest:
@@ -76,7 +78,7 @@ def _show(server: Server, store: Store, job: MirrorJob, shown: dict[str, str]) -
         found = _run(server, store, job, experiment, card, each)
         shown[each.version] = found["info"]["run_id"]
         if each.registered:
-            registered[each.version] = _registered(server, job, card, each, found)
+            registered[each.version] = _registered(server, job, (card, each), found, standing.get(shown[each.version]))
     _point(server, job, registered)
 
 
@@ -93,7 +95,9 @@ def _run(server: Server, store: Store, job: MirrorJob, experiment: str, card: Ve
     if found["info"]["status"] != "FINISHED":
         server.log(run, metrics=metrics_of(card), params=params_of(card), tags={})
         _copy(server, store, job, card, found["info"]["artifact_uri"])
-    server.log(run, metrics=[], params={}, tags=tags_of(card, each, job.storage_uri, folder))
+    there = _tags(found["data"])
+    changed = {name: value for name, value in tags_of(card, each, job.storage_uri, folder).items() if there.get(name) != value}
+    server.log(run, metrics=[], params={}, tags=changed)
     if found["info"]["status"] != "FINISHED":
         server.call("POST", "runs/update", body={"run_id": run, "status": "FINISHED", "end_time": at})
     return found
@@ -120,18 +124,29 @@ def _copy(server: Server, store: Store, job: MirrorJob, card: VersionCard, artif
         server.put(f"{root}/{name}", data)
 
 
-def _registered(server: Server, job: MirrorJob, card: VersionCard, each: MirroredVersion, run: Json) -> str:
-    """Number of the registered version of a run; the lowest, should there be several."""
+def _standing(server: Server, job: MirrorJob) -> dict[str, Json]:
+    """Run → its registered version; the lowest, should there be several."""
     server.model(job.model_name)
-    mine = [int(v["version"]) for v in server.model_versions(job.model_name) if v.get("run_id") == run["info"]["run_id"]]
-    if mine:
-        number = str(min(mine))
-    else:
+    found = sorted(server.model_versions(job.model_name), key=lambda version: -int(version["version"]))
+    return {str(version.get("run_id")): version for version in found}
+
+
+def _tags(body: Json) -> dict[str, str]:
+    return {tag["key"]: tag.get("value", "") for tag in body.get("tags", [])}
+
+
+def _registered(server: Server, job: MirrorJob, shown: tuple[VersionCard, MirroredVersion], run: Json, there: Json | None) -> str:
+    """Number of the registered version of a run; made when it is not there."""
+    card, each = shown
+    version = there
+    if version is None:
         tags = [{"key": VERSION_TAG, "value": card.version}, {"key": DIGEST_TAG, "value": card.digest}]
         body: Json = {"name": job.model_name, "source": run["info"]["artifact_uri"], "run_id": run["info"]["run_id"], "tags": tags}
-        number = str(server.call("POST", "model-versions/create", body=body)["model_version"]["version"])
-    phase: Json = {"name": job.model_name, "version": number, "key": "recsys.phase", "value": each.phase}
-    server.call("POST", "model-versions/set-tag", body=phase)
+        version = dict(server.call("POST", "model-versions/create", body=body)["model_version"])
+    number = str(version["version"])
+    if _tags(version).get(PHASE_TAG) != each.phase:
+        phase: Json = {"name": job.model_name, "version": number, "key": PHASE_TAG, "value": each.phase}
+        server.call("POST", "model-versions/set-tag", body=phase)
     return number
 
 
@@ -145,4 +160,4 @@ def _point(server: Server, job: MirrorJob, registered: Mapping[str, str]) -> Non
         if number is not None and standing.get(alias) != number:
             server.call("POST", "registered-models/alias", body={"name": job.model_name, "alias": alias, "version": number})
         elif number is None and alias in standing:
-            server.call("DELETE", "registered-models/alias", query={"name": job.model_name, "alias": alias})
+            server.call("DELETE", "registered-models/alias", body={"name": job.model_name, "alias": alias})

@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 
-CALL_S = 20.0
+CALL_S = 30.0
 ALL_S = 300.0
 """A run of the mirror gives up after so long: its next one goes on where it was."""
 _PAGE = 200

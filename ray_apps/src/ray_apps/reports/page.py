@@ -125,16 +125,21 @@ def _metrics(body: Element, card: VersionCard) -> None:
     if names[MOST_PLOTS:]:
         lines = ((_title(each), *(_estimate(each.metrics.get(name)) for name in names[MOST_PLOTS:])) for each in card.evaluations)
         _table(section, ("model", *names[MOST_PLOTS:]), lines, numbers=True)
+    silent: dict[tuple[str, str], list[str]] = {}
     for each in card.evaluations:
-        for name, why in sorted(each.abstained.items()):
-            _say(section, "p", f"{_title(each)}: {name} abstains: {why}")
+        for name, why in each.abstained.items():
+            silent.setdefault((name, why), []).append(_title(each))
+    if silent:
+        details = SubElement(section, "details")
+        _say(details, "summary", "Metrics that abstain")
+        _table(details, ("metric", "why", "models"), ((name, why, ", ".join(who)) for (name, why), who in sorted(silent.items())))
 
 
 def _differences(body: Element, card: VersionCard) -> None:
     others = [each for each in card.evaluations if each.difference]
     if not others:
         return
-    words = "The candidate minus the other, paired by user where the metric is per user: right of the line the candidate is better."
+    words = "The candidate minus the other, paired by user where the metric is per user: right of the line the candidate has more of it."
     section = _section(body, "Against champion and baselines", words)
     grid = SubElement(section, "div", {"class": "grid"})
     for name in _ordered(name for each in others for name in each.difference)[:MOST_PLOTS]:

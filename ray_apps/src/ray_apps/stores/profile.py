@@ -20,7 +20,9 @@ def profile_of(snapshot: Snapshot) -> EventProfile | None:
     Two snapshots of the same events have the same profile, however their files are cut: what shares the time of the last event counted
     is counted too.
     """
-    parts = [rows for name in sorted(snapshot.datasets) for rows in _newest(snapshot.datasets[name])]
+    # Logged answers name several items in one row: they are no events of an item.
+    tables = [table for _, table in sorted(snapshot.datasets.items()) if set(_COLUMNS) <= set(table.schema.names)]
+    parts = [rows for table in tables for rows in _newest(table)]
     rows = pa.concat_tables(parts) if parts else None
     if rows is None or not rows.num_rows:
         return None

@@ -70,8 +70,7 @@ def without_content(error: ContentNeeded, used: CatalogueUsed | None) -> Trainin
 
 
 def _kept(store: Store, uri: str, digest: str, data: bytes) -> str:
-    """The copy's path: written when it is not there, or is not what its name says."""
+    """The copy's path. It is written even where it is there: it may be damaged, or so old that upkeep is about to remove it."""
     name = f"{CATALOGUE_COPIES}/{digest}.{uri.rpartition('.')[2]}"
-    if not store.exists(name) or hashlib.sha256(store.read(name)).hexdigest() != digest:
-        store.write(name, data)
+    store.write(name, data)
     return name

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from ray_apps.stores.objects import Store
 from ray_apps.stores.profile import profile_of
 from ray_apps.stores.snapshots import open_snapshot, read_manifest, sequences
+from ray_apps.upkeep.catalogues import remove_catalogues
 from ray_apps.upkeep.compaction import Compacted, compact
 from ray_apps.upkeep.retention import Removed, enforce, facts
 from ray_apps.upkeep.versions import remove_versions
@@ -46,8 +47,9 @@ def run(store: Store, job: UpkeepJob, clock: Clock = utc_now) -> UpkeepReport:
     logger.info("retention", extra=dict(facts(removed)))
     runs_removed = remove_runs(store, began)
     versions_removed = remove_versions(store, job.model, job.keep_versions)
+    catalogues_removed = remove_catalogues(store, began)
     report = _report(store, job, began, clock(), compacted, removed, runs_removed)
-    report = report.model_copy(update={"versions_removed": versions_removed})
+    report = report.model_copy(update={"versions_removed": versions_removed, "catalogues_removed": catalogues_removed})
     store.write(UPKEEP_REPORT, report.model_dump_json(indent=1).encode())
     return report
 

@@ -118,7 +118,7 @@ def guards() -> list[Gate]:
     """
     return [
         Gate(name="learnt", metric="learnt@10", at_least=0.4),
-        Gate(name="leak", metric="leak@10", at_most=0.02),
+        Gate(name="leak", metric="leak@10", at_most=0.03),
         Gate(name="coverage", metric="coverage@20", relative_to="Champion", compare="Ratio", at_least=0.25),
         Gate(name="forgetting", metric="ndcg@10", slice="oldItems", relative_to="Champion", at_least=-0.03, minimum_samples=50),
         Gate(name="cold-users", metric="ndcg@10", slice="coldUsers", relative_to="Champion", at_least=-0.03, minimum_samples=50),

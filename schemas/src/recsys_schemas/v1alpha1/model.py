@@ -237,11 +237,11 @@ class Hyperparameters(Resource):
     learning_rate: Annotated[float | None, Field(ge=0.00001, le=1)] = None
     """BPR, TwoTower: length of a step."""
     neighbours: Annotated[int | None, Field(ge=1, le=10_000)] = None
-    """ItemItem: neighbours kept for each item. Hybrid: items that speak for one that few liked, at most 1000."""
+    """Hybrid, ItemItem: neighbours kept for each item; for a Hybrid, those that speak for one that few liked."""
     similarity: Literal["Cosine", "BM25"] | None = None
     """ItemItem: how alike two items are. BM25 trusts items more that many users liked."""
     half_life_days: Annotated[float | None, Field(ge=0.01, le=36_500)] = None
-    """RecentPopularity, Hybrid: after so many days a like is worth half."""
+    """Hybrid, RecentPopularity: after so many days a like is worth half."""
     ridge: Annotated[float | None, Field(ge=0.001, le=1_000_000)] = None
     """EASE: weight of the penalty."""
     reach: Annotated[int | None, Field(ge=0, le=1000)] = None

@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from recsys_schemas.v1alpha1.resource import Resource
+from recsys_schemas.v1alpha1.security import FileName, Name
 
 _URL = r"^https?://[!-.0-~]+(/[!-~]*)?$"
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._ -]*$"
@@ -14,9 +15,9 @@ _NAME = r"^[A-Za-z0-9][A-Za-z0-9._ -]*$"
 class TokenKey(Resource):
     """One key of a Secret in the model's namespace."""
 
-    name: Annotated[str, Field(min_length=1, max_length=253)]
+    name: Name
     """Name of the Secret."""
-    key: Annotated[str, Field(min_length=1, max_length=253)] = "token"
+    key: FileName = "token"
     """Key within its data."""
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from ray_apps.algorithms import ALGORITHMS
 from ray_apps.cli.__main__ import main
 from ray_apps.stores.objects import Store, open_store
 from ray_apps.stores.registry import read_card, write_card
@@ -119,6 +120,17 @@ def test_it_comes_out_the_same_in_another_place(trained: Path, tmp_path: Path, c
     assert recsys(capsys, moved, "reproduce", FIRST, "--keep", kept)[0] == 0
     files = {path.name: path.read_bytes() for path in (kept / "versions" / FIRST).iterdir()}
     assert files == {name: (trained / "versions" / FIRST / name).read_bytes() for name in files}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("algorithm", sorted(ALGORITHMS))
+def test_a_version_of_any_algorithm_comes_out_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str], algorithm: str):
+    described = (f"item-{number:04d},T{number},{'Drama' if number % 2 else 'Space'}" for number in range(24))
+    (tmp_path / "items.csv").write_text("\n".join(["item_id,title,genres", *described]))
+    uri = planted.snapshot(tmp_path / "store", {"watch": planted.tastes(users=60, items=24, events=8)})
+    run(planted.job(uri, algorithm=algorithm, baselines=[], catalogue=CatalogueSource(uri=f"file://{tmp_path}/items.csv")))
+    status, said, _ = recsys(capsys, tmp_path / "store", "reproduce", FIRST)
+    assert (status, said.splitlines()[-1]) == (0, "the same, byte for byte"), said
 
 
 def test_another_library_is_told_though_the_bytes_are_the_same(folder: Path, capsys: pytest.CaptureFixture[str]):
