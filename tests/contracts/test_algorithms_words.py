@@ -6,7 +6,9 @@ from typing import Any, get_args
 import pytest
 
 from ray_apps.algorithms import ALGORITHMS
-from recsys_schemas.v1alpha1.model import Algorithm, Hyperparameters
+from ray_apps.training.choosing import CANDIDATES
+from recsys_schemas.train_job import AUTO
+from recsys_schemas.v1alpha1.model import Algorithm, Asked, Hyperparameters
 
 FIELDS: dict[str, dict[str, Any]] = Hyperparameters.model_json_schema(by_alias=True)["properties"]
 
@@ -26,6 +28,14 @@ def _edges(name: str) -> list[Any]:
 
 def test_the_resource_offers_the_algorithms_that_there_are():
     assert set(get_args(Algorithm)) == set(ALGORITHMS)
+
+
+def test_what_may_be_asked_for_is_an_algorithm_or_auto():
+    assert set(get_args(Asked)) == {AUTO, *get_args(Algorithm)}
+
+
+def test_auto_tries_algorithms_that_there_are():
+    assert set(CANDIDATES) <= set(ALGORITHMS)
 
 
 def test_every_hyperparameter_of_an_algorithm_can_be_set_and_none_else():

@@ -242,6 +242,14 @@ CREATED = {
     "a baseline twice": rm("spec.model.baselines", ["ALS", "ALS"], "spec.model.baselines[1]", "Duplicate value"),
     "a number as text": rm("spec.model.hyperparameters", {"factors": "64"}, "spec.model.hyperparameters.factors", "type integer"),
     "a confidence of nothing": rm("spec.model.hyperparameters", {"alpha": 0}, "spec.model.hyperparameters.alpha", "greater than 0"),
+    "hyperparameters for whatever Auto takes": rm(
+        "spec.model",
+        {"algorithm": "Auto", "hyperparameters": {"factors": 8}},
+        "spec.model",
+        "hyperparameters must be empty with algorithm Auto",
+    ),
+    "a budget of nothing": rm("spec.training.budgetSeconds", 0, "spec.training.budgetSeconds", "greater than or equal to 1"),
+    "Auto as a baseline": rm("spec.model.baselines", ["Auto"], "spec.model.baselines[0]", '"Auto"'),
     "a step too long": rm(
         "spec.model.hyperparameters", {"learningRate": 2}, "spec.model.hyperparameters.learningRate", "less than or equal to 1"
     ),

@@ -255,19 +255,29 @@ class Hyperparameters(Resource):
 
 
 Algorithm = Literal["ALS", "BPR", "EASE", "Ensemble", "Hybrid", "IALS", "ItemItem", "Popularity", "RecentPopularity", "TwoTower"]
-
-
+Asked = Literal[Algorithm, "Auto"]
+_ANY_SET = " || ".join(f"has(self.hyperparameters.{field.alias or name})" for name, field in Hyperparameters.model_fields.items())
 _BY_CONTENT = "['TwoTower', 'Hybrid']"
 
 
 class Model(Resource):
     """What is trained."""
 
-    algorithm: Algorithm = "ALS"
+    model_config = Resource.model_config | {
+        "json_schema_extra": cel(
+            (
+                f"self.algorithm != 'Auto' || !has(self.hyperparameters) || !({_ANY_SET})",
+                "hyperparameters must be empty with algorithm Auto: it tries each algorithm with its own defaults; name one to set them",
+            ),
+        )
+    }
+
+    algorithm: Asked = "ALS"
     """ALS (implicit matrix factorisation, Hu et al. 2008), IALS (the same with a penalty by frequency, Rendle et al. 2022), BPR (pairwise
     ranking, Rendle et al. 2009), EASE (linear autoencoder, Steck 2019; at most 20,000 items), ItemItem (nearest neighbours), Ensemble (a
     weighted sum of several of them), Popularity or RecentPopularity. With spec.data.catalogue also TwoTower (neural, Yi et al. 2019; where
-    Ray has the extra ray-apps[neural]) and Hybrid (collaborative where user and item are known, content where they are not)."""
+    Ray has the extra ray-apps[neural]) and Hybrid (collaborative where user and item are known, content where they are not). Auto tries
+    those that are quickly trained and takes the best, by users held out for that, within spec.training.budgetSeconds."""
     hyperparameters: Hyperparameters = Field(default_factory=Hyperparameters)
     """Numbers and words of the algorithm."""
     seed: Annotated[int, Field(ge=0, le=2_147_483_647)] = 42
@@ -319,6 +329,8 @@ class Training(Resource):
     """Retries of a failed run before the version is given up."""
     active_deadline_seconds: Annotated[int, Field(ge=10, le=604_800)] = 3600
     """A run that takes longer is stopped and counts as failed."""
+    budget_seconds: Annotated[int, Field(ge=1, le=604_800)] = 600
+    """Algorithm Auto: no further algorithm is tried after so many seconds of trying; the one chosen is then trained and measured."""
 
 
 class Pause(Resource):
