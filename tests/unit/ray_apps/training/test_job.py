@@ -52,7 +52,7 @@ def test_the_card_holds_what_a_judge_needs(card: VersionCard):
         assert all(each.metrics[name].samples == card.test_users for name in METRICS)
     assert card.evaluations[0].difference == {}
     assert all(set(each.difference) == SHARED for each in card.evaluations[1:])
-    assert card.hyperparameters == {"factors": 128, "alpha": 3.0, "damping": 0.5, "regularization": 20.0, "iterations": 15}
+    assert card.hyperparameters == {"factors": 128, "alpha": 3.0, "damping": 0.5, "regularization": 30.0, "iterations": 15}
     assert (card.users, card.items, card.interactions) == (600, 300, 18_000)
     assert card.test_users > 500
     assert card.parent is None
