@@ -254,7 +254,7 @@ CREATED = {
         "spec.model.hyperparameters", {"learningRate": 2}, "spec.model.hyperparameters.learningRate", "less than or equal to 1"
     ),
     "an unobserved item that weighs nothing": rm(
-        "spec.model.hyperparameters", {"unobserved": 0}, "spec.model.hyperparameters.unobserved", "greater than or equal to 0.0001"
+        "spec.model.hyperparameters", {"unobserved": 0}, "spec.model.hyperparameters.unobserved", "greater than 0"
     ),
     "an exponent too steep": rm(
         "spec.model.hyperparameters", {"exponent": 3}, "spec.model.hyperparameters.exponent", "less than or equal to 2"
@@ -263,11 +263,9 @@ CREATED = {
         "spec.model.hyperparameters", {"similarity": "Jaccard"}, "spec.model.hyperparameters.similarity", '"Jaccard"', '"Cosine", "BM25"'
     ),
     "a half-life of nothing": rm(
-        "spec.model.hyperparameters", {"halfLifeDays": 0}, "spec.model.hyperparameters.halfLifeDays", "greater than or equal to 0.01"
+        "spec.model.hyperparameters", {"halfLifeDays": 0}, "spec.model.hyperparameters.halfLifeDays", "greater than 0"
     ),
-    "a ridge of nothing": rm(
-        "spec.model.hyperparameters", {"ridge": 0}, "spec.model.hyperparameters.ridge", "greater than or equal to 0.001"
-    ),
+    "a ridge of nothing": rm("spec.model.hyperparameters", {"ridge": 0}, "spec.model.hyperparameters.ridge", "greater than 0"),
     "a reach too wide": rm("spec.model.hyperparameters", {"reach": 1001}, "spec.model.hyperparameters.reach", "less than or equal to 1000"),
     "a gate without a bound": rm(
         "spec.gates", [{"name": "g", "metric": "hr@10"}], "spec.gates[0]", "gate g: set exactly one of atLeast, atMost, seen none"
