@@ -236,9 +236,7 @@ CREATED = {
     "an item without itself": rm(
         "spec.model.hyperparameters", {"idDropout": 2}, "spec.model.hyperparameters.idDropout", "less than or equal to 1"
     ),
-    "an unknown algorithm": rm(
-        "spec.model.algorithm", "Magic", "spec.model.algorithm", '"Magic"', '"ALS", "BPR", "EASE", "Hybrid", "IALS"'
-    ),
+    "an unknown algorithm": rm("spec.model.algorithm", "Magic", "spec.model.algorithm", '"Magic"', '"ALS", "BPR", "EASE", "Ensemble"'),
     "a baseline twice": rm("spec.model.baselines", ["ALS", "ALS"], "spec.model.baselines[1]", "Duplicate value"),
     "a number as text": rm("spec.model.hyperparameters", {"factors": "64"}, "spec.model.hyperparameters.factors", "type integer"),
     "a confidence of nothing": rm("spec.model.hyperparameters", {"alpha": 0}, "spec.model.hyperparameters.alpha", "greater than 0"),
