@@ -84,10 +84,12 @@ chaos-ingest: tools ## Blows to ingest: N=200 kills at system calls and at rando
 	@$(PYTHON) tests/chaos/ingest_storm.py --kills $(if $(findstring command,$(origin N)),$(N),200) --twins $(ARGS)
 
 .PHONY: bench
-bench: tools bench-ingest ## Measure ingest, training and serving against the bare parts in the same run (12 min); DATA=folder for real events.
-	@for part in models serving; do \
-	    echo "== tests/bench/$$part.py"; DATA=$(DATA) PYTHONPATH=tests $(PYTHON) -m bench.$$part $(ARGS); \
-	done
+bench: tools bench-ingest bench-models ## Measure ingest, models and serving against the bare parts in the same run (12 min); DATA=folder for real events.
+	@DATA=$(DATA) PYTHONPATH=tests $(PYTHON) -m bench.serving $(ARGS)
+
+.PHONY: bench-models
+bench-models: $(VENV) ## Every algorithm beside `implicit`, on DATA=folder in a MovieLens layout or drawn data (10 min): quality, time, memory.
+	@DATA=$(DATA) PYTHONPATH=tests $(PYTHON) -m bench.models $(ARGS)
 
 .PHONY: bench-ingest
 bench-ingest: $(VENV) ## Ingest beside a bare drain and Spark: rates, CPU, memory, time to visibility, restart (8 min; fetches 280 MB once).

@@ -236,17 +236,23 @@ CREATED = {
     "an item without itself": rm(
         "spec.model.hyperparameters", {"idDropout": 2}, "spec.model.hyperparameters.idDropout", "less than or equal to 1"
     ),
-    "an unknown algorithm": rm(
-        "spec.model.algorithm", "Magic", "spec.model.algorithm", '"Magic"', '"ALS", "BPR", "EASE", "Hybrid", "IALS"'
-    ),
+    "an unknown algorithm": rm("spec.model.algorithm", "Magic", "spec.model.algorithm", '"Magic"', '"ALS", "BPR", "EASE", "Ensemble"'),
     "a baseline twice": rm("spec.model.baselines", ["ALS", "ALS"], "spec.model.baselines[1]", "Duplicate value"),
     "a number as text": rm("spec.model.hyperparameters", {"factors": "64"}, "spec.model.hyperparameters.factors", "type integer"),
     "a confidence of nothing": rm("spec.model.hyperparameters", {"alpha": 0}, "spec.model.hyperparameters.alpha", "greater than 0"),
+    "hyperparameters for whatever Auto takes": rm(
+        "spec.model",
+        {"algorithm": "Auto", "hyperparameters": {"factors": 8}},
+        "spec.model",
+        "hyperparameters must be empty with algorithm Auto",
+    ),
+    "a budget of nothing": rm("spec.training.budgetSeconds", 0, "spec.training.budgetSeconds", "greater than or equal to 1"),
+    "Auto as a baseline": rm("spec.model.baselines", ["Auto"], "spec.model.baselines[0]", '"Auto"'),
     "a step too long": rm(
         "spec.model.hyperparameters", {"learningRate": 2}, "spec.model.hyperparameters.learningRate", "less than or equal to 1"
     ),
     "an unobserved item that weighs nothing": rm(
-        "spec.model.hyperparameters", {"unobserved": 0}, "spec.model.hyperparameters.unobserved", "greater than or equal to 0.0001"
+        "spec.model.hyperparameters", {"unobserved": 0}, "spec.model.hyperparameters.unobserved", "greater than 0"
     ),
     "an exponent too steep": rm(
         "spec.model.hyperparameters", {"exponent": 3}, "spec.model.hyperparameters.exponent", "less than or equal to 2"
@@ -255,11 +261,9 @@ CREATED = {
         "spec.model.hyperparameters", {"similarity": "Jaccard"}, "spec.model.hyperparameters.similarity", '"Jaccard"', '"Cosine", "BM25"'
     ),
     "a half-life of nothing": rm(
-        "spec.model.hyperparameters", {"halfLifeDays": 0}, "spec.model.hyperparameters.halfLifeDays", "greater than or equal to 0.01"
+        "spec.model.hyperparameters", {"halfLifeDays": 0}, "spec.model.hyperparameters.halfLifeDays", "greater than 0"
     ),
-    "a ridge of nothing": rm(
-        "spec.model.hyperparameters", {"ridge": 0}, "spec.model.hyperparameters.ridge", "greater than or equal to 0.001"
-    ),
+    "a ridge of nothing": rm("spec.model.hyperparameters", {"ridge": 0}, "spec.model.hyperparameters.ridge", "greater than 0"),
     "a reach too wide": rm("spec.model.hyperparameters", {"reach": 1001}, "spec.model.hyperparameters.reach", "less than or equal to 1000"),
     "a gate without a bound": rm(
         "spec.gates", [{"name": "g", "metric": "hr@10"}], "spec.gates[0]", "gate g: set exactly one of atLeast, atMost, seen none"

@@ -61,6 +61,10 @@ class IngestJob(Artifact):
     """An event whose id a row has that stands at most so many offsets before it in its partition is put aside; 0: none is."""
 
 
+AUTO = "Auto"
+"""Stands for the best of several algorithms on users held out for that."""
+
+
 class WorkerResources(Artifact):
     """What each Ray Train worker reserves."""
 
@@ -95,7 +99,7 @@ class TrainJob(Artifact):
     snapshot_sequence: Annotated[int, Field(ge=0)]
     """Which manifest to read."""
     algorithm: str
-    """What will serve."""
+    """What will serve, or AUTO."""
     hyperparameters: dict[str, float | int | str]
     """As asked; defaults are filled in and recorded."""
     baselines: list[str]
@@ -116,6 +120,8 @@ class TrainJob(Artifact):
     """With a window: this part of what is older is learned from too."""
     search: Search | None = None
     """Look for better hyperparameters first."""
+    budget_seconds: Annotated[float, Field(gt=0)] = 600.0
+    """AUTO: no further algorithm is tried after so many seconds of trying."""
     catalogue: CatalogueSource | None = None
     """What is known of the items; none: nothing but the events."""
     group_by: Annotated[list[str], Field(max_length=32)] = []

@@ -113,6 +113,21 @@ class Capture(Artifact):
     """Part of the 20 places of each list that they hold, less what the champion gave them; over users whom the champion knew."""
 
 
+class Contender(Artifact):
+    """One algorithm that AUTO looked at, on users held out inside the training part."""
+
+    algorithm: str
+    """Which."""
+    hyperparameters: dict[str, float | int | str] = {}
+    """As used, defaults filled in."""
+    ndcg10: Estimate | None = None
+    """NDCG@10; none when it was not measured."""
+    train_seconds: Annotated[float, Field(ge=0)] = 0.0
+    """Wall time of fitting."""
+    outcome: str
+    """What became of it, in words: chosen, not chosen, or why it was not measured."""
+
+
 class FileDigest(Artifact):
     """One file of a version."""
 
@@ -159,6 +174,8 @@ class VersionCard(Artifact):
     """The algorithm that serves."""
     hyperparameters: dict[str, float | int | str]
     """As used, defaults filled in."""
+    tried: list[Contender] = []
+    """What AUTO chose from, in the order in which it was tried; empty when the algorithm was named. What was asked for is in `job`."""
     seed: int
     """The only source of chance."""
     snapshot: SnapshotManifest

@@ -9,7 +9,20 @@ import pytest
 
 ROOT = Path(__file__).parents[3]
 TARGETS = ("setup", "tools", "demo", "test", "test-unit", "test-kube", "test-kafka", "test-ray", "test-e2e", "chaos-line", "chaos-ingest")
-OTHERS = ("bench", "bench-cold", "bench-ingest", "bench-scale", "bench-tables", "lint", "format", "generate", "lock", "down", "clean")
+OTHERS = (
+    "bench",
+    "bench-cold",
+    "bench-ingest",
+    "bench-models",
+    "bench-scale",
+    "bench-tables",
+    "lint",
+    "format",
+    "generate",
+    "lock",
+    "down",
+    "clean",
+)
 
 
 def test_help_tells_what_every_target_is_for():

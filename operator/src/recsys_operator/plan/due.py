@@ -110,6 +110,7 @@ def create(observed: Observed) -> tuple[Action, ...]:
             replay_fraction=spec.training.replay_fraction,
             search=spec.training.search,
         ),
+        budget_seconds=spec.training.budget_seconds,
         parent=champion.name if champion else None,
     )
     words = f"{name} is trained on snapshot {reason.manifest.sequence}: {reason.cause.detail}"

@@ -55,6 +55,7 @@ def _train_job(observed: Observed, version: VersionState) -> TrainJob:
         window_days=spec.fit.window_days,
         replay_fraction=spec.fit.replay_fraction,
         search=_search(observed, version),
+        budget_seconds=spec.budget_seconds,
         catalogue=CatalogueSource(uri=spec.catalogue.uri) if spec.catalogue else None,
         group_by=gates.fields_grouped_by(observed.model.spec.gates),
     )
@@ -146,7 +147,9 @@ def accept(observed: Observed, version: VersionState) -> tuple[Action, ...]:
     words = f"passed {_told_of(found)}" if good else f"stopped by {'; '.join(refused)}"
     made = Artifact(digest=card.digest, size_bytes=sum(file.size_bytes for file in card.files.values()))
     phase = VersionPhase.PREFLIGHT if good else VersionPhase.REJECTED
-    written = _now(version, phase, words, artifact=made, metrics=_metrics(card), gates=found, report=_report(version, card))
+    written = _now(
+        version, phase, words, algorithm=card.algorithm, artifact=made, metrics=_metrics(card), gates=found, report=_report(version, card)
+    )
     return written, _told(version, "GatesPassed" if good else "GateFailed", words, good=good)
 
 

@@ -208,7 +208,8 @@ def _quality(observed: Observed) -> Quality | None:
     version = next((v for v in observed.versions if pinned and v.name == pinned.name), None)
     if version is None:
         return observed.model.status.quality if pinned else None
-    found = {metric.metric: metric.value for metric in version.status.metrics if metric.model == version.spec.algorithm}
+    made_by = version.status.algorithm or version.spec.algorithm
+    found = {metric.metric: metric.value for metric in version.status.metrics if metric.model == made_by}
     return Quality(ndcg10=found.get("ndcg@10", ""), hr10=found.get("hr@10", ""))
 
 

@@ -19,7 +19,7 @@ Algorithms = Mapping[str, type[Recommender]]
 """Name → class."""
 
 ALGORITHMS: Algorithms = MappingProxyType(
-    {each.name: each for each in (Popularity, RecentPopularity, ItemItem, ALS, IALS, BPR, EASE, TwoTower, Hybrid, Ensemble)}
+    {each.name: each for each in (Popularity, RecentPopularity, ItemItem, ALS, IALS, BPR, EASE, Ensemble, TwoTower, Hybrid)}
 )
 
 

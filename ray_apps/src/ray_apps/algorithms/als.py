@@ -49,7 +49,7 @@ class ALS:
         "factors": Parameter(default=128, low=1, high=1024),
         "alpha": Parameter(default=3.0, low=0.0, high=10_000.0),
         "damping": Parameter(default=0.5, low=0.0, high=1.0),
-        "regularization": Parameter(default=20.0, low=0.0, high=10_000.0),
+        "regularization": Parameter(default=30.0, low=0.0, high=10_000.0),
         "iterations": Parameter(default=15, low=1, high=500),
     }
 

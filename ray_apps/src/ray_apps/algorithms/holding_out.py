@@ -3,12 +3,11 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ray_apps.algorithms.interactions import Histories, Interactions
 
 SHARE = 0.1
-"""Of each user's items, the newest so many are held out, and at least one."""
+"""Of each user's items, a seeded draw of so many is held out, and at least one."""
 MOST_USERS = 1_000
 MOST_SCORES = 10_000_000
 """Scores of one model that are held in memory at a time, 40 MB."""
@@ -24,21 +23,19 @@ class HeldOut:
 
 
 def held_out(interactions: Interactions, seed: int) -> HeldOut:
-    """Hold out the newest items of users who have at least two; of a seeded sample, when they are many."""
+    """Hold out some items of users who have at least two; of a seeded sample, when they are many.
+
+    Drawn, not the newest: what is learned from it (weights of models) then speaks of a user at any moment, not of the last one only.
+    """
+    chance = np.random.default_rng(seed)
     counts = np.bincount(interactions.users, minlength=interactions.n_users)
     able = np.flatnonzero(counts >= 2)
     most = max(1, min(MOST_USERS, MOST_SCORES // max(interactions.n_items, 1)))
-    users = np.sort(np.random.default_rng(seed).choice(able, size=min(most, able.size), replace=False))
-    held = _newest(interactions, counts) & np.isin(interactions.users, users)
+    users = np.sort(chance.choice(able, size=min(most, able.size), replace=False))
+    order = np.lexsort((chance.random(len(interactions)), interactions.users))
+    place = np.empty(len(interactions), dtype=np.int64)
+    place[order] = np.arange(len(interactions)) - np.repeat(np.cumsum(counts) - counts, counts)
+    share = np.maximum(1, np.floor(SHARE * counts))
+    held = (place < share[interactions.users]) & np.isin(interactions.users, users)
     train = interactions.take(~held)
     return HeldOut(train=train, histories=train.histories().select(users), relevant=interactions.take(held).histories().select(users))
-
-
-def _newest(interactions: Interactions, counts: NDArray[np.int64]) -> NDArray[np.bool_]:
-    kept = counts - np.maximum(1, np.floor(SHARE * counts))
-    order = np.lexsort((interactions.items, interactions.times, interactions.users))
-    users = interactions.users[order]
-    starts = np.cumsum(counts) - counts
-    newest = np.empty(len(interactions), dtype=np.bool_)
-    newest[order] = np.arange(len(interactions)) - starts[users] >= kept[users]
-    return newest

@@ -3,7 +3,7 @@
 import logging
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -30,6 +30,7 @@ from ray_apps.stores.registry import (
 from ray_apps.stores.snapshots import open_snapshot
 from ray_apps.training.catalogue import read_described, without_content
 from ray_apps.training.champion import as_champion
+from ray_apps.training.choosing import settle
 from ray_apps.training.dataset import Dataset, read_dataset
 from ray_apps.training.fitter import Fitter, fitter_of
 from ray_apps.training.measuring import Comparison, asked_of, compare
@@ -114,8 +115,9 @@ def _learned(job: TrainJob, store: Store, dataset: Dataset, algorithms: Algorith
     with threadpool_limits(1), tempfile.TemporaryDirectory(prefix="champion-") as cache:
         champion = standing(store, job, Path(cache))
         try:
-            comparison = compare(job, dataset, algorithms, champion, fitter)
-            model, began_from = relearn(job, dataset, algorithms, champion, fitter)
+            settled, tried = settle(job, dataset, algorithms, fitter)
+            comparison = replace(compare(settled, dataset, algorithms, champion, fitter), tried=tried)
+            model, began_from = relearn(settled, dataset, algorithms, champion, fitter)
         except ContentNeeded as error:
             raise without_content(error, dataset.catalogue) from error
         return Learned(
@@ -138,7 +140,7 @@ def finished(store: Store, job: TrainJob) -> VersionCard | None:
     if card is None:
         return None
     wanted = (_full_name(job), job.snapshot_sequence, job.algorithm, job.seed)
-    found = (card.model, card.snapshot.sequence, card.algorithm, card.seed)
+    found = (card.model, card.snapshot.sequence, card.job.algorithm if card.job else card.algorithm, card.seed)
     if wanted != found:
         words = f"version: {job.version!r} was made of (model, snapshot, algorithm, seed) = {found}, asked are {wanted}"
         raise TrainingRefused(Refusal.STORAGE, f"{words}; versions are never rewritten: use another name or another storageURI")
@@ -178,8 +180,9 @@ def write(job: TrainJob, dataset: Dataset, learned: Learned, worker: str) -> Ver
         version=job.version,
         model=_full_name(job),
         digest=digest_of({name: file.sha256 for name, file in files.items()}),
-        algorithm=job.algorithm,
+        algorithm=comparison.algorithm,
         hyperparameters=dict(comparison.hyperparameters),
+        tried=list(comparison.tried),
         seed=job.seed,
         snapshot=dataset.manifest,
         split=comparison.split.words,

@@ -16,8 +16,8 @@ from ray_apps.training.champion import Champion, as_champion, seen
 from ray_apps.training.dataset import Dataset
 from ray_apps.training.fitter import Fitter
 from ray_apps.training.refusals import Refusal, TrainingRefused
-from recsys_schemas.train_job import TrainJob
-from recsys_schemas.version_card import Evaluation
+from recsys_schemas.train_job import AUTO, TrainJob
+from recsys_schemas.version_card import Contender, Evaluation
 
 LEAST_TEST_USERS = 5
 """With fewer users to measure on, a run is refused: its numbers would say nothing."""
@@ -25,13 +25,18 @@ LEAST_TEST_USERS = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """All evaluations, the candidate's first, what they were measured on, and the candidate's hyperparameters as used."""
+    """All evaluations, the candidate's first, what they were measured on, and the candidate with its hyperparameters as used.
 
+    `tried`: what it was chosen from, when AUTO was asked for.
+    """
+
+    algorithm: str
     hyperparameters: dict[str, Value]
     evaluations: list[Evaluation]
     split: Split
     quizzed: Quizzed
     """How well the candidate's measured fit knows what it was fitted on, and what was held out."""
+    tried: tuple[Contender, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,10 +56,15 @@ def asked_of(job: TrainJob, algorithms: Algorithms) -> dict[str, dict[str, Value
     A hyperparameter goes to the algorithm that is asked for; one that it does not take goes to the baselines that do. So a baseline keeps
     its own defaults where it shares a name: it is a yardstick.
 
+    With AUTO only the baselines: the candidate is chosen from what is found in the data.
+
     Raises:
         TrainingRefused: an algorithm is unknown, a hyperparameter is taken by none or out of range.
     """
-    names = list(dict.fromkeys([job.algorithm, *job.baselines]))
+    if job.algorithm == AUTO and job.hyperparameters:
+        words = f"hyperparameters: {sorted(job.hyperparameters)} are set, but {AUTO} tries each algorithm with its own defaults"
+        raise TrainingRefused(Refusal.BAD_JOB, f"{words}; remove them, or name the algorithm")
+    names = [name for name in dict.fromkeys([job.algorithm, *job.baselines]) if name != AUTO]
     for name in names:
         if name not in algorithms:
             raise TrainingRefused(Refusal.BAD_JOB, f"algorithm: {name!r} is unknown; use one of {', '.join(sorted(algorithms))}")
@@ -64,13 +74,13 @@ def asked_of(job: TrainJob, algorithms: Algorithms) -> dict[str, dict[str, Value
         words = f"hyperparameters.{stray[0]}: {job.hyperparameters[stray[0]]!r} is taken by no algorithm; use {', '.join(sorted(taken))}"
         raise TrainingRefused(Refusal.BAD_JOB, words)
     try:
-        return {name: _own(job, algorithms[name], algorithms[job.algorithm]) for name in names}
+        return {name: _own(job, algorithms[name], algorithms.get(job.algorithm)) for name in names}
     except HyperparameterError as error:
         raise TrainingRefused(Refusal.BAD_JOB, str(error)) from error
 
 
-def _own(job: TrainJob, algorithm: type[Recommender], candidate: type[Recommender]) -> dict[str, Value]:
-    taken = set(algorithm.parameters) - (set() if algorithm is candidate else set(candidate.parameters))
+def _own(job: TrainJob, algorithm: type[Recommender], candidate: type[Recommender] | None) -> dict[str, Value]:
+    taken = set(algorithm.parameters) - (set() if candidate in (None, algorithm) else set(candidate.parameters))
     given = {name: value for name, value in job.hyperparameters.items() if name in taken}
     return checked(algorithm.name, algorithm.parameters, given)
 
@@ -99,7 +109,8 @@ def compare(job: TrainJob, dataset: Dataset, algorithms: Algorithms, champion: L
     if champion is not None:
         fair = Fair(split=split, beside=beside, candidate=first, algorithm=algorithms[job.algorithm], hyperparameters=asked[job.algorithm])
         evaluations.append(_standing(champion, job, dataset, fair, fitter))
-    return Comparison(hyperparameters=asked[job.algorithm], evaluations=evaluations, split=split, quizzed=quizzed)
+    used = asked[job.algorithm]
+    return Comparison(algorithm=job.algorithm, hyperparameters=used, evaluations=evaluations, split=split, quizzed=quizzed)
 
 
 def _beside(job: TrainJob, dataset: Dataset, split: Split) -> Beside:

@@ -7,7 +7,6 @@ from pydantic import Field
 
 from recsys_schemas.v1alpha1.conditions import Condition
 from recsys_schemas.v1alpha1.events import Events
-from recsys_schemas.v1alpha1.fitting import Search, WorkerResources
 from recsys_schemas.v1alpha1.gates import Gate, default_gates
 from recsys_schemas.v1alpha1.registry import Registry
 from recsys_schemas.v1alpha1.replication import Replication
@@ -214,6 +213,7 @@ class Data(Resource):
     """Which items there are. Default: those of the events."""
 
 
+# Least values are "greater than 0" here: of a whole number the API server compares fractional bounds cut to whole ones.
 class Hyperparameters(Resource):
     """Numbers and words of the algorithm; what is not set has the algorithm's own default, written in the version card.
 
@@ -230,19 +230,19 @@ class Hyperparameters(Resource):
     """ALS: confidence of one interaction."""
     damping: Annotated[float | None, Field(ge=0, le=1)] = None
     """ALS: how much less an interaction counts of users with long histories; 0: all count alike."""
-    unobserved: Annotated[float | None, Field(ge=0.0001, le=10)] = None
+    unobserved: Annotated[float | None, Field(gt=0, le=10)] = None
     """IALS: weight of an item that a user has not liked, beside 1 for one liked."""
     exponent: Annotated[float | None, Field(ge=0, le=2)] = None
     """IALS: how fast the penalty grows with what a vector stands for; 0: it is the same for all."""
-    learning_rate: Annotated[float | None, Field(ge=0.00001, le=1)] = None
+    learning_rate: Annotated[float | None, Field(gt=0, le=1)] = None
     """BPR, TwoTower: length of a step."""
     neighbours: Annotated[int | None, Field(ge=1, le=10_000)] = None
-    """Hybrid, ItemItem: neighbours kept for each item; for a Hybrid, those that speak for one that few liked."""
+    """ItemItem: neighbours kept for each item. Hybrid: items that speak for one that few liked, at most 1000."""
     similarity: Literal["Cosine", "BM25"] | None = None
     """ItemItem: how alike two items are. BM25 trusts items more that many users liked."""
-    half_life_days: Annotated[float | None, Field(ge=0.01, le=36_500)] = None
-    """Hybrid, RecentPopularity: after so many days a like is worth half."""
-    ridge: Annotated[float | None, Field(ge=0.001, le=1_000_000)] = None
+    half_life_days: Annotated[float | None, Field(gt=0, le=36_500)] = None
+    """RecentPopularity, Hybrid: after so many days a like is worth half."""
+    ridge: Annotated[float | None, Field(gt=0, le=1_000_000)] = None
     """EASE: weight of the penalty."""
     reach: Annotated[int | None, Field(ge=0, le=1000)] = None
     """EASE: items that stand within so many places of each other in a user's order in time count more as a pair; 0: all pairs alike."""
@@ -255,19 +255,29 @@ class Hyperparameters(Resource):
 
 
 Algorithm = Literal["ALS", "BPR", "EASE", "Ensemble", "Hybrid", "IALS", "ItemItem", "Popularity", "RecentPopularity", "TwoTower"]
-
-
+Asked = Literal[Algorithm, "Auto"]
+_ANY_SET = " || ".join(f"has(self.hyperparameters.{field.alias or name})" for name, field in Hyperparameters.model_fields.items())
 _BY_CONTENT = "['TwoTower', 'Hybrid']"
 
 
 class Model(Resource):
     """What is trained."""
 
-    algorithm: Algorithm = "ALS"
+    model_config = Resource.model_config | {
+        "json_schema_extra": cel(
+            (
+                f"self.algorithm != 'Auto' || !has(self.hyperparameters) || !({_ANY_SET})",
+                "hyperparameters must be empty with algorithm Auto: it tries each algorithm with its own defaults; name one to set them",
+            ),
+        )
+    }
+
+    algorithm: Asked = "ALS"
     """ALS (implicit matrix factorisation, Hu et al. 2008), IALS (the same with a penalty by frequency, Rendle et al. 2022), BPR (pairwise
     ranking, Rendle et al. 2009), EASE (linear autoencoder, Steck 2019; at most 20,000 items), ItemItem (nearest neighbours), Ensemble (a
     weighted sum of several of them), Popularity or RecentPopularity. With spec.data.catalogue also TwoTower (neural, Yi et al. 2019; where
-    Ray has the extra ray-apps[neural]) and Hybrid (collaborative where user and item are known, content where they are not)."""
+    Ray has the extra ray-apps[neural]) and Hybrid (collaborative where user and item are known, content where they are not). Auto tries
+    those that are quickly trained and takes the best, by users held out for that, within spec.training.budgetSeconds."""
     hyperparameters: Hyperparameters = Field(default_factory=Hyperparameters)
     """Numbers and words of the algorithm."""
     seed: Annotated[int, Field(ge=0, le=2_147_483_647)] = 42
@@ -281,16 +291,6 @@ class Model(Resource):
 class Training(Resource):
     """When and how a version is made."""
 
-    model_config = Resource.model_config | {
-        "json_schema_extra": cel(
-            (
-                "!has(self.replayFraction) || self.replayFraction == 0.0 || has(self.windowDays)",
-                "replayFraction needs windowDays: without a window everything is learned from",
-                "'training: replayFraction is set without windowDays: set windowDays, or leave replayFraction out'",
-            )
-        )
-    }
-
     initial_records: Annotated[int, Field(ge=1)] = 1000
     """The first version is trained once a snapshot has so many rows."""
     new_records: Annotated[int, Field(ge=1)] = 200_000
@@ -302,23 +302,13 @@ class Training(Resource):
     max_runs_per_day: Annotated[int | None, Field(ge=1, le=1440)] = None
     """No more runs than this begin within any 24 hours, whatever is due. Default: no such bound."""
     num_workers: Annotated[int, Field(ge=1, le=64)] = 1
-    """Ray Train workers. IALS shares each fit among them, and its bytes do not depend on their number; of other algorithms the first
-    worker does all."""
-    resources_per_worker: WorkerResources = Field(default_factory=WorkerResources)
-    """What each Ray Train worker reserves."""
-    warm_start: bool = False
-    """Begin the fit that serves from the champion's vectors, with half of the iterations, where the champion is of the same algorithm
-    (IALS)."""
-    window_days: Annotated[int | None, Field(ge=1, le=36_500)] = None
-    """Learn from so many of the newest days of the snapshot. Default: from all of it. Histories that serve are whole in either case."""
-    replay_fraction: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """With a window: this part of the older interactions, drawn by the seed, is learned from too, against forgetting."""
-    search: Search | None = None
-    """Look for better hyperparameters before each version is made. Default: those of the spec are taken."""
+    """Ray Train workers."""
     backoff_limit: Annotated[int, Field(ge=0, le=10)] = 3
     """Retries of a failed run before the version is given up."""
     active_deadline_seconds: Annotated[int, Field(ge=10, le=604_800)] = 3600
     """A run that takes longer is stopped and counts as failed."""
+    budget_seconds: Annotated[int, Field(ge=1, le=604_800)] = 600
+    """Algorithm Auto: no further algorithm is tried after so many seconds of trying; the one chosen is then trained and measured."""
 
 
 class Pause(Resource):

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from recsys_schemas.v1alpha1.fitting import Fit
-from recsys_schemas.v1alpha1.model import Algorithm, Hyperparameters
+from recsys_schemas.v1alpha1.model import Algorithm, Asked, Hyperparameters
 from recsys_schemas.v1alpha1.resource import Resource, cel
 
 
@@ -78,8 +78,8 @@ class VersionSpec(Resource):
     """Where snapshots and versions are kept."""
     catalogue: CatalogueReference | None = None
     """What is known of the items."""
-    algorithm: Algorithm
-    """What will serve."""
+    algorithm: Asked
+    """What will serve, or Auto."""
     hyperparameters: Hyperparameters = Field(default_factory=Hyperparameters)
     """As asked."""
     baselines: Annotated[list[Algorithm], Field(max_length=3)] = []
@@ -90,6 +90,8 @@ class VersionSpec(Resource):
     """Ray Train workers."""
     fit: Fit = Field(default_factory=Fit)
     """How its fits are done."""
+    budget_seconds: int = 600
+    """How long algorithm Auto may try."""
     parent: Annotated[str | None, Field(max_length=63)] = None
     """The champion at the time."""
 
@@ -157,6 +159,8 @@ class VersionStatus(Resource):
     """When the present attempt was submitted."""
     progress: Progress | None = None
     """How far the present attempt is; absent before its first step and once the version is made."""
+    algorithm: Annotated[str | None, Field(max_length=63)] = None
+    """What was trained: the algorithm asked for, or the one that Auto chose."""
     artifact: Artifact | None = None
     """What was made."""
     metrics: Annotated[list[MetricValue], Field(max_length=64)] = []

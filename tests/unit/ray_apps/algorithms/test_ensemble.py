@@ -74,16 +74,16 @@ def test_two_that_know_a_half_each_are_blended_whatever_their_scales():
     assert np.isclose(sum(weights.values()), 1)
 
 
-def test_what_is_held_out_is_the_newest_of_each_user():
+def test_a_tenth_of_the_items_of_each_user_is_held_out_and_not_learned_from():
     known = interactions()
     tried = held_out(known, 7)
     for user in range(known.n_users):
-        mine = known.users == user
-        kept = tried.train.times[tried.train.users == user]
+        mine = known.items[known.users == user]
         relevant, _ = tried.relevant.of(user)
-        newest = known.times[mine][np.isin(known.items[mine], relevant)]
-        assert newest.size == max(1, int(0.1 * mine.sum()))
-        assert kept.max() < newest.min()
+        history, _ = tried.histories.of(user)
+        assert relevant.size == max(1, int(0.1 * mine.size))
+        assert np.array_equal(np.sort(np.concatenate((relevant, history))), mine)
+        assert np.array_equal(tried.train.items[tried.train.users == user], history)
 
 
 def test_an_ensemble_adds_up_the_normalised_scores_of_its_parts():

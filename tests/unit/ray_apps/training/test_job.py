@@ -16,6 +16,7 @@ import pytest
 from ray_apps.algorithms import load_model
 from ray_apps.stores.objects import open_store
 from ray_apps.stores.registry import open_version, read_card
+from ray_apps.training.choosing import CANDIDATES
 from ray_apps.training.dataset import Dataset
 from ray_apps.training.entry import main
 from ray_apps.training.job import run
@@ -51,7 +52,7 @@ def test_the_card_holds_what_a_judge_needs(card: VersionCard):
         assert all(each.metrics[name].samples == card.test_users for name in METRICS)
     assert card.evaluations[0].difference == {}
     assert all(set(each.difference) == SHARED for each in card.evaluations[1:])
-    assert card.hyperparameters == {"factors": 128, "alpha": 3.0, "damping": 0.5, "regularization": 20.0, "iterations": 15}
+    assert card.hyperparameters == {"factors": 128, "alpha": 3.0, "damping": 0.5, "regularization": 30.0, "iterations": 15}
     assert (card.users, card.items, card.interactions) == (600, 300, 18_000)
     assert card.test_users > 500
     assert card.parent is None
@@ -199,6 +200,35 @@ def test_a_job_that_cannot_be_done_is_refused_before_the_snapshot_is_read(tmp_pa
     with pytest.raises(TrainingRefused) as refused:
         run(planted.job(f"file://{tmp_path}/nothing").model_copy(update=change))
     assert words in refused.value.message
+    assert refused.value.refusal is Refusal.BAD_JOB
+
+
+def test_auto_takes_the_best_on_users_held_out_for_that_and_the_card_says_from_what(uri: str, tmp_path: Path):
+    asked = planted.job(uri, version="movies-000090", algorithm="Auto")
+    made = run(asked)
+    assert made.job is not None
+    assert made.job.algorithm == "Auto"
+    assert [trial.algorithm for trial in made.tried] == list(CANDIDATES)
+    chosen = next(trial for trial in made.tried if trial.outcome == "chosen")
+    assert chosen.ndcg10 is not None
+    assert all(trial.ndcg10 is not None and trial.ndcg10.value <= chosen.ndcg10.value for trial in made.tried)
+    assert made.algorithm == chosen.algorithm == made.evaluations[0].name
+    assert made.hyperparameters == chosen.hyperparameters
+    assert run(asked) == made
+    again = run(planted.job(planted.snapshot(tmp_path, {"watch": planted.tastes()}), algorithm=made.algorithm))
+    assert again.digest == made.digest
+
+
+def test_auto_tries_nothing_more_when_its_budget_is_spent(uri: str):
+    made = run(planted.job(uri, version="movies-000091", algorithm="Auto", budget_seconds=1e-6))
+    assert made.algorithm == CANDIDATES[0]
+    assert [trial.ndcg10 is not None for trial in made.tried] == [True] + [False] * (len(CANDIDATES) - 1)
+    assert all("the budget of 1e-06 s was spent" in trial.outcome for trial in made.tried[1:])
+
+
+def test_auto_refuses_hyperparameters(uri: str):
+    with pytest.raises(TrainingRefused, match="Auto tries each algorithm with its own defaults; remove them") as refused:
+        run(planted.job(uri, version="movies-000092", algorithm="Auto", hyperparameters={"factors": 8}))
     assert refused.value.refusal is Refusal.BAD_JOB
 
 
