@@ -77,7 +77,7 @@ MOVES: dict[Rollout, frozenset[Rollout]] = {
     Rollout.LOADED: _WALKING,
     **dict.fromkeys(sorted(_SENT_BACK), _ENDING),
     **dict.fromkeys((Rollout.BLIND, Rollout.UNVERIFIED, Rollout.ARRIVED, Rollout.HELD, Rollout.EARNING, Rollout.EARNED), _WALKING),
-    Rollout.EARNED_LAST: frozenset({Rollout.PROMOTING, Rollout.PROMOTED}),
+    Rollout.EARNED_LAST: _WALKING | {Rollout.PROMOTING, Rollout.PROMOTED},  # a pass that died before it told may find another world
     Rollout.PROMOTE_ASKED: frozenset({Rollout.PROMOTING, Rollout.PROMOTED}),
     Rollout.PROMOTING: frozenset({Rollout.PROMOTING, Rollout.PROMOTED}),
     Rollout.PROMOTED: _NEXT | _OF_ANOTHER,

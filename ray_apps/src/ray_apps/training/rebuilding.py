@@ -89,9 +89,8 @@ def rebuild(
         champion = standing(store, job, champions or Path(cache)) if champions or job.warm_start else None
         measured = compare(job, dataset, algorithms, champion, fitter_of(job)) if champions else None
         chosen = job.model_copy(update={"algorithm": card.algorithm, "hyperparameters": card.hyperparameters, "baselines": []})
-        files = write_arrays(
-            scratch, card.version, contents_of(dataset, relearn(chosen, dataset, algorithms, champion, fitter_of(job)).model)
-        )
+        model, _ = relearn(chosen, dataset, algorithms, champion, fitter_of(job))
+        files = write_arrays(scratch, card.version, contents_of(dataset, model))
     found = {each.name: {name: e.value for name, e in each.metrics.items()} for each in measured.evaluations} if measured else None
     return Rebuilt(
         card=card,

@@ -12,7 +12,7 @@ from recsys_schemas.catalogue import CATALOGUE_REPORT, CatalogueSource
 from recsys_schemas.version_card import CARD_FILE, version_folder
 from unit.ray_apps.training import planted
 
-LATER = datetime.now(UTC) + LONGEST_RUN + timedelta(minutes=1)
+LATER = datetime.now(UTC) + LONGEST_RUN + timedelta(days=1)
 
 
 @pytest.fixture
