@@ -7,6 +7,7 @@ from pydantic import Field
 
 from recsys_schemas.v1alpha1.conditions import Condition
 from recsys_schemas.v1alpha1.events import Events
+from recsys_schemas.v1alpha1.fitting import Search, WorkerResources
 from recsys_schemas.v1alpha1.gates import Gate, default_gates
 from recsys_schemas.v1alpha1.registry import Registry
 from recsys_schemas.v1alpha1.replication import Replication
@@ -291,6 +292,16 @@ class Model(Resource):
 class Training(Resource):
     """When and how a version is made."""
 
+    model_config = Resource.model_config | {
+        "json_schema_extra": cel(
+            (
+                "!has(self.replayFraction) || self.replayFraction == 0.0 || has(self.windowDays)",
+                "replayFraction needs windowDays: without a window everything is learned from",
+                "'training: replayFraction is set without windowDays: set windowDays, or leave replayFraction out'",
+            )
+        )
+    }
+
     initial_records: Annotated[int, Field(ge=1)] = 1000
     """The first version is trained once a snapshot has so many rows."""
     new_records: Annotated[int, Field(ge=1)] = 200_000
@@ -302,7 +313,19 @@ class Training(Resource):
     max_runs_per_day: Annotated[int | None, Field(ge=1, le=1440)] = None
     """No more runs than this begin within any 24 hours, whatever is due. Default: no such bound."""
     num_workers: Annotated[int, Field(ge=1, le=64)] = 1
-    """Ray Train workers."""
+    """Ray Train workers. IALS shares each fit among them, and its bytes do not depend on their number; of other algorithms the first
+    worker does all."""
+    resources_per_worker: WorkerResources = Field(default_factory=WorkerResources)
+    """What each Ray Train worker reserves."""
+    warm_start: bool = False
+    """Begin the fit that serves from the champion's vectors, with half of the iterations, where the champion is of the same algorithm
+    (IALS)."""
+    window_days: Annotated[int | None, Field(ge=1, le=36_500)] = None
+    """Learn from so many of the newest days of the snapshot. Default: from all of it. Histories that serve are whole in either case."""
+    replay_fraction: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """With a window: this part of the older interactions, drawn by the seed, is learned from too, against forgetting."""
+    search: Search | None = None
+    """Look for better hyperparameters before each version is made. Default: those of the spec are taken."""
     backoff_limit: Annotated[int, Field(ge=0, le=10)] = 3
     """Retries of a failed run before the version is given up."""
     active_deadline_seconds: Annotated[int, Field(ge=10, le=604_800)] = 3600
