@@ -245,6 +245,7 @@ CREATED = {
         {"algorithm": "Auto", "hyperparameters": {"factors": 8}},
         "spec.model",
         "hyperparameters must be empty with algorithm Auto",
+        breaks="hyperparameters must be empty",
     ),
     "a budget of nothing": rm("spec.training.budgetSeconds", 0, "spec.training.budgetSeconds", "greater than or equal to 1"),
     "Auto as a baseline": rm("spec.model.baselines", ["Auto"], "spec.model.baselines[0]", '"Auto"'),

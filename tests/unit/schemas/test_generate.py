@@ -44,7 +44,8 @@ def test_every_generated_file_says_how_it_is_made(path: str):
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 def test_a_definition_stays_small_enough_for_client_side_apply(kind: Kind):
-    assert len(generate.crd_yaml(crd(kind))) < 150_000
+    # kubectl keeps the whole of it in an annotation, and annotations have at most 262,144 bytes.
+    assert len(generate.crd_yaml(crd(kind))) < 200_000
 
 
 def fields(schema: dict[str, Any], path: str) -> Iterator[tuple[str, dict[str, Any]]]:

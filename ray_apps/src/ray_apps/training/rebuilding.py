@@ -21,7 +21,7 @@ from ray_apps.training.dataset import Dataset, read_dataset
 from ray_apps.training.fitter import fitter_of
 from ray_apps.training.job import contents_of, relearn, standing
 from ray_apps.training.measuring import compare
-from recsys_schemas.train_job import ModelIdentity, TrainJob
+from recsys_schemas.train_job import AUTO, ModelIdentity, TrainJob
 from recsys_schemas.version_card import FileDigest, VersionCard, digest_of
 
 
@@ -87,7 +87,8 @@ def rebuild(
     dataset = _dataset_of(card, store, job)
     with threadpool_limits(1), tempfile.TemporaryDirectory(prefix="champion-") as cache:
         champion = standing(store, job, champions or Path(cache)) if champions or job.warm_start else None
-        measured = compare(job, dataset, algorithms, champion, fitter_of(job)) if champions else None
+        repeated = job.model_copy(update={"algorithm": card.algorithm}) if job.algorithm == AUTO else job
+        measured = compare(repeated, dataset, algorithms, champion, fitter_of(job)) if champions else None
         chosen = job.model_copy(update={"algorithm": card.algorithm, "hyperparameters": card.hyperparameters, "baselines": []})
         model, _ = relearn(chosen, dataset, algorithms, champion, fitter_of(job))
         files = write_arrays(scratch, card.version, contents_of(dataset, model))

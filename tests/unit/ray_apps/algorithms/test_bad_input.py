@@ -95,7 +95,7 @@ def test_hostile_arrays_are_refused_by_name_for_every_algorithm(name: str):
         pytest.skip("needs a catalogue; its own tests have one")
     for key, array in arrays.items():
         for wrong in (array.astype(np.complex128), array[None], array.astype("U8")):
-            with pytest.raises(ValueError, match=f"'?{key.split('_', 1)[-1]}|'?{key}"):
+            with pytest.raises(ValueError, match=f"{key}|'{key.split('_', 1)[-1]}'"):
                 load_model(name, arrays | {key: wrong}, 60)
         with pytest.raises(ValueError, match="is missing"):
             load_model(name, {other: value for other, value in arrays.items() if other != key}, 60)

@@ -20,6 +20,7 @@ from ray_apps.training.choosing import CANDIDATES
 from ray_apps.training.dataset import Dataset
 from ray_apps.training.entry import main
 from ray_apps.training.job import run
+from ray_apps.training.rebuilding import rebuild
 from ray_apps.training.refusals import Refusal, TrainingRefused
 from ray_apps.training.table import table
 from recsys_schemas.version_card import VersionCard
@@ -215,6 +216,9 @@ def test_auto_takes_the_best_on_users_held_out_for_that_and_the_card_says_from_w
     assert made.algorithm == chosen.algorithm == made.evaluations[0].name
     assert made.hyperparameters == chosen.hyperparameters
     assert run(asked) == made
+    rebuilt = rebuild(made, open_store(uri), open_store(f"file://{tmp_path}/again"), champions=tmp_path / "champions")
+    assert rebuilt.same
+    assert rebuilt.metrics == ()
     again = run(planted.job(planted.snapshot(tmp_path, {"watch": planted.tastes()}), algorithm=made.algorithm))
     assert again.digest == made.digest
 
