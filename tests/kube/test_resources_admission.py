@@ -85,6 +85,20 @@ CREATED = {
     ),
     "a dashboard with an invisible space": rm("spec.ray.dashboardURL", "http://a\u00a0b", "spec.ray.dashboardURL", "^https?://"),
     "an ingress that is not HTTP": rm("spec.ray.servingURL", "ftp://x", "spec.ray.servingURL", '"ftp://x"', "^https?://", breaks="pattern"),
+    "a cluster's token of another namespace": rm(
+        "spec.ray.tokenSecretRef",
+        {"name": "../../other/secrets/x"},
+        "spec.ray.tokenSecretRef.name",
+        '"../../other/secrets/x"',
+        breaks="spec.ray.tokenSecretRef.name#pattern",
+    ),
+    "an API's token of another namespace": rm(
+        "spec.serving.tokenSecretRef",
+        {"name": "../../other/secrets/x"},
+        "spec.serving.tokenSecretRef.name",
+        '"../../other/secrets/x"',
+        breaks="spec.serving.tokenSecretRef.name#pattern",
+    ),
     "a Secret without a name": rm("spec.ray.tokenSecretRef", {"key": "k"}, "spec.ray.tokenSecretRef.name", "Required value"),
     "a broker without a port": rm(
         "spec.kafka.bootstrapServers", ["kafka"], "spec.kafka.bootstrapServers[0]", '"kafka"', ":[1-9][0-9]{0,4}$", breaks="[]pattern"
@@ -295,6 +309,33 @@ CREATED = {
     "a step to everybody": rm("spec.rollout.steps", [{"setWeight": 100}], "spec.rollout.steps[0].setWeight", "100", "equal to 99"),
     "an error probability of a half": rm("spec.rollout.analysis.alpha", 0.5, "spec.rollout.analysis.alpha", "less than 0.5"),
     "a relative route": rm("spec.serving.routePrefix", "movies", "spec.serving.routePrefix", '"movies"', "^/", breaks="pattern"),
+    "records to skip whose last is before the first": rm(
+        "spec.serving.online.skip",
+        [{"topic": "watch", "partition": 0, "first": 20, "last": 10}],
+        "spec.serving.online.skip[0]",
+        "first must not exceed last",
+        breaks="[]first must not exceed last",
+    ),
+    "records to skip of no topic": rm(
+        "spec.serving.online.skip",
+        [{"topic": "a b", "partition": 0, "first": 1, "last": 2}],
+        "spec.serving.online.skip[0].topic",
+        '"a b"',
+        breaks="spec.serving.online.skip[].topic#pattern",
+    ),
+    "an issuer whose keys are nowhere": rm(
+        "spec.serving.access.jwt",
+        {"issuer": "i", "audience": "a", "jwksURI": "idp.test/jwks"},
+        "spec.serving.access.jwt.jwksURI",
+        '"idp.test/jwks"',
+        breaks="spec.serving.access.jwt.jwksURI#pattern",
+    ),
+    "keys of clients in no Secret": rm(
+        "spec.serving.access.apiKeysSecretRef", "../x", "spec.serving.access.apiKeysSecretRef", '"../x"', breaks="pattern"
+    ),
+    "a limit of nothing": rm(
+        "spec.serving.access.rateLimit", {"requestsPerSecond": 0}, "spec.serving.access.rateLimit.requestsPerSecond", "greater than 0"
+    ),
     "no replicas": rm("spec.serving.replicas", 0, "spec.serving.replicas", "greater than or equal to 1"),
     "a misspelt field": rm("spec.servng", {}, 'unknown field "spec.servng"'),
     "no Kafka": rm("spec.kafka", None, "spec.kafka", "Required value"),

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TypeVar
+from urllib.parse import quote
 
 from pydantic import BaseModel, ValidationError
 
@@ -53,7 +54,7 @@ def place(plural: str, namespace: str, name: str) -> str:
 
 def secret_path(namespace: str, name: str) -> str:
     """API path of a Secret."""
-    return f"/api/v1/namespaces/{namespace}/secrets/{name}"
+    return f"/api/v1/namespaces/{namespace}/secrets/{quote(name, safe='')}"
 
 
 def labels(model: ModelState) -> dict[str, str]:

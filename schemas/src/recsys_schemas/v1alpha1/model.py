@@ -12,7 +12,7 @@ from recsys_schemas.v1alpha1.gates import Gate, default_gates
 from recsys_schemas.v1alpha1.registry import Registry
 from recsys_schemas.v1alpha1.replication import Replication
 from recsys_schemas.v1alpha1.resource import Resource, cel, list_map
-from recsys_schemas.v1alpha1.security import Security
+from recsys_schemas.v1alpha1.security import Name, Security
 from recsys_schemas.v1alpha1.triggers import Trigger, TriggerStatus
 
 # Printable ASCII is spelt out: what \s means differs between the API server (Go: ASCII) and pydantic (Rust: Unicode).
@@ -26,7 +26,7 @@ STORAGE = r"^(file:///[!-~]+|s3://[!-.0-~]+(/[!-~]*)?)$"
 class SecretKey(Resource):
     """One key of a Secret in the model's namespace."""
 
-    name: Annotated[str, Field(min_length=1, max_length=253)]
+    name: Name
     """Name of the Secret."""
     key: Annotated[str, Field(min_length=1, max_length=253)] = "token"
     """Key within its data."""
@@ -475,7 +475,7 @@ class Access(Resource):
 
     jwt: Jwt | None = None
     """An issuer whose signed tokens are taken."""
-    api_keys_secret_ref: Annotated[str | None, Field(min_length=1, max_length=253)] = None
+    api_keys_secret_ref: Name | None = None
     """A Secret of API keys: each of its keys is `<client>.<role>`, its value the SHA-256 (hex) of the client's key, so that whoever reads
     the Secret cannot ask. Taken up without a restart."""
     rate_limit: ClientRateLimit | None = None
