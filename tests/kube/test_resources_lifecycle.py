@@ -190,10 +190,11 @@ def test_a_version_shows_its_own_metric_and_not_a_baselines(cluster: Cluster, na
         {"model": "ALS", "metric": "ndcg@10", "value": "0.13", "low": "0.12", "high": "0.14"},
         {"model": "Popularity", "metric": "ndcg@10", "value": "0.04", "low": "0.03", "high": "0.05"},
     ]
-    write_status(cluster, namespace, {"phase": "Champion", "metrics": metrics}, "rmv", "movies-000001")
+    progress = {"step": 3, "of": 15, "secondsLeft": 4}
+    write_status(cluster, namespace, {"phase": "Training", "metrics": metrics, "progress": progress}, "rmv", "movies-000001")
     head, row = table(cluster, "rmv", "-n", namespace)
-    assert head == ["NAME", "MODEL", "PHASE", "ALGORITHM", "ROWS", "NDCG", "AGE"]
-    assert row[:-1] == ["movies-000001", "movies", "Champion", "ALS", "1000", "0.13"]
+    assert head == ["NAME", "MODEL", "PHASE", "ALGORITHM", "ROWS", "STEP", "OF", "NDCG", "AGE"]
+    assert row[:-1] == ["movies-000001", "movies", "Training", "ALS", "1000", "3", "15", "0.13"]
 
 
 def test_an_artifact_is_written_once(cluster: Cluster, namespace: str):
