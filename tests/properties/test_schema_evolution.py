@@ -19,6 +19,8 @@ from recsys_schemas.event_fields import BUILT_IN, AddedField, FieldType, with_fi
 from recsys_schemas.events import WatchEvent
 from recsys_schemas.evolution import compatible
 
+pytestmark = pytest.mark.slow
+
 VALUES: dict[FieldType, object] = {"string": "tv", "integer": 3, "number": 2.5, "boolean": True}
 KINDS: list[FieldType] = sorted(VALUES)
 names = st.from_regex(r"[a-z][a-z0-9_]{0,8}", fullmatch=True).filter(lambda name: name not in BUILT_IN)

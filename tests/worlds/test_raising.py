@@ -229,6 +229,7 @@ histories = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(histories, st.integers(0, 2**16), st.integers(1, 2))
 def test_whatever_happens_replicas_are_only_added_and_no_throttle_stays(history: list[tuple[str, int]], seed: int, there: int):

@@ -235,6 +235,7 @@ def disturb(world: World, fault: str) -> None:
             pass
 
 
+@pytest.mark.slow
 @settings(max_examples=12, deadline=None)
 @given(st.lists(st.tuples(FAULTS, st.integers(0, 5)), max_size=30), st.integers(0, 2**16))
 def test_whatever_happens_each_cause_makes_one_version_and_no_day_has_too_many(history: list[tuple[str, int]], seed: int):
@@ -254,6 +255,7 @@ def no_cause_twice(world: World) -> None:
     assert all(later - earlier >= timedelta(days=1) for earlier, later in zip(began, began[4:], strict=False)), "too many in a day"
 
 
+@pytest.mark.slow
 @settings(max_examples=12, deadline=None)
 @given(
     st.lists(

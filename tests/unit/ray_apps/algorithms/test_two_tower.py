@@ -19,6 +19,8 @@ from ray_apps.evaluation.measuring import measure
 from ray_apps.evaluation.protocols import leave_one_out
 from unit.ray_apps.algorithms.grouped import halves, interactions
 
+pytestmark = pytest.mark.slow
+
 SMALL = {"factors": 8, "iterations": 8, "batchSize": 256}
 
 

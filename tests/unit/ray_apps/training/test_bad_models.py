@@ -30,6 +30,8 @@ from recsys_schemas.v1alpha1.version import GateVerdict, VersionSpec
 from recsys_schemas.version_card import VersionCard, digest_of
 from unit.ray_apps.training import planted
 
+pytestmark = pytest.mark.slow
+
 EVENTS = planted.tastes(users=500, items=200, events=30)
 NEWEST = pc.quantile(EVENTS["timestamp"], 0.85)[0]
 OLDER = EVENTS.filter(pc.less(EVENTS["timestamp"], NEWEST))

@@ -204,6 +204,7 @@ def test_a_job_that_cannot_be_done_is_refused_before_the_snapshot_is_read(tmp_pa
     assert refused.value.refusal is Refusal.BAD_JOB
 
 
+@pytest.mark.slow
 def test_auto_takes_the_best_on_users_held_out_for_that_and_the_card_says_from_what(uri: str, tmp_path: Path):
     asked = planted.job(uri, version="movies-000090", algorithm="Auto")
     made = run(asked)

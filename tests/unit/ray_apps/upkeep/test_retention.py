@@ -209,6 +209,7 @@ def play(growing: Growing, steps: list[tuple[str, int]], monkeypatch: pytest.Mon
         growing.check(kept=pins)
 
 
+@pytest.mark.slow
 @settings(max_examples=15)
 @given(steps=st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 9)), max_size=14))
 def test_whatever_happens_in_whatever_order_every_snapshot_that_is_there_opens_its_rows(
