@@ -26,7 +26,8 @@ from threadpoolctl import threadpool_limits
 
 from ray_apps.algorithms import ALGORITHMS
 from ray_apps.algorithms.interactions import Histories, Indices, Interactions
-from ray_apps.algorithms.onboarding import onboarding_of, recent_popularity
+from ray_apps.algorithms.onboarding import HALF_LIFE_DAYS, onboarding_of
+from ray_apps.algorithms.recent_popularity import recent_popularity
 from ray_apps.algorithms.recommender import Recommender
 from ray_apps.evaluation.confidence import bootstrap, difference
 from ray_apps.evaluation.measuring import measure
@@ -154,7 +155,7 @@ def cold(known: Interactions) -> dict[str, Lists]:
         asked = Asked(people=people, new=split.train.popularity() == 0)
         content = split.train.content
         assert content is not None
-        onboarding = onboarding_of(content, recent_popularity(split.train))
+        onboarding = onboarding_of(content, recent_popularity(split.train, HALF_LIFE_DAYS))
         nobody = Histories(
             indptr=np.zeros(people.users.size + 1, dtype=np.int64), indices=people.told.indices[:0], weights=people.told.weights[:0]
         )

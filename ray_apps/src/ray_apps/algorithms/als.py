@@ -14,10 +14,11 @@ from typing import ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from ray_apps.algorithms.factored import Factored
 from ray_apps.algorithms.hyperparameters import Hyperparameters, Parameter, checked
-from ray_apps.algorithms.interactions import Histories, Indices, Interactions, Weights
+from ray_apps.algorithms.interactions import Indices, Interactions, Weights
 from ray_apps.algorithms.kernels import als_kernel, item_vectors
-from ray_apps.algorithms.recommender import ALONE, Arrays, Fitting, Scores, required
+from ray_apps.algorithms.recommender import ALONE, Arrays, Fitting, required
 
 LEAST_RIDGE = 1e-6
 """Keeps the Gram matrix invertible when there are fewer items than factors and no regularization was asked for."""
@@ -41,7 +42,7 @@ class Trust:
         return self.alpha * (lengths / self.usual) ** -self.damping
 
 
-class ALS:
+class ALS(Factored):
     """Matrix factorisation. A user's vector is solved from the history when it is asked for, so no user vector is stored."""
 
     name: ClassVar[str] = "ALS"
@@ -101,17 +102,6 @@ class ALS:
             return (projected.T @ np.linalg.solve(inner, 1 + extra)).astype(np.float64)
         outer = np.eye(liked.shape[1]) + projected.T @ (extra[:, None] * liked)
         return np.linalg.solve(outer, projected.T @ (1 + extra)).astype(np.float64)
-
-    def scores(self, history: Indices, weights: Weights) -> Scores:
-        """Estimated preferences, about 0 to 1, shape (n_items,)."""
-        return self._items @ self.user_vector(history, weights).astype(np.float32)
-
-    def scores_many(self, histories: Histories) -> Scores:
-        """The same for several users, shape (users, n_items)."""
-        users = np.empty((len(histories), self._items.shape[1]), dtype=np.float32)
-        for row in range(len(histories)):
-            users[row] = self.user_vector(*histories.of(row))
-        return users @ self._items.T
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
         """`item_factors` float32 (n_items, factors), `gram_inverse` float64 (factors, factors), `trust` float64 (3,): see `Trust`."""

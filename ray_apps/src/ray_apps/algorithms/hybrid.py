@@ -19,7 +19,8 @@ from ray_apps.algorithms.ease import EASE
 from ray_apps.algorithms.hyperparameters import Hyperparameters, Parameter, Value, checked
 from ray_apps.algorithms.interactions import Histories, Indices, Interactions, Weights
 from ray_apps.algorithms.neighbours import Neighbours, neighbours_of
-from ray_apps.algorithms.onboarding import HALF_LIFE_DAYS, TASTE, profile_of, recent_popularity, similarity, with_prior
+from ray_apps.algorithms.onboarding import HALF_LIFE_DAYS, TASTE, profile_of, similarity, with_prior
+from ray_apps.algorithms.recent_popularity import recent_popularity
 from ray_apps.algorithms.recommender import ALONE, Arrays, Fitting, Recommender, Scores, required
 from ray_apps.stores.content import Content, content_of_rows
 

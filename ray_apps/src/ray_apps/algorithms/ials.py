@@ -10,14 +10,15 @@ from typing import ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from ray_apps.algorithms.factored import Factored
 from ray_apps.algorithms.hyperparameters import Hyperparameters, Parameter, Value, checked
 from ray_apps.algorithms.ials_blocks import Alone, Plan, Side, beginning, learn, sides
 from ray_apps.algorithms.ials_rows import Factors, Loss, Spectrum, solve_one
-from ray_apps.algorithms.interactions import Histories, Indices, Interactions, Weights
-from ray_apps.algorithms.recommender import ALONE, Arrays, Fitting, Scores, required
+from ray_apps.algorithms.interactions import Indices, Interactions, Weights
+from ray_apps.algorithms.recommender import ALONE, Arrays, Fitting, required
 
 
-class IALS:
+class IALS(Factored):
     """Matrix factorisation whose penalty is scaled by frequency. No user vector is stored: it is solved from the history when asked for."""
 
     name: ClassVar[str] = "IALS"
@@ -56,17 +57,6 @@ class IALS:
         """The exact least-squares vector of a user, shape (factors,); zeros for an empty history."""
         diagonal = self._loss.diagonals(np.array([history.size]), len(self._items), self._spectrum)[0]
         return solve_one(self._items[history].astype(np.float64), weights, diagonal)
-
-    def scores(self, history: Indices, weights: Weights) -> Scores:
-        """Estimated preferences, about 0 to 1, shape (n_items,)."""
-        return self._items @ self.user_vector(history, weights).astype(np.float32)
-
-    def scores_many(self, histories: Histories) -> Scores:
-        """The same for several users, shape (users, n_items)."""
-        users = np.empty((len(histories), self._items.shape[1]), dtype=np.float32)
-        for row in range(len(histories)):
-            users[row] = self.user_vector(*histories.of(row))
-        return users @ self._items.T
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
         """`item_factors` float32 (n_items, factors), `spectrum` float64 (factors,), `loss` float64 (3,): see `Loss`, in its order."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ray_apps.algorithms.interactions import Indices, Interactions, Weights
+from ray_apps.algorithms.interactions import Indices, Weights
 from ray_apps.algorithms.recommender import Scores
 from ray_apps.stores.content import Content
 
@@ -22,18 +22,6 @@ TASTE = 1.0
 HALF_LIFE_DAYS = 365.0
 """A like so old counts half."""
 GENRE = "genre:"
-_DAY_MS = 86_400_000.0
-
-
-def recent_popularity(interactions: Interactions, half_life_days: float = HALF_LIFE_DAYS) -> NDArray[np.float64]:
-    """How many users like each item these days, shape (n_items,): a like counts half for every half-life before the newest one.
-
-    Source: Ji, Sun, Zhang & Li, "A re-visit of the popularity baseline in recommender systems", SIGIR 2020.
-    """
-    if not len(interactions):
-        return np.zeros(interactions.n_items)
-    ages = (interactions.times.max() - interactions.times) / (half_life_days * _DAY_MS)
-    return np.bincount(interactions.items, weights=np.exp2(-ages), minlength=interactions.n_items).astype(np.float64)
 
 
 def genres_of(content: Content) -> dict[str, list[int]]:

@@ -10,23 +10,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ray_apps.algorithms.hyperparameters import Hyperparameters, Parameter, checked
-from ray_apps.algorithms.interactions import Histories, Indices, Interactions, Weights
-from ray_apps.algorithms.recommender import ALONE, Arrays, Fitting, Scores, required
+from ray_apps.algorithms.interactions import Interactions
+from ray_apps.algorithms.popularity import Popularity
+from ray_apps.algorithms.recommender import ALONE, Fitting
 
-MILLISECONDS_PER_DAY = 86_400_000.0
+_DAY_MS = 86_400_000.0
 
 
-class RecentPopularity:
-    """Scores an item by how many users liked it, each like worth half as much for every `halfLifeDays` of its age.
+def recent_popularity(interactions: Interactions, half_life_days: float) -> NDArray[np.float64]:
+    """How many users like each item these days, shape (n_items,): a like counts half for every half-life before the newest one.
 
-    Ages are counted from the newest interaction that is learned from, never from the clock: the same snapshot gives the same list.
+    Ages are counted from the newest interaction, never from the clock: the same snapshot gives the same counts.
     """
+    if not len(interactions):
+        return np.zeros(interactions.n_items)
+    ages = (interactions.times.max() - interactions.times) / (half_life_days * _DAY_MS)
+    return np.bincount(interactions.items, weights=np.exp2(-ages), minlength=interactions.n_items).astype(np.float64)
+
+
+class RecentPopularity(Popularity):
+    """Scores an item by how many users liked it, each like worth half as much for every `halfLifeDays` of its age."""
 
     name: ClassVar[str] = "RecentPopularity"
     parameters: ClassVar[Mapping[str, Parameter]] = {"halfLifeDays": Parameter(default=30.0, low=0.01, high=36_500.0)}
-
-    def __init__(self, counts: Scores) -> None:
-        self._counts = counts
 
     @classmethod
     def fit(cls, interactions: Interactions, hyperparameters: Hyperparameters, seed: int, fitting: Fitting = ALONE) -> Self:
@@ -36,29 +42,5 @@ class RecentPopularity:
             HyperparameterError: a hyperparameter is unknown or out of range.
         """
         del seed, fitting
-        half_life = float(checked(cls.name, cls.parameters, hyperparameters)["halfLifeDays"]) * MILLISECONDS_PER_DAY
-        newest = interactions.times.max(initial=np.iinfo(np.int64).min)
-        likes = np.exp2((interactions.times - newest) / half_life)
-        return cls(np.bincount(interactions.items, weights=likes, minlength=interactions.n_items).astype(np.float32))
-
-    def scores(self, history: Indices, weights: Weights) -> Scores:
-        """The decayed counts, whoever asks; read-only."""
-        del history, weights
-        return self._counts
-
-    def scores_many(self, histories: Histories) -> Scores:
-        """The decayed counts, once for each user; read-only."""
-        return np.broadcast_to(self._counts, (len(histories), self._counts.size))
-
-    def arrays(self) -> dict[str, NDArray[np.generic]]:
-        """`counts`: float32 of shape (n_items,)."""
-        return {"counts": self._counts}
-
-    @classmethod
-    def from_arrays(cls, arrays: Arrays, n_items: int) -> Self:
-        """The model from its counts.
-
-        Raises:
-            ValueError: they are missing or do not fit.
-        """
-        return cls(np.asarray(required(arrays, "counts", "f", (n_items,)), dtype=np.float32))
+        half_life = float(checked(cls.name, cls.parameters, hyperparameters)["halfLifeDays"])
+        return cls(recent_popularity(interactions, half_life).astype(np.float32))

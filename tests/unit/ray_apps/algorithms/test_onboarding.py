@@ -5,7 +5,8 @@ import pytest
 
 from ray_apps.algorithms.content import content_of
 from ray_apps.algorithms.interactions import Interactions
-from ray_apps.algorithms.onboarding import genres_liked, onboarding_of, recent_popularity
+from ray_apps.algorithms.onboarding import genres_liked, onboarding_of
+from ray_apps.algorithms.recent_popularity import recent_popularity
 from recsys_schemas.catalogue import CatalogueItem
 from unit.ray_apps.algorithms.grouped import made
 

@@ -3,7 +3,8 @@
 import numpy as np
 
 from ray_apps.algorithms.interactions import Interactions
-from ray_apps.algorithms.onboarding import onboarding_of, recent_popularity
+from ray_apps.algorithms.onboarding import HALF_LIFE_DAYS, onboarding_of
+from ray_apps.algorithms.recent_popularity import recent_popularity
 from ray_apps.evaluation.onboarded import answers, onboarded
 from ray_apps.evaluation.splits import Split, split_at
 from unit.ray_apps.algorithms.grouped import halves, interactions, made
@@ -51,7 +52,7 @@ def test_answers_follow_what_was_said():
     newcomers = known.users < 20
     split = split_at(known, newcomers, "the first users")
     asked = onboarded(split, known)
-    onboarding = onboarding_of(content, recent_popularity(split.train))
+    onboarding = onboarding_of(content, recent_popularity(split.train, HALF_LIFE_DAYS))
     for items in (False, True):
         scores = answers(onboarding, content, asked, items=items)
         assert scores.shape == (asked.users.size, known.n_items)
