@@ -60,7 +60,7 @@ class Control(Resource):
     model_config = Resource.model_config | {
         "json_schema_extra": cel(
             (
-                "self.promote != 'Next' || has(self.step)",
+                "!has(self.promote) || self.promote != 'Next' || has(self.step)",
                 "control: promote Next needs step, the index of the step to leave: status.step says it",
             ),
         )

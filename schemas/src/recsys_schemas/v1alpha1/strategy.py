@@ -148,51 +148,54 @@ class FreezeWindow(Resource):
 _WEIGHTS = "self.steps.filter(s, has(s.setWeight))"
 
 
+def _walk(rule: str, message: str, seen: str = "") -> tuple[str, str, str]:
+    """A rule on strategy, steps and holdback. The API server tries rules on the bare default too, before it fills in what that lacks."""
+    return f"!has(self.strategy) || !has(self.steps) || !has(self.holdback) || ({rule})", message, seen
+
+
 class Rollout(Resource):
     """How a version replaces another."""
 
     model_config = Resource.model_config | {
         "json_schema_extra": cel(
-            (
+            _walk(
                 "self.strategy == 'Interleave' || !self.steps.exists(s, has(s.interleave))",
                 "steps: only the strategy Interleave has interleave steps",
                 "'steps: strategy ' + self.strategy + ' has no interleave steps: set strategy Interleave, or remove them'",
             ),
-            (
+            _walk(
                 f"self.strategy in ['Canary', 'ABTest', 'Interleave'] || {_WEIGHTS}.size() == 0",
                 "steps: BlueGreen and Shadow have no setWeight",
                 "'steps: strategy ' + self.strategy + ' gives no share step by step: remove setWeight, or set strategy Canary'",
             ),
-            (
+            _walk(
                 "self.strategy != 'Canary' || self.steps.size() == 0 || !has(self.steps[0].pause)",
                 "steps: the first step must not be a pause: put a setWeight or a shadow before it",
             ),
-            (
+            _walk(
                 f"self.strategy != 'Canary' || self.steps.size() == 0 || {_WEIGHTS}.size() > 0",
                 "steps: a Canary needs a setWeight; for all users at once set strategy BlueGreen",
             ),
-            (
+            _walk(
                 (
                     "self.strategy != 'ABTest' || self.steps.size() == 0"
                     f" || ({_WEIGHTS}.size() == 1 && has(self.steps[self.steps.size() - 1].setWeight))"
                 ),
                 "steps: an ABTest has exactly one setWeight, as its last step",
-                f"'steps: an ABTest has exactly one setWeight, as its last step, seen ' + string({_WEIGHTS}.size()) + ' of them'",
             ),
-            (
+            _walk(
                 "self.strategy != 'Shadow' || self.steps.size() == 0 || self.steps.exists(s, has(s.shadow))",
                 "steps: strategy Shadow needs a shadow step",
             ),
-            (
+            _walk(
                 "self.strategy != 'Interleave' || self.steps.size() == 0 || self.steps.exists_one(s, has(s.interleave))",
                 "steps: strategy Interleave needs exactly one interleave step",
             ),
-            (
+            _walk(
                 "self.steps.all(s, !has(s.setWeight) || s.setWeight + self.holdback <= 100)",
                 "steps: setWeight and holdback exceed 100 together: lower one of them",
-                "'steps: a setWeight and holdback ' + string(self.holdback) + ' exceed 100 together: lower one of them'",
             ),
-            (
+            _walk(
                 (
                     "self.steps.all(s, !has(s.interleave) || s.interleave.percent + self.holdback <= 100)"
                     " && (self.strategy != 'Interleave' || self.steps.size() > 0 || self.holdback == 0)"
