@@ -9,7 +9,7 @@ from ray_apps.serving.jwt_bearer import Bearers, NoKeysError, RefusedTokenError
 from ray_apps.serving.problems import ProblemError, unavailable
 from recsys_schemas.serving_api import Role
 
-READ = frozenset({Role.READER, Role.WRITER})
+READ = frozenset({Role.READER, Role.WRITER, Role.TESTER})
 WRITE = frozenset({Role.WRITER})
 OPERATE = frozenset({Role.OPERATOR})
 MEASURE = frozenset({Role.OPERATOR, Role.METRICS})

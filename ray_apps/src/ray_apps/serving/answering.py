@@ -1,14 +1,16 @@
 """One request through the fallback chain: the user's arm, then the stable arm, then what is popular."""
 
 import contextlib
+import secrets
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ray_apps.serving.arms import LoadedArm, Serving
-from ray_apps.serving.assignment import assigned
+from ray_apps.serving.assignment import at, point_of
 from ray_apps.serving.counters import Tallies, group_of
+from ray_apps.serving.interleaving import team_draft
 from ray_apps.serving.pace import ArmLate
 from ray_apps.serving.questions import Question
 from ray_apps.serving.ranking import ArmFailure, first_allowed, top_k
@@ -33,6 +35,10 @@ class Answer:
     reason: Reason
     epoch: int
     stratum: str
+    teams: dict[str, bool] | None = None
+    """Of a mixed list: item → whether it is the candidate's."""
+    mixed_with: str = ""
+    """Of a mixed list: the candidate."""
 
 
 async def answer(serving: Serving, question: Question, tallies: Tallies, timeout_ms: float) -> Answer | None:
@@ -40,11 +46,17 @@ async def answer(serving: Serving, question: Question, tallies: Tallies, timeout
 
     A failure is counted against the assigned arm. The impression is whoever's answered, and is counted when it is ripe.
     """
-    stable = serving.stable
-    if stable is None or serving.split is None:
+    stable, split = serving.stable, serving.split
+    if stable is None or split is None:
         return None
-    first = serving.arms.get(assigned(serving.split, question.who), stable) if question.counted else stable
     within_ms = timeout_ms if question.deadline_ms is None else min(timeout_ms, question.deadline_ms)
+    first = named(serving, question.tested) or stable
+    if question.counted:
+        point = point_of(split.key, question.who)
+        if split.mixed and point < split.mixed[0]:
+            ask = _Ask(serving=serving, question=question, tallies=tallies, timeout_ms=timeout_ms, within_ms=within_ms)
+            return await _mixed(ask, stable, serving.arms.get(split.mixed[1], stable))
+        first = serving.arms.get(at(split, point), stable)
     started = time.perf_counter()
     ranked: Ranked | None = None
     late = False
@@ -62,7 +74,7 @@ async def answer(serving: Serving, question: Question, tallies: Tallies, timeout
     if ranked is None and first is not stable and elapsed + stable.pace.expected_ms < within_ms:
         by = stable
         ranked = await _rescue(stable, question, within_ms - elapsed)
-    variant = Variant.STABLE if by is stable else Variant.CANDIDATE
+    variant = variant_of(serving, by, question)
     if ranked is None:
         by, variant = stable, Variant.FALLBACK
         ranked = Ranked(items=popular(stable, question.k, banned_by(stable, question) | seen(stable, question)), reason=Reason.FALLBACK)
@@ -74,6 +86,72 @@ async def answer(serving: Serving, question: Question, tallies: Tallies, timeout
         epoch=serving.record.epoch,
         stratum=serving.stratum,
     )
+
+
+def named(serving: Serving, variant: Variant | None) -> LoadedArm | None:
+    """The arm that a tester names; None when none is named, or there is none."""
+    if variant is None:
+        return None
+    return next((serving.arms.get(arm.version) for arm in serving.record.arms if arm.variant is variant), None)
+
+
+def variant_of(serving: Serving, by: LoadedArm, question: Question) -> Variant:
+    """What the arm that answered is called."""
+    if question.tested is not None:
+        return Variant.PREVIEW
+    return next((Variant(arm.variant) for arm in serving.record.arms if arm.version == by.name), Variant.STABLE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ask:
+    """What both arms of a mixed list are asked."""
+
+    serving: Serving
+    question: Question
+    tallies: Tallies
+    timeout_ms: float
+    within_ms: float
+
+    def answer(self, by: LoadedArm, variant: Variant, items: list[tuple[str, float]], reason: Reason) -> Answer:
+        """An answer that one arm gave alone."""
+        record, stratum = self.serving.record, self.serving.stratum
+        return Answer(items=items, version=by.name, variant=variant, reason=reason, epoch=record.epoch, stratum=stratum)
+
+
+async def _mixed(ask: _Ask, stable: LoadedArm, candidate: LoadedArm) -> Answer:
+    """A list from both arms; where one fails it is the other's alone, and where both do it is what is popular."""
+    question, started = ask.question, time.perf_counter()
+    first = await _counted(ask, stable, started)
+    second = await _counted(ask, candidate, started)
+    if first is not None and second is not None:
+        drawn = team_draft(_names(first), _names(second), question.k, lambda: bool(secrets.randbits(1)))
+        items = [(place.item, float(len(drawn) - number)) for number, place in enumerate(drawn)]
+        teams = {place.item: place.of_candidate for place in drawn}
+        return replace(ask.answer(stable, Variant.INTERLEAVED, items, first.reason), teams=teams, mixed_with=candidate.name)
+    alone, by = first or second, stable if first is not None or second is None else candidate
+    if alone is not None:
+        return ask.answer(by, variant_of(ask.serving, by, question), alone.items, alone.reason)
+    items = popular(stable, question.k, banned_by(stable, question) | seen(stable, question))
+    return ask.answer(stable, Variant.FALLBACK, items, Reason.FALLBACK)
+
+
+def _names(ranked: Ranked) -> list[str]:
+    return [item for item, _ in ranked.items]
+
+
+async def _counted(ask: _Ask, arm: LoadedArm, began: float) -> Ranked | None:
+    """One arm's list, counted as a request of its own; None when it failed."""
+    started = time.perf_counter()
+    ranked, late = None, False
+    try:
+        ranked = await attempt(arm, ask.question, max(ask.within_ms - (started - began) * 1000, 0.0))
+    except ArmFailure as failure:
+        late = isinstance(failure, ArmLate)
+    elapsed = (time.perf_counter() - started) * 1000
+    # An arm that had less time than the spec gives is not to blame for being late.
+    ended = "well" if ranked is not None or (late and elapsed < ask.timeout_ms) else "late" if late else "failed"
+    ask.tallies.of(arm.name).asked(ask.serving.stratum, group_of(ask.question.who), elapsed, ended)
+    return ranked
 
 
 async def _rescue(stable: LoadedArm, question: Question, budget_ms: float) -> Ranked | None:

@@ -5,7 +5,7 @@ import logging
 import math
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import msgspec
@@ -14,7 +14,9 @@ from pydantic import BaseModel, ValidationError
 from ray_apps.serving import access, asgi
 from ray_apps.serving.answer_log import Logged
 from ray_apps.serving.answering import Answer, answer
+from ray_apps.serving.arms import Serving
 from ray_apps.serving.asgi import Receive, Scope, Send
+from ray_apps.serving.assignment import point_of
 from ray_apps.serving.counters import group_of
 from ray_apps.serving.docs_page import page
 from ray_apps.serving.event_route import accept_events
@@ -26,6 +28,7 @@ from ray_apps.serving.questions import Question, of_all, of_item, of_session, of
 from ray_apps.serving.replica import Evidence, Replica
 from ray_apps.serving.request_ids import new_id
 from ray_apps.serving.ripening import Shown
+from ray_apps.serving.shadowing import Copy
 from recsys_schemas.serving_api import (
     BatchRequest,
     EvidenceResponse,
@@ -41,8 +44,10 @@ from recsys_schemas.serving_api import (
 RETRY_SECONDS = 2
 """Retry-After while versions load."""
 
-_CLIENT = "recsys.client"
-"""Where a request keeps the name of its client."""
+_CLIENT, _ROLES = "recsys.client", "recsys.roles"
+"""Where a request keeps the name of its client, and what it may do."""
+_VARIANT = b"x-recsys-variant"
+"""With this header a tester names the arm that is to answer."""
 
 logger = logging.getLogger(__name__)
 Handler = Callable[[Scope, Receive, Send], Awaitable[None]]
@@ -113,7 +118,7 @@ class Api:
                 raise unavailable(self._waiting(None), RETRY_SECONDS)
             client = access.client_of(asgi.header(scope, b"authorization"), tokens, self._replica.bearers)
             access.check(client, route.roles)
-            scope[_CLIENT] = client.name
+            scope[_CLIENT], scope[_ROLES] = client.name, client.roles
             self._limit(client.name, 1.0)
         if scope["method"] != route.method:
             detail = f"method: saw {scope['method']}; use {route.method}"
@@ -135,11 +140,27 @@ class Api:
                 request = schema.model_validate_json(await asgi.read_body(scope, receive), strict=True)
             except ValidationError as error:
                 raise unfit(error) from None
-            body, told = await self._answer(question_of(request))
+            body, told = await self._answer(replace(question_of(request), tested=self._tested(scope)))
             await asgi.send_bytes(send, 200, body)
             told()
 
         return handler
+
+    def _tested(self, scope: Scope) -> Variant | None:
+        """The arm that a tester names; an answer by it is no evidence."""
+        said = asgi.header(scope, _VARIANT)
+        if said is None:
+            return None
+        if Role.TESTER not in scope[_ROLES]:
+            detail = f"{_VARIANT.decode()}: only a tester may say who answers; leave it out, or ask with a token of the role tester"
+            raise ProblemError(403, "Forbidden", detail, field=_VARIANT.decode())
+        serving = self._replica.arms.serving
+        there = {arm.variant.value: Variant(arm.variant) for arm in serving.record.arms if arm.version in serving.arms} if serving else {}
+        found = there.get(said.decode("latin-1"))
+        if found is None:
+            detail = f"{_VARIANT.decode()}: saw {said.decode('latin-1')!r}; here are {', '.join(there) or 'none yet'}"
+            raise ProblemError(404, "Not Found", detail, field=_VARIANT.decode())
+        return found
 
     async def _batch(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -164,13 +185,16 @@ class Api:
         answered = await answer(serving, question, replica.tallies, self._timeout_ms) if serving else None
         if answered is None:
             raise unavailable(self._waiting(serving.record if serving else None), RETRY_SECONDS)
-        credited = NO_VERSION if answered.variant is Variant.FALLBACK or not question.counted else answered.version
+        credited = answered.version if question.counted and answered.variant in _EVIDENCE else NO_VERSION
         shown = Shown(credited, answered.stratum, group_of(who))
         shown_at = int(time.time()) if credited == NO_VERSION else replica.ripening.shown(shown)
         request_id = new_id(replica.id_key, credited, who, shown_at, answered.stratum)
-        items = asgi.encode([{"item_id": item, "score": score, "propensity": 1.0} for item, score in answered.items])
+        items = asgi.encode(_listed(answered))
+        if answered.teams:
+            replica.preferences.shown(request_id, answered.version, answered.mixed_with, group_of(who), answered.teams)
 
         def told() -> None:
+            self._mirror(serving, question, answered)
             milliseconds = (time.perf_counter() - started) * 1000
             replica.metrics.count(answered.variant, answered.reason, 200, milliseconds)
             replica.log.log(
@@ -190,6 +214,16 @@ class Api:
             )
 
         return _body(request_id, who, answered, items), told
+
+    def _mirror(self, serving: Serving | None, question: Question, answered: Answer) -> None:
+        """Give a copy of the question to the version that is tried in the shadow, if this user's are copied."""
+        shadow, split = self._replica.shadow, serving.split if serving else None
+        if serving is None or shadow is None or split is None or split.mirrored is None or not question.counted:
+            return
+        arm = serving.arms.get(split.mirrored[1])
+        if arm is not None and answered.variant is Variant.STABLE and point_of(split.key, question.who) < split.mirrored[0]:
+            given = [item for item, _ in answered.items]
+            shadow.offer(Copy(arm=arm, question=question, given=given, within_ms=self._timeout_ms))
 
     async def _events(self, scope: Scope, receive: Receive, send: Send) -> None:
         body = await accept_events(self._replica, await asgi.read_body(scope, receive))
@@ -248,6 +282,19 @@ class Api:
                 self._replica.close()
                 await send({"type": "lifespan.shutdown.complete"})
                 return
+
+
+_EVIDENCE = frozenset({Variant.STABLE, Variant.CANDIDATE, Variant.HOLDBACK})
+"""Answers that one arm gave by itself, to somebody who was assigned to it."""
+
+
+def _listed(answered: Answer) -> list[dict[str, str | float]]:
+    """The items as they are answered and logged; in a mixed list each names its version."""
+    listed: list[dict[str, str | float]] = [{"item_id": item, "score": score, "propensity": 1.0} for item, score in answered.items]
+    if answered.teams:
+        for place in listed:
+            place["model_version"] = answered.mixed_with if answered.teams[str(place["item_id"])] else answered.version
+    return listed
 
 
 def _body(request_id: str, user_id: str, answered: Answer, items: bytes) -> bytes:

@@ -20,14 +20,17 @@ from ray_apps.serving.event_writer import EventWriter
 from ray_apps.serving.feedback import Credits
 from ray_apps.serving.jwks import KeySet
 from ray_apps.serving.jwt_bearer import Bearers
+from ray_apps.serving.liked import Liked
 from ray_apps.serving.limits import RateLimits
 from ray_apps.serving.logs import log_as_json
 from ray_apps.serving.metrics import AnswerMetrics
 from ray_apps.serving.online.following import Follower, Source
+from ray_apps.serving.preferences import Preferences
 from ray_apps.serving.replica import Replica
 from ray_apps.serving.reporting import Reporter
 from ray_apps.serving.request_ids import key_of
 from ray_apps.serving.ripening import Ripening
+from ray_apps.serving.shadowing import Shadow
 from ray_apps.stores.objects import open_store
 from ray_apps.stores.registry import LoadedVersion, open_version
 from recsys_schemas.serving_api import ServingArguments
@@ -56,17 +59,21 @@ def assemble(arguments: ServingArguments, replica_id: str) -> Replica:
     key = key_of(arguments.uid)
     tallies = Tallies()
     ripening = Ripening(tallies)
+    preferences, liked = Preferences(), Liked()
     return Replica(
         replica_id=replica_id,
         arguments=arguments,
         id_key=key,
-        arms=Arms(opener, lambda followed, trained, places: Follower(source, followed, trained, places)),
+        arms=Arms(opener, lambda followed, trained, places: Follower(source, followed, trained, places, preferences)),
         tallies=tallies,
         ripening=ripening,
         credits=Credits(key, ripening),
         log=AnswerLog(arguments.bootstrap_servers, arguments.requests_topic, arguments.responses_topic, security=arguments.kafka_security),
         events=EventWriter(arguments.bootstrap_servers, arguments.kafka_security),
         metrics=AnswerMetrics(f"{arguments.namespace}/{arguments.name}"),
+        shadow=Shadow(liked),
+        preferences=preferences,
+        liked=liked,
         bearers=Bearers(arguments.jwt, KeySet(arguments.jwt.jwks_uri)) if arguments.jwt else None,
         limits=RateLimits(arguments.rate_limit.per_second, arguments.rate_limit.burst) if arguments.rate_limit else None,
     )

@@ -8,7 +8,7 @@ import numpy as np
 
 from ray_apps.serving.arms import LoadedArm
 from ray_apps.serving.online.blending import Indices, Weights, blended
-from recsys_schemas.serving_api import PopularRequest, Reason, RecommendationRequest, SessionRequest, SimilarItemsRequest
+from recsys_schemas.serving_api import PopularRequest, Reason, RecommendationRequest, SessionRequest, SimilarItemsRequest, Variant
 
 ANYBODY = "anonymous"
 """Who asks when nobody is named: the stable arm answers, and nothing is counted as evidence."""
@@ -37,11 +37,13 @@ class Question:
     exclude: Sequence[str]
     lore: Callable[[LoadedArm], Lore]
     deadline_ms: float | None
+    tested: Variant | None = None
+    """The arm that a tester names."""
 
     @property
     def counted(self) -> bool:
-        """Whether the answer is evidence: somebody asked."""
-        return self.who != ANYBODY
+        """Whether the answer is evidence: somebody asked, and nobody said who is to answer."""
+        return self.who != ANYBODY and self.tested is None
 
 
 def of_user(request: RecommendationRequest) -> Question:

@@ -9,9 +9,12 @@ from ray_apps.serving.counters import Tallies
 from ray_apps.serving.event_writer import EventWriter
 from ray_apps.serving.feedback import Credits
 from ray_apps.serving.jwt_bearer import Bearers
+from ray_apps.serving.liked import Liked
 from ray_apps.serving.limits import RateLimits
 from ray_apps.serving.metrics import AnswerMetrics
+from ray_apps.serving.preferences import Preferences
 from ray_apps.serving.ripening import Ripening
+from ray_apps.serving.shadowing import Shadow
 from recsys_schemas.serving_api import EvidenceResponse, ReplicaReport, Role, ServingArguments
 
 Evidence = Callable[[], Awaitable[EvidenceResponse]]
@@ -33,6 +36,12 @@ class Replica:
     metrics: AnswerMetrics
     bearers: Bearers | None = None
     """Whose signed tokens are taken; None: nobody's."""
+    shadow: Shadow | None = None
+    """Where copies of questions go; None: nowhere."""
+    preferences: Preferences = field(default_factory=Preferences)
+    """What was clicked in mixed lists."""
+    liked: Liked = field(default_factory=Liked)
+    """How often items are rewarded."""
     limits: RateLimits | None = None
     """How often one client may ask; None: as often as it likes."""
     closed: list[bool] = field(default_factory=list)
@@ -40,6 +49,7 @@ class Replica:
     def report(self) -> ReplicaReport:
         """What this replica serves and has counted, now."""
         self.ripening.ripen(self.attribution_seconds())
+        self.preferences.ripen(self.attribution_seconds())
         return ReplicaReport(
             replica_id=self.replica_id,
             epoch=self.arms.epoch,
@@ -48,6 +58,8 @@ class Replica:
             refused=self.arms.refused(),
             counters=self.tallies.counters(),
             online=self.arms.online(),
+            shadow=self.shadow.counters() if self.shadow else {},
+            preferences=self.preferences.counters(),
         )
 
     def attribution_seconds(self) -> float:
@@ -75,5 +87,7 @@ class Replica:
         self.log.close()
         self.events.close()
         self.arms.close()
+        if self.shadow:
+            self.shadow.close()
         if self.bearers:
             self.bearers.close()

@@ -15,10 +15,11 @@ import numpy as np
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 from numpy.typing import NDArray
 
-from ray_apps.serving.online.deeds import deed_of
+from ray_apps.serving.online.deeds import credit_of, deed_of
 from ray_apps.serving.online.delays import Delays
 from ray_apps.serving.online.live import Followed, Knowledge
 from ray_apps.serving.online.popularity import LivePopularity
+from ray_apps.serving.preferences import Preferences
 from ray_apps.stores.secrets import Rotation, SecretsError
 from recsys_schemas.kafka_access import KafkaSecurity, client_settings
 from recsys_schemas.serving_api import OnlineState, Skip
@@ -54,7 +55,15 @@ class _Renewed(Exception):  # noqa: N818 - not an error: the connection is made 
 class Follower:
     """The live knowledge of one version."""
 
-    def __init__(self, source: Source, followed: Followed, trained: NDArray[np.int64], places: Mapping[str, int]) -> None:
+    def __init__(
+        self,
+        source: Source,
+        followed: Followed,
+        trained: NDArray[np.int64],
+        places: Mapping[str, int],
+        preferences: Preferences | None = None,
+    ) -> None:
+        self._preferences = preferences
         self._source, self._followed, self._trained, self._places = source, followed, trained, places
         self.knowledge = self._nothing()
         self._folding = self.knowledge
@@ -218,6 +227,10 @@ class Follower:
         if any(skip.has(topic, partition, offset) for skip in self._skips):
             self._positions[topic, partition] = offset + 1
             return
+        if self._preferences is not None and self._preferences.waiting:
+            credit = credit_of(message.value())
+            if credit is not None:
+                self._preferences.clicked(*credit)
         read = deed_of(self._source.topics[topic], message.value())
         if read is None:
             self._unreadable += 1
