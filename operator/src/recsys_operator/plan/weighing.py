@@ -3,6 +3,7 @@
 Only what was counted under the same shares is compared: see `recsys_schemas.serving_api.stratum_of`.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from recsys_operator.plan.evidence import (
@@ -19,8 +20,8 @@ from recsys_operator.plan.evidence import (
 from recsys_operator.plan.reports import Counted, Reports
 from recsys_operator.state.observed import RolloutState
 from recsys_schemas.serving_api import stratum_of
-from recsys_schemas.v1alpha1.model import Analysis
-from recsys_schemas.v1alpha1.rollout import ArmTotals, Evidence
+from recsys_schemas.v1alpha1.analysis import Analysis
+from recsys_schemas.v1alpha1.rollout import ArmTotals, Evidence, RolloutSpec
 
 _TOLD_EFFECT = 1.05
 """A smaller design effect is not worth a word."""
@@ -70,6 +71,12 @@ class Weighing:
         return likely_excess(earned, earns) > analysis.max_reward_decrease * earns.rate
 
     @property
+    def better(self) -> bool:
+        """Whether the candidate is shown to earn more, while no harm is shown or even likely."""
+        reward = next(finding for finding in self.findings if finding.metric == "reward")
+        return reward.verdict is Verdict.BETTER and not self.failing and not self.doubtful
+
+    @property
     def answers(self) -> int:
         """Answers of the candidate at the present shares that are old enough to have been rewarded, and its errors."""
         return sum(self.candidate.rewards.trials) + sum(self.candidate.errors.hits)
@@ -77,7 +84,7 @@ class Weighing:
     @property
     def evidence(self) -> Evidence:
         """The numbers, as the status keeps them."""
-        return Evidence(stable=_totals(self.stable), candidate=_totals(self.candidate))
+        return Evidence(stable=totals(self.stable), candidate=totals(self.candidate))
 
     @property
     def words(self) -> str:
@@ -90,7 +97,8 @@ def _told(grouped: Grouped) -> str:
     return f"{grouped.count}" + (f" (worth {grouped.count.trials / effect:.0f})" if effect > _TOLD_EFFECT else "")
 
 
-def _totals(counted: Counted) -> ArmTotals:
+def totals(counted: Counted) -> ArmTotals:
+    """An arm's counts, as the status keeps them."""
     return ArmTotals(
         requests=sum(counted.errors.trials),
         errors=sum(counted.errors.hits),
@@ -101,16 +109,23 @@ def _totals(counted: Counted) -> ArmTotals:
     )
 
 
-def weigh(rollout: RolloutState, seen: Reports) -> Weighing | None:
-    """Compare what both arms did at the present shares; None without a stable arm: there is nothing to compare with."""
+def weigh(rollout: RolloutState, seen: Reports, shares: Mapping[str, int] | None = None) -> Weighing | None:
+    """Compare what both arms did at the present shares; None without a stable arm: there is nothing to compare with.
+
+    `shares` (version → percent) are those in force, where more than the two arms have one.
+    """
     spec, weight = rollout.spec, rollout.status.weight
     if spec.stable is None:
         return None
-    stratum = stratum_of({spec.stable.name: 100 - weight, spec.candidate.name: weight})
+    stratum = stratum_of(shares or {spec.stable.name: 100 - weight, spec.candidate.name: weight})
     stable, candidate = seen.counted(spec.stable.name, stratum), seen.counted(spec.candidate.name, stratum)
+    return weighed(spec.analysis, stable, candidate, place=place_of(spec, weight))
+
+
+def place_of(spec: RolloutSpec, weight: int) -> int:
+    """How many shares of the walk come before this one; what is not on it, the time after a promotion, comes after all of them."""
     weights = sorted({step.set_weight for step in spec.steps if step.set_weight is not None})
-    place = weights.index(weight) if weight in weights else len(weights)
-    return weighed(spec.analysis, stable, candidate, place=place)
+    return weights.index(weight) if weight in weights else len(weights)
 
 
 def weighed(analysis: Analysis, stable: Counted, candidate: Counted, *, place: int) -> Weighing:
@@ -122,25 +137,28 @@ def weighed(analysis: Analysis, stable: Counted, candidate: Counted, *, place: i
         candidate: what the one did that would replace it.
         place: how many other shares of the same rollout came before: each has its part of the budget.
     """
-    level = levels(analysis.alpha, analysis.alpha_not_worse, place=place, watched=("errors", "reward"))
+    level = levels(analysis.alpha, analysis.alpha_not_worse, place=place, watched=WATCHED)
     findings = (
-        _finding("errors", stable.errors, candidate.errors, _errors(analysis, stable.errors, candidate.errors, level["errors"])),
-        _finding("reward", stable.rewards, candidate.rewards, _reward(analysis, stable.rewards, candidate.rewards, level["reward"])),
+        compared_errors(analysis, stable.errors, candidate.errors, level["errors"]),
+        _compared_reward(analysis, stable.rewards, candidate.rewards, level["reward"]),
     )
     return Weighing(analysis=analysis, stable=stable, candidate=candidate, findings=findings)
 
 
-def _errors(analysis: Analysis, stable: Grouped, candidate: Grouped, level: Levels) -> Comparison:
+WATCHED = ("errors", "reward")
+"""What is watched in every rollout."""
+
+
+def compared_errors(analysis: Analysis, stable: Grouped, candidate: Grouped, level: Levels) -> Finding:
+    """What failed requests show."""
     acceptable = analysis.acceptable_error_rate
     harm = Margin(increase=analysis.max_error_rate_increase, acceptable=acceptable)
     limit = Margin(ratio=analysis.max_error_rate_ratio, acceptable=acceptable)
-    return more_often(stable.effective, candidate.effective, harm=harm, limit=limit, levels=level)
+    found = more_often(stable.effective, candidate.effective, harm=harm, limit=limit, levels=level)
+    return Finding(metric="errors", comparison=found, words=f"errors {_told(candidate)} against {_told(stable)}")
 
 
-def _reward(analysis: Analysis, stable: Grouped, candidate: Grouped, level: Levels) -> Comparison:
+def _compared_reward(analysis: Analysis, stable: Grouped, candidate: Grouped, level: Levels) -> Finding:
     harm, limit = analysis.max_reward_decrease, analysis.reward_margin
-    return less_often(stable.effective, candidate.effective, harm=harm, limit=limit, levels=level)
-
-
-def _finding(metric: str, stable: Grouped, candidate: Grouped, comparison: Comparison) -> Finding:
-    return Finding(metric=metric, comparison=comparison, words=f"{metric} {_told(candidate)} against {_told(stable)}")
+    found = less_often(stable.effective, candidate.effective, harm=harm, limit=limit, levels=level)
+    return Finding(metric="reward", comparison=found, words=f"reward {_told(candidate)} against {_told(stable)}")
