@@ -1,13 +1,14 @@
 """Shadowed: what answers showed that nobody got, held against those that were given."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from recsys_operator.plan.evidence import Comparison, Count, Grouped, Verdict, interval, likely_excess, more_often
-from recsys_operator.plan.reports import Counted, Reports
-from recsys_operator.plan.weighing import judged_apart, totals
+from recsys_operator.plan.apart import level_apart
+from recsys_operator.plan.evidence import Count, Grouped, Verdict, interval, likely_excess
+from recsys_operator.plan.reports import Counted, Reports, added
+from recsys_operator.plan.weighing import Finding, compared_errors, totals
 from recsys_operator.state.observed import RolloutState
-from recsys_schemas.serving_api import GROUPS, ShadowCounters, stratum_of
+from recsys_schemas.serving_api import ShadowCounters, stratum_of
 from recsys_schemas.v1alpha1.analysis import Analysis
 from recsys_schemas.v1alpha1.rollout import ArmTotals, Evidence, ShadowEvidence
 from recsys_schemas.v1alpha1.strategy import ShadowStep
@@ -21,7 +22,7 @@ class Shadowed:
     step: ShadowStep
     stable: Counted
     candidate: Grouped
-    errors: Comparison
+    errors: Finding
     overlap: tuple[float, float]
     """The confidence sequence of the mean overlap; it holds for numbers between 0 and 1, for none varies more than yes and no."""
     scores: ShadowEvidence
@@ -37,8 +38,10 @@ class Shadowed:
     @property
     def doubtful(self) -> bool:
         """Whether harm is likely, though not shown."""
-        excess = likely_excess(self.stable.errors.effective, self.candidate.effective)
-        return excess > self.analysis.max_error_rate_increase or self._mean < self.step.min_overlap
+        erred = self.candidate.effective
+        excess = likely_excess(self.stable.errors.effective, erred)
+        errs = erred.rate > self.analysis.acceptable_error_rate and excess > self.analysis.max_error_rate_increase
+        return errs or self._mean < self.step.min_overlap
 
     @property
     def answers(self) -> int:
@@ -59,7 +62,7 @@ class Shadowed:
     def words(self) -> str:
         """The numbers that anyone can recompute the verdicts from."""
         scores = self.scores
-        told = f"errors in the shadow {self.candidate.count} against {self.stable.errors.count} ({self.errors.verdict})"
+        told = f"in the shadow {self.errors.words} ({self.errors.verdict})"
         if not scores.overlap:
             return told
         correlation = f", rank correlation {scores.rank_correlation}" if scores.rank_correlation else ""
@@ -74,8 +77,8 @@ def shadowed(rollout: RolloutState, step: ShadowStep, seen: Reports) -> Shadowed
         return None
     found = [replica.shadow[spec.candidate.name] for replica in seen.response.replicas if spec.candidate.name in replica.shadow]
     stable = seen.counted(spec.stable.name, stratum_of({spec.stable.name: 100}))
-    candidate = Grouped(hits=_added(each.errors for each in found), trials=_added(each.requests for each in found))
-    analysis, alpha = spec.analysis, spec.analysis.alpha / 2 / judged_apart(spec)
+    candidate = Grouped(hits=added(each.errors for each in found), trials=added(each.requests for each in found))
+    analysis, level = spec.analysis, level_apart(spec, step)
     scored = sum(candidate.trials) - sum(candidate.hits)
     whole = Count(hits=min(sum(each.overlap_sum for each in found), float(scored)), trials=scored)
     return Shadowed(
@@ -83,8 +86,8 @@ def shadowed(rollout: RolloutState, step: ShadowStep, seen: Reports) -> Shadowed
         step=step,
         stable=stable,
         candidate=candidate,
-        errors=more_often(stable.errors.effective, candidate.effective, margin=analysis.max_error_rate_increase, alpha=alpha),
-        overlap=interval(whole, alpha),
+        errors=compared_errors(analysis, stable.errors, candidate, level),
+        overlap=interval(whole, level.worse / 2),
         scores=_scores(found, scored),
     )
 
@@ -105,10 +108,3 @@ def _scores(found: Sequence[ShadowCounters], scored: int) -> ShadowEvidence:
 
 def _mean(total: float, count: float) -> str:
     return f"{total / count:.4f}" if count else ""
-
-
-def _added(lists: Iterable[Sequence[int]]) -> list[int]:
-    total = [0] * GROUPS
-    for counts in lists:
-        total = [a + b for a, b in zip(total, counts, strict=True)]
-    return total

@@ -21,7 +21,7 @@ def trial_of(observed: Observed, rollout: RolloutState) -> Trial | None:
     if verb and verb.shadow:
         return shadowed(rollout, verb.shadow, seen)
     now = shares.in_force(observed)
-    return preferred(rollout, seen, now) if verb and verb.interleave else weigh(rollout, seen, now)
+    return preferred(rollout, verb.interleave, seen, now) if verb and verb.interleave else weigh(rollout, seen, now)
 
 
 def told(rollout: RolloutState, trial: Trial | None) -> str:
