@@ -206,6 +206,7 @@ class World(Serving):
                 assert old_rollout.status.phase not in shares.ENDED or old_rollout.status == action.status, "an ended rollout was changed"
                 if action.status.verified and not old_rollout.status.verified:
                     self._check_verified()
+                self._check_decided(old_rollout, action.status)
                 if action.status.decisions and action.status.decisions[-1].verdict == "Promoted":
                     self.bad_when_promoted.setdefault(action.name, self.bad_requests.get(action.name, 0))
                 self.rollouts[action.name] = RolloutState(name=action.name, spec=old_rollout.spec, status=action.status)
@@ -241,9 +242,7 @@ class World(Serving):
                     self._finish_mirror(id_, done)
                 elif self.fails_ingest:
                     self._end(id_, JobWord.FAILED, self.fails_ingest)
-        for replica in self.replicas:
-            if self.app and (replica.record is None or self.chance.random() < 0.8):
-                replica.record = self.app.record
+        self._load()
         self._traffic(seconds)
 
     def run_until(self, done: object, *, passes: int = 400) -> None:

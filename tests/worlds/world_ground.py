@@ -22,8 +22,10 @@ from recsys_schemas.mirror import MirrorReport
 from recsys_schemas.serving_api import (
     ArmCounters,
     OnlineState,
+    PreferenceCounters,
     Role,
     ServingRecord,
+    ShadowCounters,
 )
 from recsys_schemas.upkeep import UpkeepReport
 from recsys_schemas.v1alpha1.model import ModelSpec, ModelStatus
@@ -56,6 +58,9 @@ class Replica:
     record: ServingRecord | None = None
     counters: dict[str, ArmCounters] = field(default_factory=dict[str, ArmCounters])
     online: dict[str, OnlineState] = field(default_factory=dict[str, OnlineState])
+    loaded: dict[str, str] = field(default_factory=dict[str, str])
+    shadow: dict[str, ShadowCounters] = field(default_factory=dict[str, ShadowCounters])
+    preferences: dict[str, PreferenceCounters] = field(default_factory=dict[str, PreferenceCounters])
 
 
 @dataclass
@@ -137,6 +142,14 @@ class Ground:
     """When each version was made, those that are pruned included."""
     causes: dict[str, str] = field(default_factory=dict[str, str])
     """The key of what made it."""
+    likeness: dict[str, float] = field(default_factory=dict[str, float])
+    """How much of a version's lists the given answers have too."""
+    same_digest: str = ""
+    """What the files of every new version hash to; empty: each to its own."""
+    copies: dict[str, int] = field(default_factory=dict[str, int])
+    """Copies of questions that a version was asked."""
+    clicked: dict[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
+    """Mixed lists that prefer a version, and those that prefer the other."""
     share_history: list[tuple[str, int]] = field(default_factory=list[tuple[str, int]])
     draws: np.random.Generator = field(init=False)
     """Of many answers at once; it follows `chance`."""

@@ -15,17 +15,18 @@ from recsys_schemas.serving_api import (
     GROUPS,
     ArmCounters,
     EvidenceResponse,
+    PreferenceCounters,
     ReplicaReport,
-    ServingRecord,
+    ShadowCounters,
     StratumCounters,
     stratum_of,
 )
 from worlds.world_ground import Replica
-from worlds.world_jobs import Jobs
+from worlds.world_rules import Rules
 
 
 @dataclass
-class Serving(Jobs):
+class Serving(Rules):
     """The application, its replicas, and whoever asks them."""
 
     def _ray(self) -> RayState | Unavailable:
@@ -59,10 +60,12 @@ class Serving(Jobs):
             replica_id=replica.id,
             epoch=replica.record.epoch if replica.record else 0,
             age_seconds=0.5,
-            ready={arm.version: arm.digest for arm in arms if arm.version not in self.refuses_to_load},
+            ready=dict(replica.loaded),
             refused={arm.version: "digest differs" for arm in arms if arm.version in self.refuses_to_load},
             counters=dict(replica.counters),
             online=dict(replica.online),
+            shadow=dict(replica.shadow),
+            preferences=dict(replica.preferences),
         )
 
     def _check_verified(self) -> None:
@@ -70,22 +73,9 @@ class Serving(Jobs):
         assert not epochs or self.app is None or min(epochs) >= self.app.record.epoch, "counted as changed before every replica said so"
 
     def _deploy(self, action: DeployApp) -> None:
-        arms = action.record.arms
-        assert not arms or sum(arm.share for arm in arms) == 100, "I4: shares sum to 100"
-        assert len({arm.version for arm in arms}) == len(arms), "one version twice"
-        for arm in arms:
-            report = self.preflights.get(arm.version)
-            assert report is not None, "I3: an arm that was never tried"
-            assert report.passed, "I3: an arm that did not pass its preflight"
-            assert arm.digest == self.cards[arm.version].digest, "I3: another digest"
-            assert arm.version not in self.worse_offline, "I3: an arm that failed its gates"
-            assert report.digest == arm.digest, "I3: an arm whose files are others"
-        before = self.app.record if self.app else None
-        if before is not None and before != action.record:
-            assert action.record.epoch > before.epoch, "an epoch only grows"
-        if before is not None and before.arms:
-            assert arms, "users were left without a version"
-            self._check_shares(before, action.record)
+        self._check_arms(action.record.arms)
+        if self.app is not None:
+            self._check_succession(self.app.record, action.record)
         if self.app == action:
             return  # Ray Serve does nothing then: it does not even try again what it gave up
         # A replica that runs takes another record as it is; only one that starts can fail to.
@@ -97,52 +87,90 @@ class Serving(Jobs):
     def _has_given_up(self) -> bool:
         return bool(self.given_up) and self.now >= self.sent_app_at[-1] + timedelta(seconds=3)
 
-    def _check_shares(self, before: ServingRecord, after: ServingRecord) -> None:
-        was = {arm.version: arm.share for arm in before.arms}
-        weights = [0, *(s.set_weight for s in self.spec.rollout.walk() if s.set_weight is not None), 100]
-        for arm in after.arms:
-            if arm.variant == "stable" and was.get(arm.version, 100) < 100:
-                returned = any(walk.spec.stable and walk.spec.stable.name == arm.version for walk in self.rollouts.values())
-                assert returned or self.bad_when_promoted.get(arm.version, 0) < 100, "a candidate that was shown to fail was promoted"
-            if arm.share > was.get(arm.version, 0) and arm.variant == "candidate":
-                assert arm.share in weights, "I4: a share that is no step"
-                old = was.get(arm.version, 0)
-                assert weights.index(arm.share) == weights.index(old) + 1, "I4: a step was skipped"
-                if old:
-                    assert self.impressions_at_share >= self.spec.rollout.analysis.minimum_requests, "a step without evidence"
-        if [(a.version, a.share) for a in after.arms] != [(a.version, a.share) for a in before.arms]:
-            self.impressions_at_share = 0
-            self.share_history += [(arm.version, arm.share) for arm in after.arms]
+    def _load(self) -> None:
+        """Replicas load what is asked for, each in its own time, and take over a record once they have all that users would see of it."""
+        for replica in self.replicas:
+            if self.app is None:
+                return
+            arms = self.app.record.arms
+            for arm in arms:
+                if arm.version not in self.refuses_to_load and self.chance.random() < 0.9:
+                    replica.loaded[arm.version] = arm.digest
+            replica.loaded = {arm.version: arm.digest for arm in arms if replica.loaded.get(arm.version) == arm.digest}
+            there = all(arm.version in replica.loaded for arm in arms if arm.share or arm.mirrored or arm.interleaved)
+            if there and (replica.record is None or self.chance.random() < 0.8):
+                replica.record = self.app.record
 
     def _traffic(self, seconds: float) -> None:
         for replica in self.replicas:
             arms = replica.record.arms if replica.record else []
             for arm in arms:
-                count = int(self.requests_per_second * seconds * arm.share / 100 / len(self.replicas))
-                errors = int(self.draws.binomial(count, self.error_rate.get(arm.version, 0.0)))
-                rewards = int(self.draws.binomial(count - errors, self.reward_rate.get(arm.version, 0.3)))
-                self._count(replica, arm.version, (count, errors, count - errors, rewards))
+                asked = self.requests_per_second * seconds / 100 / len(self.replicas)
+                count = int(asked * arm.share)
+                self._count(replica, arm.version, self._answers(arm.version, count))
                 # One that errs beside an arm that errs as much is not shown to be worse.
                 others = [self.error_rate.get(other.version, 0.0) for other in arms if other.version != arm.version]
                 if self.error_rate.get(arm.version, 0.0) > 0.2 + max(others, default=0.0):
                     self.bad_requests[arm.version] = self.bad_requests.get(arm.version, 0) + count
                 if arm.variant == "candidate" and self.app and arms == self.app.record.arms:
                     self.impressions_at_share += count
+                if arm.mirrored:
+                    self._mirror(replica, arm.version, int(asked * arm.mirrored))
+                if arm.interleaved:
+                    self._mix(replica, arm.version, arms[0].version, int(asked * arm.interleaved))
+
+    def _answers(self, version: str, count: int) -> tuple[int, int, int, int]:
+        errors = int(self.draws.binomial(count, self.error_rate.get(version, 0.0)))
+        rewards = int(self.draws.binomial(count - errors, self.reward_rate.get(version, 0.3)))
+        return count, errors, count - errors, rewards
+
+    def _mirror(self, replica: Replica, version: str, count: int) -> None:
+        """Copies of questions, answered by what nobody sees."""
+        errors = int(self.draws.binomial(count, self.error_rate.get(version, 0.0)))
+        old = replica.shadow.get(version, ShadowCounters(requests=[0] * GROUPS, errors=[0] * GROUPS))
+        scored = count - errors
+        replica.shadow[version] = ShadowCounters(
+            requests=_spread(old.requests, count, self.chance.randrange(GROUPS)),
+            errors=_spread(old.errors, errors, self.chance.randrange(GROUPS)),
+            overlap_sum=old.overlap_sum + scored * self.likeness.get(version, 0.6),
+            correlation_sum=old.correlation_sum + scored * 0.5,
+            correlated=old.correlated + scored,
+            worth_sum=old.worth_sum + scored * self.reward_rate.get(version, 0.3),
+            given_worth_sum=old.given_worth_sum + scored * 0.3,
+        )
+        self.copies[version] = self.copies.get(version, 0) + count
+
+    def _mix(self, replica: Replica, version: str, stable: str, count: int) -> None:
+        """Mixed lists: a third is clicked, and the candidate wins as often as its reward rate says."""
+        for arm in (version, stable):
+            answers, errors, _, _ = self._answers(arm, count)
+            self._count(replica, arm, (answers, errors, 0, 0))
+        liked, other = self.reward_rate.get(version, 0.3), self.reward_rate.get(stable, 0.3)
+        decided = int(self.draws.binomial(count, 0.3))
+        wins = int(self.draws.binomial(decided, liked / (liked + other)))
+        none = [0] * GROUPS
+        old = replica.preferences.get(version, PreferenceCounters(against=stable, answers=none, wins=none, losses=none, ties=none))
+        first = self.chance.randrange(GROUPS)
+        replica.preferences[version] = PreferenceCounters(
+            against=stable,
+            answers=_spread(old.answers, count, first),
+            wins=_spread(old.wins, wins, first),
+            losses=_spread(old.losses, decided - wins, first),
+            ties=old.ties,
+        )
+        before = self.clicked.get(version, (0, 0))
+        self.clicked[version] = (before[0] + wins, before[1] + decided - wins)
 
     def _count(self, replica: Replica, version: str, counts: tuple[int, int, int, int]) -> None:
         """Add requests, errors, impressions and rewards of users drawn at random."""
         assert replica.record is not None
         stratum = stratum_of({arm.version: arm.share for arm in replica.record.arms})
         old = replica.counters.get(version, ArmCounters())
-        there = old.strata.get(stratum) or StratumCounters(requests=[], errors=[], impressions=[], rewards=[])
+        none = [0] * GROUPS
+        there = old.strata.get(stratum) or StratumCounters(requests=none, errors=none, impressions=none, rewards=none)
         before = (there.requests, there.errors, there.impressions, there.rewards)
-        groups = [list(numbers) or [0] * GROUPS for numbers in before]
         first = self.chance.randrange(GROUPS)
-        for numbers, count in zip(groups, counts, strict=True):
-            each, left = divmod(count, GROUPS)
-            for user in range(GROUPS):
-                numbers[(first + user) % GROUPS] += each + (user < left)
-        requests, errors, impressions, rewards = groups
+        requests, errors, impressions, rewards = (_spread(numbers, count, first) for numbers, count in zip(before, counts, strict=True))
         grown = StratumCounters(requests=requests, errors=errors, impressions=impressions, rewards=rewards)
         given, liked = old.impressions + counts[2], old.rewards + counts[3]
         replica.counters[version] = ArmCounters(impressions=given, rewards=liked, strata={**old.strata, stratum: grown})
@@ -157,3 +185,9 @@ class Serving(Jobs):
         if self.replicas:
             self.replicas[0] = Replica(id=f"replica-{self.chance.getrandbits(32):08x}")
             self.bad_requests.clear()
+
+
+def _spread(numbers: list[int], count: int, first: int) -> list[int]:
+    """So many more, over the groups from the first on."""
+    each, left = divmod(count, GROUPS)
+    return [number + each + ((place - first) % GROUPS < left) for place, number in enumerate(numbers)]

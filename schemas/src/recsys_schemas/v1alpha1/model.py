@@ -616,6 +616,17 @@ class HistoryEntry(Resource):
     """Why, with numbers."""
 
 
+class Quarantined(Resource):
+    """Bytes that were sent back: no version that has them is tried."""
+
+    digest: Annotated[str, Field(max_length=128)]
+    """What they hash to."""
+    version: Annotated[str, Field(max_length=63)]
+    """Who had them."""
+    since: datetime
+    """When its rollout ended."""
+
+
 class ModelStatus(Resource):
     """What is. Machines read conditions; the phase is for people."""
 
@@ -641,6 +652,8 @@ class ModelStatus(Resource):
     """The serving application."""
     freshness: Freshness | None = None
     """How long events take to be known to the answers."""
+    quarantined: Annotated[list[Quarantined], Field(max_length=100)] = []
+    """The last 100 digests that are not tried again, oldest first."""
     history: Annotated[list[HistoryEntry], Field(max_length=20)] = []
     """The last 20 rollouts, newest first."""
     conditions: Annotated[
