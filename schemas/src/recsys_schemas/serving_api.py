@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from enum import StrEnum
+from math import ceil, log2
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -269,6 +270,32 @@ def stratum_of(shares: Mapping[str, int]) -> str:
     return hashlib.blake2b(told.encode(), digest_size=4, person=b"stratum").hexdigest()
 
 
+FOLDS = 16
+"""Groups of users that latencies are kept for: user group % FOLDS."""
+LATENCY_LEAST_MS = 0.1
+"""Upper bound of the first latency bin."""
+LATENCY_STEPS = 16
+"""Bins in which the latency doubles: each is 4.4 % wider than the one before."""
+LATENCY_BINS = 20 * LATENCY_STEPS
+"""The last bin, beyond 100 s, is open."""
+
+
+def latency_bin(milliseconds: float) -> int:
+    """The bin of a latency: 0 for the fastest.
+
+    >>> latency_bin(0.05), latency_bin(0.1), latency_bin(0.2), latency_bin(1e9)
+    (0, 0, 16, 320)
+    """
+    if milliseconds <= LATENCY_LEAST_MS:
+        return 0
+    return min(LATENCY_BINS, ceil(LATENCY_STEPS * log2(milliseconds / LATENCY_LEAST_MS) - 1e-9))
+
+
+def latency_edge(place: int) -> float:
+    """Upper bound of a bin, milliseconds."""
+    return LATENCY_LEAST_MS * 2 ** (place / LATENCY_STEPS)
+
+
 class StratumCounters(Artifact):
     """What one arm did in one replica while the shares were the same: each list has one number for each group of users."""
 
@@ -280,6 +307,12 @@ class StratumCounters(Artifact):
     """Answers that it gave itself under these shares, and that are older than the attribution time."""
     rewards: list[int]
     """Of those, named by a later event."""
+    fallbacks: list[int] = []
+    """Of the requests, those that the arm answered with what is popular, because it knew nothing of who asked."""
+    empty_lists: list[int] = []
+    """Of the requests, those that the arm answered with no item at all."""
+    latency: dict[int, list[int]] = {}
+    """Latency bin (see `latency_bin`) → requests in it, by fold of users; kept for the newest few sets of shares only."""
 
 
 class ArmCounters(Artifact):
