@@ -12,6 +12,7 @@ from ray_apps.serving.jwt_bearer import Bearers
 from ray_apps.serving.limits import RateLimits
 from ray_apps.serving.metrics import AnswerMetrics
 from ray_apps.serving.ripening import Ripening
+from ray_apps.serving.told.following import ToldFollower
 from recsys_schemas.serving_api import EvidenceResponse, ReplicaReport, Role, ServingArguments
 
 Evidence = Callable[[], Awaitable[EvidenceResponse]]
@@ -33,6 +34,8 @@ class Replica:
     metrics: AnswerMetrics
     bearers: Bearers | None = None
     """Whose signed tokens are taken; None: nobody's."""
+    told: ToldFollower | None = None
+    """Who follows preferences and live items; None where the model has no topics of them."""
     limits: RateLimits | None = None
     """How often one client may ask; None: as often as it likes."""
     closed: list[bool] = field(default_factory=list)
@@ -48,6 +51,7 @@ class Replica:
             refused=self.arms.refused(),
             counters=self.tallies.counters(),
             online=self.arms.online(),
+            told=self.told.state() if self.told else None,
         )
 
     def attribution_seconds(self) -> float:
@@ -75,5 +79,7 @@ class Replica:
         self.log.close()
         self.events.close()
         self.arms.close()
+        if self.told:
+            self.told.close()
         if self.bearers:
             self.bearers.close()

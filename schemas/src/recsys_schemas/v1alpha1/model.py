@@ -91,8 +91,9 @@ class Topic(Resource):
 
     name: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[a-zA-Z0-9._-]+$")]
     """Its name on the brokers."""
-    role: Literal["Watch", "Rate", "Requests", "Responses"]
-    """What it carries: watch or rate events, questions to the API, or its answers."""
+    role: Literal["Watch", "Rate", "Requests", "Responses", "Preferences", "Items"]
+    """What it carries: watch or rate events, questions to the API, its answers, what users say of themselves, or live records of items.
+    The last two are compacted: the newest record of each key stays, whatever its age."""
     partitions: Annotated[int, Field(ge=1, le=1000)] = 3
     """Number of partitions; may grow, never fall."""
     replicas: Annotated[int, Field(ge=1, le=7)] = 3
@@ -107,12 +108,14 @@ class Topic(Resource):
 
 
 def default_topics() -> list[Topic]:
-    """The four topics of a model that names none."""
+    """The six topics of a model that names none."""
     return [
         Topic(name="watch", role="Watch"),
         Topic(name="rate", role="Rate"),
         Topic(name="reco_requests", role="Requests", retention_hours=168),
         Topic(name="reco_responses", role="Responses", retention_hours=168),
+        Topic(name="reco_preferences", role="Preferences"),
+        Topic(name="reco_items", role="Items"),
     ]
 
 
@@ -138,11 +141,13 @@ class Kafka(Resource):
                 ("self.exists_one(t, t.role == 'Responses')", "topics: exactly one topic must have the role Responses"),
                 ("self.filter(t, t.role == 'Watch').size() <= 1", "topics: at most one topic may have the role Watch"),
                 ("self.filter(t, t.role == 'Rate').size() <= 1", "topics: at most one topic may have the role Rate"),
+                ("self.filter(t, t.role == 'Preferences').size() <= 1", "topics: at most one topic may have the role Preferences"),
+                ("self.filter(t, t.role == 'Items').size() <= 1", "topics: at most one topic may have the role Items"),
             ),
         ),
     ] = Field(default_factory=default_topics)
     """The topics; created when missing (unless only observed), verified always, never shrunk, never deleted. Default: watch, rate,
-    reco_requests, reco_responses, each with 3 partitions, 3 replicas, 2 of them in sync."""
+    reco_requests, reco_responses, reco_preferences, reco_items, each with 3 partitions, 3 replicas, 2 of them in sync."""
     replication_throttle_bytes_per_second: Annotated[int, Field(ge=10_000, le=100_000_000_000)] = 50_000_000
     """How fast at most one broker sends, and one receives, while replicas are added to existing topics. Must exceed what producers
     write, or it never ends."""
@@ -493,6 +498,9 @@ class Serving(Resource):
     """Later than this, the answer is the popular fallback."""
     online: Online = Field(default_factory=Online)
     """What answers know of the events since their version was trained."""
+    exploration: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """Part of the answers to users of whom nothing is known whose last place is given to an item that nobody has liked yet, drawn by lot;
+    the log tells how likely it was."""
     access: Access = Field(default_factory=Access)
     """Who may ask, besides the bearers of the API's own tokens."""
     token_secret_ref: SecretKey | None = None
