@@ -74,7 +74,7 @@ def _paths() -> Json:
         "/v1/items": {
             "post": _operation(
                 "sayItems",
-                "Say what is known of items now: new ones may be shown from then on. It takes the place of the catalogue's file. Token: writer.",
+                "Say what is known of items now, in the place of the catalogue's file: new ones may be shown from then on. Token: writer.",
                 _json(EventsResponse, "All records are on Kafka."),
                 ItemsRequest,
                 (*_ASKED, 404),
