@@ -114,9 +114,7 @@ async def rewind(kube: Kube, namespace: str, name: str, asked: Rewind) -> int:
     await _write(kube, namespace, name, together)
     for each in skips:
         print(f"{each.topic}/{each.partition}: {each.last - each.first + 1} records left out, {each.first} to {each.last}")
-    print(
-        f"recommendermodel.recsys.dev/{name}: replicas come to know the rest again; `kubectl recsys online restore {name}` undoes it"
-    )
+    print(f"recommendermodel.recsys.dev/{name}: replicas come to know the rest again; `kubectl recsys online restore {name}` undoes it")
     return 0
 
 

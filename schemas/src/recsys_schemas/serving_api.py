@@ -313,6 +313,10 @@ class ServingArguments(Artifact):
     """Where live records of items are kept; none: they cannot be sent."""
     exploration: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Part of the answers to users of whom nothing is known whose last place is given to an item that nobody has liked yet."""
+    logged_percent: Annotated[int, Field(ge=0, le=100)] = 100
+    """Of how many answers in a hundred question and answer are logged, by the request's id."""
+    allowed_origins: list[str] = []
+    """Origins whose pages may ask from a browser."""
     timeout_ms: Annotated[float, Field(gt=0)]
     """Later than this an answer is the popular fallback."""
     kafka_security: KafkaSecurity | None = None
@@ -407,6 +411,32 @@ class ToldState(Artifact):
     """Records that are none."""
     trouble: str = ""
     """Why it cannot follow; empty while it can."""
+
+
+class ServerMetadata(Artifact):
+    """GET /v2: who answers (Open Inference Protocol)."""
+
+    name: str
+    """Of the server."""
+    version: str
+    """Of the API."""
+    extensions: list[str]
+    """None: items are asked for by the routes under /v1."""
+
+
+class ModelMetadata(Artifact):
+    """GET /v2/models/{name}[/versions/{version}]: what answers (Open Inference Protocol)."""
+
+    name: str
+    """Of the model."""
+    versions: list[str]
+    """Versions that the replica which answers has mapped."""
+    platform: str
+    """The algorithm of the version, or of the stable one."""
+    inputs: list[str]
+    """None: a recommendation is asked for by the routes under /v1."""
+    outputs: list[str]
+    """None: the same."""
 
 
 class ReplicaReport(Artifact):

@@ -4,14 +4,13 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import msgspec
 from pydantic import BaseModel, ValidationError
 
-from ray_apps.serving import access, asgi
+from ray_apps.serving import access, asgi, inference_protocol
 from ray_apps.serving.answer_log import Logged
 from ray_apps.serving.answering import Answer, answer
 from ray_apps.serving.asgi import Receive, Scope, Send
@@ -19,6 +18,7 @@ from ray_apps.serving.counters import group_of
 from ray_apps.serving.docs_page import page
 from ray_apps.serving.event_route import accept_events
 from ray_apps.serving.feedback import NO_VERSION
+from ray_apps.serving.handling import Handler, Route, audit
 from ray_apps.serving.model_route import model_state
 from ray_apps.serving.openapi import openapi
 from ray_apps.serving.problems import ProblemError, unavailable, unfit
@@ -33,7 +33,6 @@ from recsys_schemas.serving_api import (
     EvidenceResponse,
     PopularRequest,
     RecommendationRequest,
-    Role,
     ServingRecord,
     SessionRequest,
     SimilarItemsRequest,
@@ -46,20 +45,12 @@ RETRY_SECONDS = 2
 _CLIENT, _NAMED = "recsys.client", "recsys.named"
 """Where a request keeps the name of its client, and what its path names."""
 _PREFERENCES, _ITEM = "/v1/users/{user_id}/preferences", "/v1/items/{item_id}"
-_TEMPLATES = {_PREFERENCES: ("/v1/users/", "/preferences"), _ITEM: ("/v1/items/", "")}
+_MODEL, _VERSION = "/v2/models/{name}", "/v2/models/{name}/versions/{version}"
+_TEMPLATES = {_PREFERENCES: ("/v1/users/", "/preferences"), _ITEM: ("/v1/items/", ""), _MODEL: ("/v2/models/", "")}
 """What stands before and after the name in a path; the name itself may have slashes."""
 
 logger = logging.getLogger(__name__)
-Handler = Callable[[Scope, Receive, Send], Awaitable[None]]
 Asked = TypeVar("Asked", bound=BaseModel)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Route:
-    """Who answers one method of one path, and who may ask."""
-
-    handler: Handler
-    roles: frozenset[Role] | None
 
 
 class Api:
@@ -81,18 +72,23 @@ class Api:
             _PREFERENCES: {
                 "GET": Route(handler=self._preferences, roles=access.READ),
                 "POST": Route(handler=self._say_preferences, roles=access.WRITE),
-                "DELETE": Route(handler=self._forget_preferences, roles=access.WRITE),
+                "DELETE": Route(handler=self._forget_preferences, roles=access.WRITE, audited=True),
             },
-            "/v1/items": {"POST": Route(handler=self._say_items, roles=access.WRITE)},
+            "/v1/items": {"POST": Route(handler=self._say_items, roles=access.WRITE, audited=True)},
             _ITEM: {
                 "GET": Route(handler=self._item, roles=access.READ),
-                "DELETE": Route(handler=self._withdraw_item, roles=access.WRITE),
+                "DELETE": Route(handler=self._withdraw_item, roles=access.WRITE, audited=True),
             },
             "/v1/model": {"GET": Route(handler=self._model, roles=access.ANY)},
             "/v1/evidence": {"GET": Route(handler=self._all_reports, roles=access.OPERATE)},
             "/metrics": {"GET": Route(handler=self._metrics, roles=access.MEASURE)},
             "/openapi.json": {"GET": Route(handler=self._description, roles=access.ANY)},
             "/docs": {"GET": Route(handler=self._docs, roles=access.ANY)},
+            "/v2": {"GET": Route(handler=self._server, roles=access.ANY)},
+            _MODEL: {"GET": Route(handler=self._model_metadata, roles=access.ANY)},
+            _VERSION: {"GET": Route(handler=self._model_metadata, roles=access.ANY)},
+            "/v2/health/live": {"GET": Route(handler=self._healthz, roles=None)},
+            "/v2/health/ready": {"GET": Route(handler=self._readyz, roles=None)},
             "/healthz": {"GET": Route(handler=self._healthz, roles=None)},
             "/readyz": {"GET": Route(handler=self._readyz, roles=None)},
         }
@@ -105,8 +101,11 @@ class Api:
         if scope["type"] != "http":
             return
         try:
-            handler = self._route(scope)
-            await handler(scope, receive, send)
+            route = self._route(scope)
+            if route.audited:
+                await self._audited(route, scope, receive, send)
+            else:
+                await route.handler(scope, receive, send)
         except ProblemError as error:
             await asgi.send_problem(send, error)
         except asgi.Disconnected:
@@ -116,7 +115,18 @@ class Api:
             detail = "the replica failed; its log has the trace. Try again"
             await asgi.send_problem(send, ProblemError(500, "Internal Server Error", detail))
 
-    def _route(self, scope: Scope) -> Handler:
+    async def _audited(self, route: Route, scope: Scope, receive: Receive, send: Send) -> None:
+        outcome = "500"
+        try:
+            await route.handler(scope, receive, send)
+            outcome = "200"
+        except ProblemError as error:
+            outcome = str(error.problem.status)
+            raise
+        finally:
+            audit(scope[_CLIENT], scope["method"], scope["path"], outcome)
+
+    def _route(self, scope: Scope) -> Route:
         path = scope["path"].removeprefix(scope.get("root_path", ""))
         methods = self._routes.get(path) or self._templated(scope, path)
         if methods is None:
@@ -134,7 +144,7 @@ class Api:
             allowed = ", ".join(methods)
             detail = f"method: saw {scope['method']}; use {allowed.replace(', ', ' or ')}"
             raise ProblemError(405, "Method Not Allowed", detail, field="method", headers={"Allow": allowed})
-        return route.handler
+        return route
 
     def _limit(self, client: str, cost: float) -> None:
         limits = self._replica.limits
@@ -200,21 +210,22 @@ class Api:
             replica.metrics.count(answered.variant, answered.reason, 200, milliseconds)
             replica.metrics.filtered += question.filters is not None
             replica.metrics.explored += answered.explored
-            replica.log.log(
-                Logged(
-                    request_id=request_id,
-                    user_id=who,
-                    k=question.k,
-                    asked_at=asked_at,
-                    answered_at=asked_at + int(milliseconds),
-                    model_version=answered.version,
-                    variant=answered.variant,
-                    reason=answered.reason,
-                    items=items,
-                    epoch=answered.epoch,
-                    latency_ms=milliseconds,
+            if replica.logs(request_id):
+                replica.log.log(
+                    Logged(
+                        request_id=request_id,
+                        user_id=who,
+                        k=question.k,
+                        asked_at=asked_at,
+                        answered_at=asked_at + int(milliseconds),
+                        model_version=answered.version,
+                        variant=answered.variant,
+                        reason=answered.reason,
+                        items=items,
+                        epoch=answered.epoch,
+                        latency_ms=milliseconds,
+                    )
                 )
-            )
 
         return _body(request_id, who, answered, items), told
 
@@ -267,6 +278,12 @@ class Api:
 
     async def _docs(self, _: Scope, __: Receive, send: Send) -> None:
         await asgi.send_bytes(send, 200, self._page, b"text/html; charset=utf-8")
+
+    async def _server(self, _: Scope, __: Receive, send: Send) -> None:
+        await asgi.send_bytes(send, 200, inference_protocol.server())
+
+    async def _model_metadata(self, scope: Scope, _: Receive, send: Send) -> None:
+        await asgi.send_bytes(send, 200, inference_protocol.model(self._replica, scope[_NAMED]))
 
     async def _healthz(self, _: Scope, __: Receive, send: Send) -> None:
         ill = self._replica.ill()

@@ -17,6 +17,7 @@ from ray_apps.serving.api import Api
 from ray_apps.serving.arms import Arms
 from ray_apps.serving.beside import Beside
 from ray_apps.serving.counters import Tallies
+from ray_apps.serving.cross_origin import CrossOrigin
 from ray_apps.serving.event_writer import EventWriter
 from ray_apps.serving.feedback import Credits
 from ray_apps.serving.jwks import KeySet
@@ -72,7 +73,12 @@ def assemble(arguments: ServingArguments, replica_id: str) -> Replica:
         tallies=tallies,
         ripening=ripening,
         credits=Credits(key, ripening),
-        log=AnswerLog(arguments.bootstrap_servers, arguments.requests_topic, arguments.responses_topic, security=arguments.kafka_security),
+        log=AnswerLog(
+            arguments.bootstrap_servers,
+            arguments.requests_topic,
+            arguments.responses_topic,
+            security=arguments.kafka_security,
+        ),
         events=EventWriter(arguments.bootstrap_servers, arguments.kafka_security),
         metrics=AnswerMetrics(f"{arguments.namespace}/{arguments.name}"),
         bearers=Bearers(arguments.jwt, KeySet(arguments.jwt.jwks_uri)) if arguments.jwt else None,
@@ -114,9 +120,11 @@ class Recommender:
         self._replica = assemble(asked, serve.get_replica_context().replica_id.unique_id)
         self._reporter = Reporter(asked.uid, self._replica.report)
 
-    def __serve_build_asgi_app__(self) -> Api:
+    def __serve_build_asgi_app__(self) -> Api | CrossOrigin:
         """The ASGI application that Ray Serve's ingress calls."""
-        return Api(self._replica, self._reporter.evidence)
+        api = Api(self._replica, self._reporter.evidence)
+        origins = self._replica.arguments.allowed_origins
+        return CrossOrigin(api, frozenset(origins)) if origins else api
 
     def reconfigure(self, user_config: Any) -> None:
         """Take the ServingRecord in `user_config`. Swaps pointers; never raises, for Ray Serve would stop the replica."""

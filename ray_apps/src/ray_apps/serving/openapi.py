@@ -13,6 +13,7 @@ from recsys_schemas.serving_api import (
     EvidenceResponse,
     ItemResponse,
     ItemsRequest,
+    ModelMetadata,
     ModelResponse,
     PopularRequest,
     PreferencesRequest,
@@ -20,6 +21,7 @@ from recsys_schemas.serving_api import (
     Problem,
     RecommendationRequest,
     RecommendationResponse,
+    ServerMetadata,
     SessionRequest,
     SimilarItemsRequest,
 )
@@ -33,7 +35,7 @@ def openapi() -> Json:
     requests: list[type[BaseModel]] = [RecommendationRequest, SessionRequest, SimilarItemsRequest, PopularRequest]
     requests += [BatchRequest, EventsRequest, PreferencesRequest, ItemsRequest]
     answers: list[type[BaseModel]] = [RecommendationResponse, BatchResponse, EventsResponse, PreferencesResponse, ItemResponse]
-    answers += [ModelResponse, EvidenceResponse, Problem]
+    answers += [ModelResponse, EvidenceResponse, ServerMetadata, ModelMetadata, Problem]
     _, schemas = models_json_schema(
         [*((model, "validation") for model in requests), *((model, "serialization") for model in answers)], ref_template=_REF
     )
@@ -100,6 +102,15 @@ def _paths() -> Json:
         },
         "/openapi.json": {"get": _operation("description", "This description. Tokens: any.", _plain("application/json"), None, _OPEN)},
         "/docs": {"get": _operation("docs", "This description as a page. Tokens: any.", _plain("text/html"), None, _OPEN)},
+        "/v2": {
+            "get": _operation(
+                "server", "Who answers (Open Inference Protocol). Tokens: any.", _json(ServerMetadata, "The server."), None, _OPEN
+            )
+        },
+        "/v2/models/{name}": _named("name", {"get": _metadata("modelMetadata", "What answers")}),
+        "/v2/models/{name}/versions/{version}": _named("name", _named("version", {"get": _metadata("versionMetadata", "One version")})),
+        "/v2/health/live": {"get": _open("live", "Whether the replica works (Open Inference Protocol). No token.")},
+        "/v2/health/ready": {"get": _open("ready", "Whether a version answers (Open Inference Protocol). No token.")},
         "/healthz": {"get": _open("healthz", "Whether the replica works. No token.")},
         "/readyz": {"get": _open("readyz", "Whether a version answers. No token.")},
     }
@@ -137,10 +148,16 @@ def _item() -> Json:
     }
 
 
+def _metadata(name: str, what: str) -> Json:
+    told = _json(ModelMetadata, "The model.")
+    return _operation(name, f"{what} (Open Inference Protocol). Tokens: any.", told, None, (*_OPEN, 404))
+
+
 def _named(name: str, operations: Json) -> Json:
     """A path with an id in it."""
     what = {"type": "string", "minLength": 1, "maxLength": 128, "pattern": r"^[^\x00-\x1f\x7f]+$"}
-    return {"parameters": [{"name": name, "in": "path", "required": True, "schema": what}], **operations}
+    before = operations.get("parameters", [])
+    return {**operations, "parameters": [{"name": name, "in": "path", "required": True, "schema": what}, *before]}
 
 
 def _answering(name: str, summary: str, asked: type[BaseModel], answer: type[BaseModel] = RecommendationResponse) -> Json:

@@ -1,5 +1,6 @@
 """What one replica is made of, put together once and handed to the API; nothing here knows Ray Serve."""
 
+import zlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
@@ -15,6 +16,7 @@ from ray_apps.serving.ripening import Ripening
 from ray_apps.serving.told.following import ToldFollower
 from recsys_schemas.serving_api import EvidenceResponse, ReplicaReport, Role, ServingArguments
 
+_ALL = 100
 Evidence = Callable[[], Awaitable[EvidenceResponse]]
 
 
@@ -53,6 +55,11 @@ class Replica:
             online=self.arms.online(),
             told=self.told.state() if self.told else None,
         )
+
+    def logs(self, request_id: str) -> bool:
+        """Whether this answer is one of those that are logged."""
+        percent = self.arguments.logged_percent
+        return percent >= _ALL or zlib.crc32(request_id.encode()) % _ALL < percent
 
     def attribution_seconds(self) -> float:
         """How long after an answer an event may reward it, by the newest record."""

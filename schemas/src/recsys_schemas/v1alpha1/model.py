@@ -475,6 +475,48 @@ class ClientRateLimit(Resource):
     """At once."""
 
 
+class Autoscaling(Resource):
+    """Ray Serve's own autoscaling, in its words."""
+
+    model_config = Resource.model_config | {
+        "json_schema_extra": cel(
+            (
+                "self.minReplicas <= self.maxReplicas",
+                "minReplicas must not exceed maxReplicas: lower minReplicas or raise maxReplicas",
+            )
+        )
+    }
+
+    min_replicas: Annotated[int, Field(ge=1, le=256)] = 1
+    """At least so many."""
+    max_replicas: Annotated[int, Field(ge=1, le=256)] = 4
+    """At most so many."""
+    target_ongoing_requests: Annotated[float, Field(gt=0, le=10_000)] = 2
+    """As many replicas are wanted as it takes for each to have so many requests in hand."""
+    upscale_delay_seconds: Annotated[int, Field(ge=0, le=86_400)] = 30
+    """More are started after so long of need."""
+    downscale_delay_seconds: Annotated[int, Field(ge=0, le=86_400)] = 600
+    """Fewer are kept after so long without."""
+
+
+class ReplicaResources(Resource):
+    """What each replica reserves on its node."""
+
+    cpus: Annotated[float, Field(gt=0, le=256)] = 0.5
+    """Cores."""
+    memory_mebibytes: Annotated[int | None, Field(ge=64, le=16_777_216)] = None
+    """Memory beside the mapped versions, which replicas of a node share. Default: none is reserved."""
+
+
+class PayloadLogging(Resource):
+    """Which answers go to the topic of responses, with items, propensities and version."""
+
+    mode: Literal["Off", "Sampled", "Full"] = "Full"
+    """Off: none, so off-policy estimates have nothing to go by. Shares and evidence of a rollout do not depend on it."""
+    sample_percent: Annotated[int, Field(ge=1, le=100)] = 10
+    """With Sampled: of so many answers in a hundred, by the request's id."""
+
+
 class Access(Resource):
     """Who may ask. The tokens of the Secret <name>-api are always taken."""
 
@@ -485,13 +527,23 @@ class Access(Resource):
     the Secret cannot ask. Taken up without a restart."""
     rate_limit: ClientRateLimit | None = None
     """How often one client may ask. Default: as often as it likes."""
+    allowed_origins: Annotated[
+        list[Annotated[str, Field(max_length=256, pattern=r"^https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?$")]], Field(max_length=32)
+    ] = []
+    """Origins whose pages may ask from a browser (CORS), such as https://shop.example.com. Default: none."""
 
 
 class Serving(Resource):
     """How answers are given."""
 
     replicas: Annotated[int, Field(ge=1, le=256)] = 2
-    """Ray Serve replicas."""
+    """Ray Serve replicas; what `kubectl scale` sets. With autoscaling they are not asked for."""
+    autoscaling: Autoscaling | None = None
+    """Between how many replicas Ray Serve chooses by itself. Default: replicas stands."""
+    resources: ReplicaResources = Field(default_factory=ReplicaResources)
+    """What each replica reserves."""
+    payload_logging: PayloadLogging = Field(default_factory=PayloadLogging)
+    """Which answers are logged."""
     route_prefix: Annotated[str | None, Field(max_length=128, pattern=r"^/[a-zA-Z0-9._~-]+(/[a-zA-Z0-9._~-]+)*$")] = None
     """Path of the API on the cluster's ingress. Default: /<name>."""
     timeout_milliseconds: Annotated[int, Field(ge=1, le=60_000)] = 100

@@ -60,6 +60,7 @@ class Card:
     """A card as far as serving reads it."""
 
     snapshot: Snapshot = field(default_factory=Snapshot)
+    algorithm: str = "ALS"
 
 
 @dataclass
