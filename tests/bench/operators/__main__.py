@@ -149,7 +149,8 @@ def measure(at: Scene, count: int, rest_s: float, changes: int) -> dict[str, Any
             observed = watch.wait(all_observed(count), what=f"{count} models observed") - began
             spent = child.cpu_s()
             settle(at, AGENT)
-            found = {"all_observed_s": observed, "cpu_s_until_then": spent} | rest(at, child, rest_s, AGENT) | reactions(at, watch, count, changes)
+            found = {"all_observed_s": observed, "cpu_s_until_then": spent}
+            found |= rest(at, child, rest_s, AGENT) | reactions(at, watch, count, changes)
             found["peak_rss_mib"] = child.memory_mib("VmHWM")
         began = time.monotonic()
         child, base = operator(at, count)
