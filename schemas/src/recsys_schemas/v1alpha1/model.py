@@ -106,6 +106,10 @@ class Topic(Resource):
     verified, never made or changed."""
 
 
+INGESTED = ("Watch", "Rate", "Responses")
+"""Roles of the topics that snapshots are made of: events, and the answers that the API has logged."""
+
+
 def default_topics() -> list[Topic]:
     """The four topics of a model that names none."""
     return [
@@ -600,9 +604,9 @@ class Ingestion(Resource):
     """Events to snapshots."""
 
     rows: int
-    """Rows in the newest snapshot."""
+    """Events in the newest snapshot."""
     lag_records: int
-    """Offsets on the event topics that can be read and that it does not cover; 0 when all records are covered."""
+    """Offsets on the topics of events and answers that can be read and that it does not cover; 0 when all records are covered."""
     dead_letters: int
     """Records put aside since the beginning."""
     dead_letter_fraction: str | None = None
