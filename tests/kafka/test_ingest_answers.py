@@ -2,7 +2,6 @@
 
 import json
 import random
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,7 +12,8 @@ import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
-
+from tests.chaos import ingest_child
+from tests.chaos.ingest_traffic import answer
 
 from ray_apps.ingest.verify import Verification, verify
 from ray_apps.stores.objects import open_store
@@ -23,10 +23,6 @@ from recsys_dev.kafka import Brokers
 from recsys_dev.processes import wait_until
 from recsys_schemas.event_fields import RESPONSES
 from recsys_schemas.train_job import IngestJob, ModelIdentity, TopicToRead
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "chaos"))
-import ingest_child
-from ingest_traffic import answer
 
 LIMIT_S = 90.0
 KILLS = 8
@@ -90,11 +86,22 @@ class Line:
         newest = latest_manifest(open_store(self.job.storage_uri))
         return newest.all_rows + newest.dead_letters if newest else 0
 
+    def write_and_see_a_commit(self) -> None:
+        """A burst, and wait until a part of it is covered."""
+        before = self.covered()
+        self.write()
+        wait_until(lambda: self.covered() > before, what="a commit", deadline_s=LIMIT_S)
+
     def end(self) -> None:
         """Leave no process."""
         for child in self.children:
             child.kill()
             child.join(30)
+
+
+def read_to(offsets: str) -> int:
+    """How many records lie before the offsets that the twin keeps."""
+    return sum(each[2] for each in json.loads(Path(offsets).read_text()))
 
 
 def stormed(job: IngestJob, brokers: Brokers, folder: Path, twin: str = "") -> Verification:
@@ -104,18 +111,15 @@ def stormed(job: IngestJob, brokers: Brokers, folder: Path, twin: str = "") -> V
     store = open_store(job.storage_uri)
     try:
         for _ in range(KILLS):
-            before = line.covered()
             child = line.start()
-            line.write()
-            wait_until(lambda: line.covered() > before, what="a commit", deadline_s=LIMIT_S)
+            line.write_and_see_a_commit()
             time.sleep(line.chance.random() * 0.2)
             child.kill()
             child.join(30)
         line.start()
         if twin:  # what it has lost never comes: it is at its end when all that it left is covered
             offsets = store.path("offsets.json")
-            told = lambda: sum(each[2] for each in json.loads(Path(offsets).read_text()))
-            wait_until(lambda: told() >= line.written, what="the end of the topics", deadline_s=LIMIT_S)
+            wait_until(lambda: read_to(offsets) >= line.written, what="the end of the topics", deadline_s=LIMIT_S)
             return verify(store, job)
         wait_until(lambda: line.covered() >= line.written, what="everything covered", deadline_s=LIMIT_S)
         return verify(store, job)

@@ -1,8 +1,8 @@
 """The snapshot: what ingest hands to training.
 
-One Delta Lake table for each event type, and one for logged answers, holds the rows; the commit that publishes files carries, as Delta application
-transactions `{consumer}/{topic}-{partition}`, the next offset of each partition that they cover. A manifest names one version of
-each table, so that a snapshot opens the same rows until retention removes it. Manifests are numbered by the sum of (table
+One Delta Lake table for each event type, and one for logged answers, holds the rows; the commit that publishes files carries, as
+Delta application transactions `{consumer}/{topic}-{partition}`, the next offset of each partition that they cover. A manifest names one
+version of each table, so that a snapshot opens the same rows until retention removes it. Manifests are numbered by the sum of (table
 version + 1), which every commit raises by one, and are never rewritten. Claims and compactions are commits without new rows: they
 take numbers too, to which no manifest belongs.
 """

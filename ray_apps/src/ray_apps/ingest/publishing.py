@@ -203,4 +203,5 @@ def event_types(job: IngestJob) -> dict[str, str]:
 
 
 def _content(manifest: SnapshotManifest) -> tuple[object, ...]:
-    return (manifest.cluster_id, manifest.offsets, manifest.all_rows, manifest.dead_letters, [table.event_type for table in manifest.tables])
+    tables = [table.event_type for table in manifest.tables]
+    return (manifest.cluster_id, manifest.offsets, manifest.all_rows, manifest.dead_letters, tables)

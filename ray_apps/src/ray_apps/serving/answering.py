@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from ray_apps.serving.counters import Tallies, group_of
 from ray_apps.serving.pace import ArmLate
 from ray_apps.serving.questions import Question
 from ray_apps.serving.ranking import ArmFailure, first_allowed, top_k
+from ray_apps.serving.shuffling import LOT, shuffled
 from recsys_schemas.serving_api import Reason, Variant
 
 
@@ -28,6 +29,8 @@ class Answer:
     """What the user gets, and who gave it."""
 
     items: list[tuple[str, float]]
+    propensities: list[float]
+    """How likely each item was to be shown at its place."""
     version: str
     variant: Variant
     reason: Reason
@@ -43,6 +46,10 @@ async def answer(serving: Serving, question: Question, tallies: Tallies, timeout
     stable = serving.stable
     if stable is None or serving.split is None:
         return None
+    shuffle = serving.record.shuffle if question.counted else None
+    k = question.k
+    if shuffle is not None:
+        question = replace(question, k=max(k, shuffle.depth))
     first = serving.arms.get(assigned(serving.split, question.who), stable) if question.counted else stable
     within_ms = timeout_ms if question.deadline_ms is None else min(timeout_ms, question.deadline_ms)
     started = time.perf_counter()
@@ -65,9 +72,12 @@ async def answer(serving: Serving, question: Question, tallies: Tallies, timeout
     variant = Variant.STABLE if by is stable else Variant.CANDIDATE
     if ranked is None:
         by, variant = stable, Variant.FALLBACK
-        ranked = Ranked(items=popular(stable, question.k, banned_by(stable, question) | seen(stable, question)), reason=Reason.FALLBACK)
+        ranked = Ranked(items=popular(stable, k, banned_by(stable, question) | seen(stable, question)), reason=Reason.FALLBACK)
+        shuffle = None
+    items, chances = (ranked.items, [1.0] * len(ranked.items)) if shuffle is None else shuffled(ranked.items, k, shuffle, LOT)
     return Answer(
-        items=ranked.items,
+        items=items,
+        propensities=chances,
         version=by.name,
         variant=variant,
         reason=ranked.reason,

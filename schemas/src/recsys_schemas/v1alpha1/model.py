@@ -486,6 +486,27 @@ class Access(Resource):
     """How often one client may ask. Default: as often as it likes."""
 
 
+class Shuffling(Resource):
+    """Answers that show the best items in an order drawn by lot.
+
+    With their chances in the log, off-policy estimates (snips@10, dr@10) can tell what a version would have earned before any user sees it.
+    """
+
+    model_config = Resource.model_config | {
+        "json_schema_extra": cel(
+            (
+                "!has(self.depth) || !has(self.share) || double(self.depth) <= 100.0 * double(self.share)",
+                "shuffle: depth exceeds 100 times share, weights above 100 are cut and estimates too low: lower depth or raise share",
+            )
+        )
+    }
+
+    share: Annotated[float, Field(gt=0, le=1)] = 0.2
+    """Part of the answers."""
+    depth: Annotated[int, Field(ge=10, le=100)] = 20
+    """So many of the best items: what stands deeper, no version can be judged by."""
+
+
 class Serving(Resource):
     """How answers are given."""
 
@@ -497,6 +518,8 @@ class Serving(Resource):
     """Later than this, the answer is the popular fallback."""
     online: Online = Field(default_factory=Online)
     """What answers know of the events since their version was trained."""
+    shuffle: Shuffling | None = None
+    """Part of the answers whose order is drawn by lot. Default: none; off-policy gates then abstain."""
     access: Access = Field(default_factory=Access)
     """Who may ask, besides the bearers of the API's own tokens."""
     token_secret_ref: SecretKey | None = None
