@@ -29,9 +29,9 @@ class Counterfactual:
 
 
 def unknown_answers(log: LoggedAnswers, split: Split, seed: int) -> LoggedAnswers:
-    """The rounds that a model trained on a split may be judged by: those after what training knows, of at most MOST_USERS users.
+    """The rounds that a model trained on a split may be judged by: those after what training knows, of at most MOST_USERS users that it knows.
 
-    Where some were left to chance, only these: a place that could have shown nothing else knows one item, and no other model's.
+    Who is not in training gets what is popular, from every version. Where some were left to chance, only these: a place that could have shown nothing else knows one item, and no other model's.
 
     With one moment for all users it is that moment; else each user's own newest interaction in training. What an earlier answer earned
     has been learned from.
@@ -40,7 +40,7 @@ def unknown_answers(log: LoggedAnswers, split: Split, seed: int) -> LoggedAnswer
     newest = int(train.times.max(initial=0)) if split.one_moment else 0
     known = np.full(max(int(log.users.max(initial=-1)) + 1, train.n_users), newest)
     np.maximum.at(known, train.users, train.times)
-    users = np.unique(log.users)
+    users = np.intersect1d(log.users, train.users)
     if users.size > MOST_USERS:
         users = np.random.default_rng(seed).choice(users, size=MOST_USERS, replace=False)
     chance = log.propensities < 1
