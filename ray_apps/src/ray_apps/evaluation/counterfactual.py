@@ -29,12 +29,11 @@ class Counterfactual:
 
 
 def unknown_answers(log: LoggedAnswers, split: Split, seed: int) -> LoggedAnswers:
-    """The rounds that a model trained on a split may be judged by: those after what training knows, of at most MOST_USERS users that it knows.
-
-    Who is not in training gets what is popular, from every version. Where some were left to chance, only these: a place that could have shown nothing else knows one item, and no other model's.
+    """The rounds that a model trained on a split may be judged by: after what training knows, of at most MOST_USERS users that it knows.
 
     With one moment for all users it is that moment; else each user's own newest interaction in training. What an earlier answer earned
-    has been learned from.
+    has been learned from. Who is not in training gets what is popular, from every version. Where some places were left to chance, only
+    these are judged by: one that could have shown nothing else knows one item, and nothing of another model's.
     """
     train = split.train
     newest = int(train.times.max(initial=0)) if split.one_moment else 0
