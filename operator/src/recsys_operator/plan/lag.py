@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 from recsys_operator.plan.names import topics_by_role
 from recsys_operator.state.observed import ModelState, Observed, PartitionState, Unavailable
+from recsys_schemas.event_fields import EVENTS
 from recsys_schemas.v1alpha1.model import INGESTED, FurthestBehind
 
 GROW_AFTER = timedelta(seconds=60)
@@ -15,9 +16,14 @@ _LEAST_BEHIND_S = 30
 
 
 def ingested_topics(model: ModelState) -> dict[str, str]:
-    """Table of each topic that is ingested: by event type, and that of the answers."""
+    """Table of each topic that is ingested: events, and answers."""
     roles = topics_by_role(model)
     return {roles[role].name: role.lower() for role in INGESTED if role in roles}
+
+
+def event_topics(model: ModelState) -> dict[str, str]:
+    """Event type of each topic of events."""
+    return {topic: table for topic, table in ingested_topics(model).items() if table in EVENTS}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
