@@ -257,6 +257,15 @@ class Skip(Artifact):
         return self.first <= offset <= self.last and partition == self.partition and topic == self.topic
 
 
+class Shuffle(Artifact):
+    """Answers whose best items stand in an order drawn by lot."""
+
+    share: Annotated[float, Field(gt=0, le=1)]
+    """Part of the answers."""
+    depth: Annotated[int, Field(ge=2, le=1000)]
+    """So many of the best items."""
+
+
 class ServingRecord(Artifact):
     """The deployment's `user_config`: which arms, with what shares. One small value, replaced as a whole."""
 
@@ -273,6 +282,8 @@ class ServingRecord(Artifact):
     """SHA-256 (hex) of a bearer token → its role."""
     skips: Annotated[list[Skip], Field(max_length=1000)] = []
     """Records that the replicas' live knowledge leaves out."""
+    shuffle: Shuffle | None = None
+    """In what part of the answers chance decides the order; none: in none."""
 
 
 class JwtTrust(Artifact):
