@@ -21,8 +21,8 @@ from recsys_operator.state.observed import (
 from recsys_schemas.mirror import MirrorReport
 from recsys_schemas.serving_api import (
     ArmCounters,
+    MixedCounters,
     OnlineState,
-    PreferenceCounters,
     Role,
     ServingRecord,
     ShadowCounters,
@@ -60,7 +60,7 @@ class Replica:
     online: dict[str, OnlineState] = field(default_factory=dict[str, OnlineState])
     loaded: dict[str, str] = field(default_factory=dict[str, str])
     shadow: dict[str, ShadowCounters] = field(default_factory=dict[str, ShadowCounters])
-    preferences: dict[str, PreferenceCounters] = field(default_factory=dict[str, PreferenceCounters])
+    mixed: dict[str, MixedCounters] = field(default_factory=dict[str, MixedCounters])
 
 
 @dataclass

@@ -15,7 +15,7 @@ from recsys_schemas.serving_api import (
     GROUPS,
     ArmCounters,
     EvidenceResponse,
-    PreferenceCounters,
+    MixedCounters,
     ReplicaReport,
     ShadowCounters,
     StratumCounters,
@@ -65,7 +65,7 @@ class Serving(Rules):
             counters=dict(replica.counters),
             online=dict(replica.online),
             shadow=dict(replica.shadow),
-            preferences=dict(replica.preferences),
+            mixed=dict(replica.mixed),
         )
 
     def _check_verified(self) -> None:
@@ -104,9 +104,9 @@ class Serving(Rules):
     def _traffic(self, seconds: float) -> None:
         for replica in self.replicas:
             arms = replica.record.arms if replica.record else []
-            for arm in arms:
-                asked = self.requests_per_second * seconds / 100 / len(self.replicas)
-                count = int(asked * arm.share)
+            asked = round(self.requests_per_second * seconds / len(self.replicas))
+            split = self.draws.multinomial(asked, [arm.share / 100 for arm in arms]) if arms else []
+            for arm, count in zip(arms, map(int, split), strict=True):
                 self._count(replica, arm.version, self._answers(arm.version, count))
                 # One that errs beside an arm that errs as much is not shown to be worse.
                 others = [self.error_rate.get(other.version, 0.0) for other in arms if other.version != arm.version]
@@ -115,9 +115,9 @@ class Serving(Rules):
                 if arm.variant == "candidate" and self.app and arms == self.app.record.arms:
                     self.impressions_at_share += count
                 if arm.mirrored:
-                    self._mirror(replica, arm.version, int(asked * arm.mirrored))
+                    self._mirror(replica, arm.version, asked * arm.mirrored // 100)
                 if arm.interleaved:
-                    self._mix(replica, arm.version, arms[0].version, int(asked * arm.interleaved))
+                    self._mix(replica, arm.version, arms[0].version, asked * arm.interleaved // 100)
 
     def _answers(self, version: str, count: int) -> tuple[int, int, int, int]:
         errors = int(self.draws.binomial(count, self.error_rate.get(version, 0.0)))
@@ -149,9 +149,9 @@ class Serving(Rules):
         decided = int(self.draws.binomial(count, 0.3))
         wins = int(self.draws.binomial(decided, liked / (liked + other)))
         none = [0] * GROUPS
-        old = replica.preferences.get(version, PreferenceCounters(against=stable, answers=none, wins=none, losses=none, ties=none))
+        old = replica.mixed.get(version, MixedCounters(against=stable, answers=none, wins=none, losses=none, ties=none))
         first = self.chance.randrange(GROUPS)
-        replica.preferences[version] = PreferenceCounters(
+        replica.mixed[version] = MixedCounters(
             against=stable,
             answers=_spread(old.answers, count, first),
             wins=_spread(old.wins, wins, first),

@@ -13,7 +13,7 @@ from recsys_operator.plan.evidence import Comparison, Grouped, Verdict
 from recsys_operator.plan.reports import Reports, added
 from recsys_operator.plan.weighing import Weighing, weigh
 from recsys_operator.state.observed import RolloutState
-from recsys_schemas.serving_api import PreferenceCounters
+from recsys_schemas.serving_api import MixedCounters
 from recsys_schemas.v1alpha1.rollout import Evidence, PreferenceEvidence
 from recsys_schemas.v1alpha1.strategy import InterleaveStep
 
@@ -38,6 +38,11 @@ class Preferred:
     def failing(self) -> bool:
         """Whether users are shown to prefer the stable version, or the candidate errs more often."""
         return self.found.verdict is Verdict.WORSE or self.weighing.failing
+
+    @property
+    def objection(self) -> str:
+        """Why it goes no further though no harm is shown; empty where nothing speaks against it."""
+        return self.weighing.objection
 
     @property
     def doubtful(self) -> bool:
@@ -68,7 +73,7 @@ def preferred(rollout: RolloutState, step: InterleaveStep, seen: Reports, shares
     spec, weighing = rollout.spec, weigh(rollout, seen, shares)
     if spec.stable is None or weighing is None:
         return None
-    all_of_it = [replica.preferences.get(spec.candidate.name) for replica in seen.response.replicas]
+    all_of_it = [replica.mixed.get(spec.candidate.name) for replica in seen.response.replicas]
     found = [each for each in all_of_it if each is not None and each.against == spec.stable.name]
     wins, losses = added(each.wins for each in found), added(each.losses for each in found)
     grouped = Grouped(hits=wins, trials=[a + b for a, b in zip(wins, losses, strict=True)])
@@ -80,7 +85,7 @@ def preferred(rollout: RolloutState, step: InterleaveStep, seen: Reports, shares
     )
 
 
-def _counts(found: Sequence[PreferenceCounters]) -> PreferenceEvidence:
+def _counts(found: Sequence[MixedCounters]) -> PreferenceEvidence:
     return PreferenceEvidence(
         answers=sum(sum(each.answers) for each in found),
         wins=sum(sum(each.wins) for each in found),

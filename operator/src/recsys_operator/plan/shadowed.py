@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from recsys_operator.plan import findings
 from recsys_operator.plan.apart import level_apart
 from recsys_operator.plan.evidence import Count, Grouped, Verdict, interval, likely_excess
 from recsys_operator.plan.reports import Counted, Reports, added
-from recsys_operator.plan.weighing import Finding, compared_errors, totals
+from recsys_operator.plan.findings import Finding
+from recsys_operator.plan.weighing import totals
 from recsys_operator.state.observed import RolloutState
 from recsys_schemas.serving_api import ShadowCounters, stratum_of
 from recsys_schemas.v1alpha1.analysis import Analysis
@@ -34,6 +36,11 @@ class Shadowed:
     def failing(self) -> bool:
         """Whether harm is shown: it errs more often, or its lists are others than was allowed."""
         return self.errors.verdict is Verdict.WORSE or self.overlap[1] < self.step.min_overlap
+
+    @property
+    def objection(self) -> str:
+        """Why it goes no further though no harm is shown; empty where nothing speaks against it."""
+        return "harm is likely though not shown" if self.doubtful else ""
 
     @property
     def doubtful(self) -> bool:
@@ -86,7 +93,7 @@ def shadowed(rollout: RolloutState, step: ShadowStep, seen: Reports) -> Shadowed
         step=step,
         stable=stable,
         candidate=candidate,
-        errors=compared_errors(analysis, stable.errors, candidate, level),
+        errors=findings.errors(analysis, stable.errors, candidate, level),
         overlap=interval(whole, level.worse / 2),
         scores=_scores(found, scored),
     )

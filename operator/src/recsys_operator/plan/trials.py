@@ -28,7 +28,7 @@ def told(rollout: RolloutState, trial: Trial | None) -> str:
     """How far a step is from being earned, with the numbers."""
     analysis, verb, count = rollout.spec.analysis, steps.present(rollout), trial.answers if trial else 0
     numbers = trial.words if trial else "no reports"
-    doubt = "; harm is likely though not shown: no share grows" if trial and trial.doubtful else ""
+    doubt = f"; {trial.objection}: no share grows" if trial and trial.objection else ""
     if verb.shadow:
         return f"{count} of {verb.shadow.min_requests} copies answered, at least {verb.shadow.seconds} s; {numbers}{doubt}"
     if verb.interleave:

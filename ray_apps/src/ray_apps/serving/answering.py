@@ -1,20 +1,22 @@
 """One request through the fallback chain: the user's arm, then the stable arm, then what is popular."""
 
 import contextlib
-import secrets
 import time
 from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from ray_apps.serving.arms import LoadedArm, Serving
-from ray_apps.serving.assignment import at, point_of
+from ray_apps.serving.assignment import assigned
 from ray_apps.serving.counters import Tallies, group_of
-from ray_apps.serving.interleaving import team_draft
 from ray_apps.serving.pace import ArmLate
-from ray_apps.serving.questions import Question
-from ray_apps.serving.ranking import ArmFailure, first_allowed, top_k
-from recsys_schemas.serving_api import Reason, Variant
+from ray_apps.serving.questions import Lore, Question
+from ray_apps.serving.ranking import ArmFailure, Indices, Scores, first_allowed, top_k
+from ray_apps.serving.shelf import Shelf, UnknownFieldError
+from ray_apps.serving.shuffling import LOT, shuffled
+from ray_apps.serving.strangers import explored
+from recsys_schemas.serving_api import Reason, Shuffle, Variant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +25,25 @@ class Ranked:
 
     items: list[tuple[str, float]]
     reason: Reason
+    propensity: float = 1.0
+    """Of the last item; that of all others is 1."""
+    explored: bool = False
+    """Whether the last item was tried out."""
+
+
+class Banned(NamedTuple):
+    """Places that are not shown."""
+
+    some: set[int]
+    """A few, by what is asked and known of who asks."""
+    barred: Indices
+    """Perhaps most of them, by filters and because they were withdrawn."""
+
+    def places(self) -> Indices:
+        """Both."""
+        if not self.some:
+            return self.barred
+        return np.concatenate((np.fromiter(self.some, dtype=np.int64, count=len(self.some)), self.barred))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +51,9 @@ class Answer:
     """What the user gets, and who gave it."""
 
     items: list[tuple[str, float]]
+    propensities: list[float]
+    """How likely each item was to be shown at its place."""
+    explored: bool
     version: str
     variant: Variant
     reason: Reason
@@ -49,14 +73,14 @@ async def answer(serving: Serving, question: Question, tallies: Tallies, timeout
     stable, split = serving.stable, serving.split
     if stable is None or split is None:
         return None
+    shuffle = serving.record.shuffle if question.counted else None
+    if shuffle is not None:
+        question = replace(question, deep=shuffle.depth)
+    barred = stable.shelf.barred(question.filters)  # before any arm is asked: what the catalogue does not know is no fault of theirs
     within_ms = timeout_ms if question.deadline_ms is None else min(timeout_ms, question.deadline_ms)
     first = named(serving, question.tested) or stable
     if question.counted:
-        point = point_of(split.key, question.who)
-        if split.mixed and point < split.mixed[0]:
-            ask = _Ask(serving=serving, question=question, tallies=tallies, timeout_ms=timeout_ms, within_ms=within_ms)
-            return await _mixed(ask, stable, serving.arms.get(split.mixed[1], stable))
-        first = serving.arms.get(at(split, point), stable)
+        first = serving.arms.get(assigned(split, question.who), stable)
     started = time.perf_counter()
     ranked: Ranked | None = None
     late = False
@@ -70,16 +94,20 @@ async def answer(serving: Serving, question: Question, tallies: Tallies, timeout
     failed = ranked is None and not (late and elapsed < timeout_ms and within_ms < timeout_ms)
     if question.counted:
         what = "well" if not failed else "late" if late else "failed"
-        tallies.of(first.name).asked(serving.stratum, group_of(question.who), elapsed, what)
+        tallies.of(first.name).asked(serving.stratum, group_of(question.who), elapsed, what, given(ranked))
     if ranked is None and first is not stable and elapsed + stable.pace.expected_ms < within_ms:
         by = stable
         ranked = await _rescue(stable, question, within_ms - elapsed)
     variant = variant_of(serving, by, question)
     if ranked is None:
         by, variant = stable, Variant.FALLBACK
-        ranked = Ranked(items=popular(stable, question.k, banned_by(stable, question) | seen(stable, question)), reason=Reason.FALLBACK)
+        banned = Banned(banned_by(stable.shelf, question) | seen(stable, question), barred)
+        ranked = Ranked(items=popular(stable, stable.shelf, question.k, banned), reason=Reason.FALLBACK)
+    items, chances = _listed(ranked, question.k, shuffle)
     return Answer(
-        items=ranked.items,
+        items=items,
+        propensities=chances,
+        explored=ranked.explored,
         version=by.name,
         variant=variant,
         reason=ranked.reason,
@@ -102,56 +130,19 @@ def variant_of(serving: Serving, by: LoadedArm, question: Question) -> Variant:
     return next((Variant(arm.variant) for arm in serving.record.arms if arm.version == by.name), Variant.STABLE)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Ask:
-    """What both arms of a mixed list are asked."""
-
-    serving: Serving
-    question: Question
-    tallies: Tallies
-    timeout_ms: float
-    within_ms: float
-
-    def answer(self, by: LoadedArm, variant: Variant, items: list[tuple[str, float]], reason: Reason) -> Answer:
-        """An answer that one arm gave alone."""
-        record, stratum = self.serving.record, self.serving.stratum
-        return Answer(items=items, version=by.name, variant=variant, reason=reason, epoch=record.epoch, stratum=stratum)
+def given(ranked: Ranked | None) -> Literal["some", "popular", "none"]:
+    """What the arm gave; a failure is counted as one, and as nothing else."""
+    if ranked is None:
+        return "some"
+    return "none" if not ranked.items else "popular" if ranked.reason is Reason.POPULAR else "some"
 
 
-async def _mixed(ask: _Ask, stable: LoadedArm, candidate: LoadedArm) -> Answer:
-    """A list from both arms; where one fails it is the other's alone, and where both do it is what is popular."""
-    question, started = ask.question, time.perf_counter()
-    first = await _counted(ask, stable, started)
-    second = await _counted(ask, candidate, started)
-    if first is not None and second is not None:
-        drawn = team_draft(_names(first), _names(second), question.k, lambda: bool(secrets.randbits(1)))
-        items = [(place.item, float(len(drawn) - number)) for number, place in enumerate(drawn)]
-        teams = {place.item: place.of_candidate for place in drawn}
-        return replace(ask.answer(stable, Variant.INTERLEAVED, items, first.reason), teams=teams, mixed_with=candidate.name)
-    alone, by = first or second, stable if first is not None or second is None else candidate
-    if alone is not None:
-        return ask.answer(by, variant_of(ask.serving, by, question), alone.items, alone.reason)
-    items = popular(stable, question.k, banned_by(stable, question) | seen(stable, question))
-    return ask.answer(stable, Variant.FALLBACK, items, Reason.FALLBACK)
-
-
-def _names(ranked: Ranked) -> list[str]:
-    return [item for item, _ in ranked.items]
-
-
-async def _counted(ask: _Ask, arm: LoadedArm, began: float) -> Ranked | None:
-    """One arm's list, counted as a request of its own; None when it failed."""
-    started = time.perf_counter()
-    ranked, late = None, False
-    try:
-        ranked = await attempt(arm, ask.question, max(ask.within_ms - (started - began) * 1000, 0.0))
-    except ArmFailure as failure:
-        late = isinstance(failure, ArmLate)
-    elapsed = (time.perf_counter() - started) * 1000
-    # An arm that had less time than the spec gives is not to blame for being late.
-    ended = "well" if ranked is not None or (late and elapsed < ask.timeout_ms) else "late" if late else "failed"
-    ask.tallies.of(arm.name).asked(ask.serving.stratum, group_of(ask.question.who), elapsed, ended)
-    return ranked
+def _listed(ranked: Ranked, k: int, shuffle: Shuffle | None) -> tuple[list[tuple[str, float]], list[float]]:
+    """What is shown, and how likely each item was at its place. What goes by popularity alone is never shuffled: all versions show it."""
+    if shuffle is not None and ranked.reason not in (Reason.POPULAR, Reason.FALLBACK):
+        return shuffled(ranked.items, k, shuffle, LOT)
+    items = ranked.items[:k]
+    return items, [*[1.0] * (len(items) - 1), ranked.propensity] if items else []
 
 
 async def _rescue(stable: LoadedArm, question: Question, budget_ms: float) -> Ranked | None:
@@ -182,27 +173,65 @@ async def attempt(arm: LoadedArm, question: Question, budget_ms: float) -> Ranke
 
 
 def rank(arm: LoadedArm, question: Question) -> Ranked:
-    """Score and take the best k; popular items where there is nothing to go by.
+    """Score and take the best k; where there is nothing to go by, what strangers get.
 
     Raises:
         ArmFailure: scores are not finite, or not one per item.
     """
-    history, weights, shunned, reason = question.lore(arm)
-    excluded = banned_by(arm, question) | shunned
-    if history.size == 0:
-        return Ranked(items=popular(arm, question.k, excluded), reason=Reason.POPULAR)
-    scores = arm.version.model.scores(history, weights)
-    if scores.shape != (len(arm.names),):
-        raise ArmFailure(f"scores: shape {scores.shape} for {len(arm.names)} items")
-    banned = np.concatenate((history, np.fromiter(excluded, dtype=history.dtype))) if excluded else history
-    chosen, values = top_k(scores, question.k, banned)
-    return Ranked(items=[(arm.names[int(i)], float(v)) for i, v in zip(chosen.tolist(), values.tolist(), strict=True)], reason=reason)
+    shelf = arm.shelf
+    lore = question.lore(arm)
+    banned = Banned(banned_by(shelf, question) | lore.shunned, _barred(shelf, question))
+    if lore.history.size == 0:
+        return _known_by_words(arm, shelf, question, lore, banned) or _stranger(arm, shelf, question, banned)
+    scores = arm.version.model.scores(lore.history, lore.weights)
+    if scores.shape != (shelf.own,):
+        raise ArmFailure(f"scores: shape {scores.shape} for {shelf.own} items")
+    others = banned.places()
+    return _best(shelf, scores, question.ranked, np.concatenate((lore.history, others)) if others.size else lore.history, lore.reason)
 
 
-def banned_by(arm: LoadedArm, question: Question) -> set[int]:
-    """Places of the items that the question excludes; items that the version does not know are nothing to exclude."""
-    index = arm.places
-    return {index[item] for item in question.exclude if item in index}
+def _best(shelf: Shelf, scores: Scores, k: int, banned: Indices, reason: Reason) -> Ranked:
+    chosen, values = top_k(shelf.extended(scores), k, banned)
+    return Ranked(items=[(shelf.names[int(i)], float(v)) for i, v in zip(chosen.tolist(), values.tolist(), strict=True)], reason=reason)
+
+
+def _known_by_words(arm: LoadedArm, shelf: Shelf, question: Question, lore: Lore, banned: Banned) -> Ranked | None:
+    """By what the user said they like; None where they said nothing that the version knows."""
+    if lore.said is None:
+        return None
+    scores = arm.newcomers.scores(shelf, lore.said, arm.live.knowledge.popularity.counts)
+    if scores is None:
+        return None
+    named = {place for item in lore.said.items if (place := shelf.place(item)) is not None}
+    return _best(shelf, scores, question.ranked, Banned(banned.some | named, banned.barred).places(), Reason.ONBOARDING)
+
+
+def _stranger(arm: LoadedArm, shelf: Shelf, question: Question, banned: Banned) -> Ranked:
+    """What is popular, with now and then something new in the last place."""
+    items = popular(arm, shelf, question.k, banned)
+    if not question.explores or not arm.beside.exploration:
+        return Ranked(items=items, reason=Reason.POPULAR)
+    may = np.zeros(len(shelf.names), dtype=np.bool_)
+    may[shelf.unliked(arm.live.knowledge.popularity)] = True
+    may[banned.places()] = False
+    may[[place for item, _ in items if (place := shelf.place(item)) is not None]] = False
+    last = explored(arm.beside, np.flatnonzero(may), len(items))
+    if last.place is not None:
+        items[-1] = (shelf.names[last.place], 0.0)
+    return Ranked(items=items, reason=Reason.POPULAR, propensity=last.propensity, explored=last.place is not None)
+
+
+def _barred(shelf: Shelf, question: Question) -> Indices:
+    """What may not be shown; nothing at all may, where an arm's catalogue does not know what is asked for (the stable arm's does)."""
+    try:
+        return shelf.barred(question.filters)
+    except UnknownFieldError as error:
+        raise ArmFailure(str(error)) from None
+
+
+def banned_by(shelf: Shelf, question: Question) -> set[int]:
+    """Places of the items that the question excludes; items that nobody knows are nothing to exclude."""
+    return {place for item in question.exclude if (place := shelf.place(item)) is not None}
 
 
 def seen(arm: LoadedArm, question: Question) -> set[int]:
@@ -213,8 +242,11 @@ def seen(arm: LoadedArm, question: Question) -> set[int]:
     return set()
 
 
-def popular(arm: LoadedArm, k: int, banned: set[int]) -> list[tuple[str, float]]:
-    """The items that are most popular now and not banned, with their popularity as score."""
-    popularity = arm.live.knowledge.popularity
-    counts = popularity.counts
-    return [(arm.names[i], float(counts[i])) for i in first_allowed(popularity.order, k, banned)]
+def popular(arm: LoadedArm, shelf: Shelf, k: int, banned: Banned) -> list[tuple[str, float]]:
+    """The items that are most popular now and neither banned nor barred, with their popularity as score."""
+    counts, order = shelf.popular(arm.live.knowledge.popularity)
+    if banned.barred.size:
+        may = np.ones(order.size, dtype=np.bool_)
+        may[banned.barred] = False
+        order = order[may[order]]
+    return [(shelf.names[i], float(counts[i])) for i in first_allowed(order, k, banned.some)]

@@ -1,5 +1,6 @@
 """What one replica is made of, put together once and handed to the API; nothing here knows Ray Serve."""
 
+import zlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
@@ -12,11 +13,13 @@ from ray_apps.serving.jwt_bearer import Bearers
 from ray_apps.serving.liked import Liked
 from ray_apps.serving.limits import RateLimits
 from ray_apps.serving.metrics import AnswerMetrics
-from ray_apps.serving.preferences import Preferences
+from ray_apps.serving.mixed_clicks import MixedClicks
 from ray_apps.serving.ripening import Ripening
 from ray_apps.serving.shadowing import Shadow
+from ray_apps.serving.told.following import ToldFollower
 from recsys_schemas.serving_api import EvidenceResponse, ReplicaReport, Role, ServingArguments
 
+_ALL = 100
 Evidence = Callable[[], Awaitable[EvidenceResponse]]
 
 
@@ -38,10 +41,12 @@ class Replica:
     """Whose signed tokens are taken; None: nobody's."""
     shadow: Shadow | None = None
     """Where copies of questions go; None: nowhere."""
-    preferences: Preferences = field(default_factory=Preferences)
+    mixed: MixedClicks = field(default_factory=MixedClicks)
     """What was clicked in mixed lists."""
     liked: Liked = field(default_factory=Liked)
     """How often items are rewarded."""
+    told: ToldFollower | None = None
+    """Who follows preferences and live items; None where the model has no topics of them."""
     limits: RateLimits | None = None
     """How often one client may ask; None: as often as it likes."""
     closed: list[bool] = field(default_factory=list)
@@ -49,7 +54,7 @@ class Replica:
     def report(self) -> ReplicaReport:
         """What this replica serves and has counted, now."""
         self.ripening.ripen(self.attribution_seconds())
-        self.preferences.ripen(self.attribution_seconds())
+        self.mixed.ripen(self.attribution_seconds())
         return ReplicaReport(
             replica_id=self.replica_id,
             epoch=self.arms.epoch,
@@ -59,8 +64,14 @@ class Replica:
             counters=self.tallies.counters(),
             online=self.arms.online(),
             shadow=self.shadow.counters() if self.shadow else {},
-            preferences=self.preferences.counters(),
+            mixed=self.mixed.counters(),
+            told=self.told.state() if self.told else None,
         )
+
+    def logs(self, request_id: str) -> bool:
+        """Whether this answer is one of those that are logged."""
+        percent = self.arguments.logged_percent
+        return percent >= _ALL or zlib.crc32(request_id.encode()) % _ALL < percent
 
     def attribution_seconds(self) -> float:
         """How long after an answer an event may reward it, by the newest record."""
@@ -89,5 +100,7 @@ class Replica:
         self.arms.close()
         if self.shadow:
             self.shadow.close()
+        if self.told:
+            self.told.close()
         if self.bearers:
             self.bearers.close()

@@ -173,6 +173,21 @@ class PreferenceEvidence(Resource):
     """With as many, and at least one."""
 
 
+class Shown(Resource):
+    """What one metric shows of the candidate."""
+
+    metric: Annotated[str, Field(max_length=63)]
+    """errors, reward, latency p50, latency p99, fallbacks, empty lists, users, or one that the spec adds."""
+    verdict: Literal["Better", "Worse", "NotWorse", "Undecided", "InsufficientData", "Invalid"]
+    """In one word."""
+    harm: float = 0.0
+    """How far the proof of harm is: 0 nothing speaks for it, 1 it is shown."""
+    not_worse: float = 0.0
+    """How far the proof of NotWorse is."""
+    words: Annotated[str, Field(max_length=500)] = ""
+    """The numbers of both arms."""
+
+
 class Evidence(Resource):
     """What has been counted at the present share. Counts under different shares are never added up."""
 
@@ -184,6 +199,8 @@ class Evidence(Resource):
     """While it answers copies of questions."""
     preference: PreferenceEvidence | None = None
     """While lists are mixed."""
+    shown: Annotated[list[Shown], Field(max_length=32)] = []
+    """What each metric shows."""
 
 
 class Decision(Resource):

@@ -15,11 +15,11 @@ import numpy as np
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 from numpy.typing import NDArray
 
+from ray_apps.serving.mixed_clicks import MixedClicks
 from ray_apps.serving.online.deeds import credit_of, deed_of
 from ray_apps.serving.online.delays import Delays
 from ray_apps.serving.online.live import Followed, Knowledge
 from ray_apps.serving.online.popularity import LivePopularity
-from ray_apps.serving.preferences import Preferences
 from ray_apps.stores.secrets import Rotation, SecretsError
 from recsys_schemas.kafka_access import KafkaSecurity, client_settings
 from recsys_schemas.serving_api import OnlineState, Skip
@@ -48,6 +48,28 @@ class Source:
     security: KafkaSecurity | None = None
 
 
+def consumer_of(source: Source, rotation: Rotation, purpose: str, log: logging.Logger) -> Consumer:
+    """A consumer that is told what to read, commits nothing, and hears of the ends of partitions."""
+    name = f"recsys-{purpose}-{source.name}"
+    return Consumer(
+        {
+            **client_settings(source.bootstrap_servers, source.security, rotation.now),
+            "client.id": name,
+            "group.id": name,  # asked for by the client; nothing is ever committed
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+            "isolation.level": "read_committed",
+            "auto.offset.reset": "earliest",
+            "enable.partition.eof": True,
+            "allow.auto.create.topics": False,
+            "queued.max.messages.kbytes": 8 << 10,
+            "queued.min.messages": 2_000,
+            "fetch.queue.backoff.ms": 10,
+        },
+        logger=log,
+    )
+
+
 class _Renewed(Exception):  # noqa: N818 - not an error: the connection is made anew
     """The Secrets have changed, or the fold begins again."""
 
@@ -61,9 +83,9 @@ class Follower:
         followed: Followed,
         trained: NDArray[np.int64],
         places: Mapping[str, int],
-        preferences: Preferences | None = None,
+        mixed: MixedClicks | None = None,
     ) -> None:
-        self._preferences = preferences
+        self._mixed = mixed
         self._source, self._followed, self._trained, self._places = source, followed, trained, places
         self.knowledge = self._nothing()
         self._folding = self.knowledge
@@ -132,23 +154,7 @@ class Follower:
 
     def _follow(self) -> None:
         rotation = Rotation(self._source.security)
-        consumer = Consumer(
-            {
-                **client_settings(self._source.bootstrap_servers, self._source.security, rotation.now),
-                "client.id": f"recsys-online-{self._source.name}",
-                "group.id": f"recsys-online-{self._source.name}",  # asked for by the client; nothing is ever committed
-                "enable.auto.commit": False,
-                "enable.auto.offset.store": False,
-                "isolation.level": "read_committed",
-                "auto.offset.reset": "earliest",
-                "enable.partition.eof": True,
-                "allow.auto.create.topics": False,
-                "queued.max.messages.kbytes": 8 << 10,
-                "queued.min.messages": 2_000,
-                "fetch.queue.backoff.ms": 10,
-            },
-            logger=logger,
-        )
+        consumer = consumer_of(self._source, rotation, "online", logger)
         try:
             if self._again:
                 self._again = False
@@ -227,10 +233,10 @@ class Follower:
         if any(skip.has(topic, partition, offset) for skip in self._skips):
             self._positions[topic, partition] = offset + 1
             return
-        if self._preferences is not None and self._preferences.waiting:
+        if self._mixed is not None and self._mixed.waiting:
             credit = credit_of(message.value())
             if credit is not None:
-                self._preferences.clicked(*credit)
+                self._mixed.clicked(*credit)
         read = deed_of(self._source.topics[topic], message.value())
         if read is None:
             self._unreadable += 1

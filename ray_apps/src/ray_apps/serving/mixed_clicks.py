@@ -1,4 +1,4 @@
-"""Preferences: whose items users click in mixed lists; an answer prefers the side that more of its clicked items came from.
+"""Mixed clicks: whose items users click in mixed lists; an answer prefers the side that more of its clicked items came from.
 
 The replica that gave a mixed answer remembers whose each item is, for as long as it may be rewarded. Events reach every replica by the
 topics that its arms follow, so whichever replica an event was sent to, or none, the one that remembers the answer hears of it. A replica
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from zlib import crc32
 
 from ray_apps.serving.counters import MAX_VERSIONS
-from recsys_schemas.serving_api import GROUPS, PreferenceCounters
+from recsys_schemas.serving_api import GROUPS, MixedCounters
 
 MOST_OPEN = 50_000
 """Mixed answers remembered at once; the oldest are forgotten first, and count as not clicked."""
@@ -43,7 +43,7 @@ class _Tally:
     ties: list[int] = field(default_factory=_zeros)
 
 
-class Preferences:
+class MixedClicks:
     """Mixed answers of this replica, open ones by request id and closed ones as counts."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
@@ -84,11 +84,11 @@ class Preferences:
                 del self._open[request_id]
                 self._close(answer)
 
-    def counters(self) -> dict[str, PreferenceCounters]:
+    def counters(self) -> dict[str, MixedCounters]:
         """Candidate → what was preferred, of the newest version that it was mixed with."""
         with self._lock:
             return {
-                candidate: PreferenceCounters(
+                candidate: MixedCounters(
                     against=stable,
                     answers=list(tally.answers),
                     wins=list(tally.wins),
