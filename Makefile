@@ -88,6 +88,10 @@ chaos-ingest: tools ## Blows to ingest: N=200 kills at system calls and at rando
 chaos-operator: tools ## Cut, kill and answer falsely at every call of the operator, and harm its watches; broken twins are caught (25 min).
 	@PYTHONPATH=tests $(PYTHON) tests/chaos/operator_storm.py --twins $(ARGS)
 
+.PHONY: chaos-world
+chaos-world: $(VENV) ## Random histories of rollouts in a simulated world, on all processors: N=100000 (3 h on 2 cores); ARGS='--seconds 600' for less.
+	@PYTHONPATH=tests $(PYTHON) -m worlds.random_walks --number $(if $(findstring command,$(origin N)),$(N),100000) $(ARGS)
+
 .PHONY: bench
 bench: tools bench-ingest bench-models ## Measure ingest, models and serving against the bare parts in the same run (12 min); DATA=folder for real events.
 	@DATA=$(DATA) PYTHONPATH=tests $(PYTHON) -m bench.serving $(ARGS)

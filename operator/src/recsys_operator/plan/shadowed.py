@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from recsys_operator.plan import findings
 from recsys_operator.plan.apart import level_apart
 from recsys_operator.plan.evidence import Count, Grouped, Verdict, interval, likely_excess
-from recsys_operator.plan.reports import Counted, Reports, added
 from recsys_operator.plan.findings import Finding
+from recsys_operator.plan.reports import Counted, Reports, added
 from recsys_operator.plan.weighing import totals
 from recsys_operator.state.observed import RolloutState
 from recsys_schemas.serving_api import ShadowCounters, stratum_of

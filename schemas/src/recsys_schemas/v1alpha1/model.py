@@ -522,6 +522,13 @@ class ModelSpec(Resource):
                 f"has(self.data.catalogue) || !([self.model.algorithm] + self.model.baselines).exists(name, name in {_BY_CONTENT})",
                 "model: TwoTower and Hybrid learn from what items are: set spec.data.catalogue, or choose another algorithm",
             ),
+            (
+                "self.rollout.strategy != 'Interleave' || self.serving.payloadLogging.mode == 'Full'",
+                (
+                    "rollout: strategy Interleave needs every answer logged, so that its verdict can be recomputed: set"
+                    " spec.serving.payloadLogging.mode Full, or choose another strategy"
+                ),
+            ),
         )
     }
 
