@@ -92,6 +92,10 @@ chaos-operator: tools ## Cut, kill and answer falsely at every call of the opera
 chaos-world: $(VENV) ## Random histories of rollouts in a simulated world, on all processors: N=100000 (3 h on 2 cores); ARGS='--seconds 600' for less.
 	@PYTHONPATH=tests $(PYTHON) -m worlds.random_walks --number $(if $(findstring command,$(origin N)),$(N),100000) $(ARGS)
 
+.PHONY: bench-interleave
+bench-interleave: $(VENV) ## How many fewer users mixed lists need than an A/B test, on the simulated audience (1 min).
+	@PYTHONPATH=tests $(PYTHON) -m bench.interleave $(ARGS)
+
 .PHONY: bench
 bench: tools bench-ingest bench-models ## Measure ingest, models and serving against the bare parts in the same run (12 min); DATA=folder for real events.
 	@DATA=$(DATA) PYTHONPATH=tests $(PYTHON) -m bench.serving $(ARGS)
