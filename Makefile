@@ -88,6 +88,10 @@ chaos-ingest: tools ## Blows to ingest: N=200 kills at system calls and at rando
 chaos-operator: tools ## Cut, kill and answer falsely at every call of the operator, and harm its watches; broken twins are caught (25 min).
 	@PYTHONPATH=tests $(PYTHON) tests/chaos/operator_storm.py --twins $(ARGS)
 
+.PHONY: chaos-rollout
+chaos-rollout: $(VENV) ## N=200 bad and as many good versions through whole rollouts in the simulated world (10 min): bad ones caught in time, good ones promoted.
+	@PYTHONPATH=tests $(PYTHON) -m worlds.many_rollouts --each $(if $(findstring command,$(origin N)),$(N),200) $(ARGS)
+
 .PHONY: bench
 bench: tools bench-ingest bench-models ## Measure ingest, models and serving against the bare parts in the same run (12 min); DATA=folder for real events.
 	@DATA=$(DATA) PYTHONPATH=tests $(PYTHON) -m bench.serving $(ARGS)
@@ -111,6 +115,10 @@ bench-tables: $(VENV) ## Commits a second and the time to open a table, as it ag
 .PHONY: bench-scale
 bench-scale: $(VENV) ## IALS on 1, 2 and 4 Ray Train workers, 10 million generated interactions (8 min; ARGS='--interactions 100000000' for more).
 	@PYTHONPATH=tests $(PYTHON) -m bench.scale $(ARGS)
+
+.PHONY: bench-rollout
+bench-rollout: $(VENV) ## How soon a rollout is decided, and how often wrongly, beside the threshold rules of canary tools (10 min).
+	@PYTHONPATH=tests $(PYTHON) -m bench.rollout $(ARGS)
 
 .PHONY: bench-cold
 bench-cold: $(VENV) ## Users and items that nobody knows yet: NDCG@10 against popularity (10 min); DATA=folder for MovieLens' layout.
