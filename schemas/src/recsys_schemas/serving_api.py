@@ -10,6 +10,7 @@ from pydantic import Field
 from recsys_schemas.artifact import Artifact
 from recsys_schemas.catalogue import CatalogueItem
 from recsys_schemas.events import EpochMilliseconds, Identifier, ItemWord, Level, RankedItem
+from recsys_schemas.filters import Context, Filters
 from recsys_schemas.kafka_access import KafkaSecurity
 
 
@@ -51,28 +52,6 @@ class Role(StrEnum):
     """Read metrics."""
 
 
-ContextValue = Annotated[str, Field(max_length=256)] | bool | int | Annotated[float, Field(allow_inf_nan=False)]
-Words = Annotated[list[ItemWord], Field(max_length=50)]
-
-
-class Filters(Artifact):
-    """Which items may be shown at all. Each that is given must hold; of the words in one list any will do, in any case.
-
-    An item of which the catalogue does not say it does not pass. Answers are exact: items are left out before the best are taken.
-    """
-
-    categories: Words = []
-    """One of these categories."""
-    genres: Words = []
-    """One of these genres."""
-    tags: Words = []
-    """One of these tags."""
-    max_age_days: Annotated[float, Field(ge=0, le=100_000)] | None = None
-    """Released at most so many days ago."""
-    min_age_days: Annotated[float, Field(ge=0, le=100_000)] | None = None
-    """Released at least so many days ago."""
-
-
 class Asked(Artifact):
     """What every question may say."""
 
@@ -82,7 +61,7 @@ class Asked(Artifact):
     """Items not to show, besides those that the answer goes by."""
     filters: Filters | None = None
     """Which items may be shown at all; those of the catalogue and its live records."""
-    context: Annotated[dict[Annotated[str, Field(min_length=1, max_length=64)], ContextValue], Field(max_length=16)] = {}
+    context: Context = {}
     """What is known of the moment, such as `{"device": "tv"}`: logged with the question, for whoever evaluates answers."""
     deadline_ms: Annotated[float, Field(gt=0, le=60_000)] | None = None
     """Later than this the answer is the popular fallback; spec.serving.timeoutMilliseconds where that is less or nothing is said."""
@@ -325,6 +304,8 @@ class ServingArguments(Artifact):
     """Part of the answers to users of whom nothing is known whose last place is given to an item that nobody has liked yet."""
     logged_percent: Annotated[int, Field(ge=0, le=100)] = 100
     """Of how many answers in a hundred question and answer are logged, by the request's id."""
+    answers_kafka: bool = False
+    """Whether questions on the topic of requests are answered on that of responses."""
     allowed_origins: list[str] = []
     """Origins whose pages may ask from a browser."""
     timeout_ms: Annotated[float, Field(gt=0)]
