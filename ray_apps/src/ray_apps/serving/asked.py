@@ -97,6 +97,7 @@ class Asker:
             "enable.auto.offset.store": False,
             "isolation.level": "read_committed",
             "partition.assignment.strategy": "cooperative-sticky",
+            "topic.metadata.refresh.interval.ms": 5_000,  # or a topic that is made a moment later is seen after five minutes
             "allow.auto.create.topics": False,
         }
         consumer = Consumer(settings, logger=logger)
