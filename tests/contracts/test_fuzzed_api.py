@@ -1,0 +1,55 @@
+"""The API, asked by its own description: whatever schemathesis makes of it, no answer is a fault of ours, and each is as described.
+
+`make fuzz-api` asks the same 10,000 times.
+"""
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, settings
+
+from ray_apps.serving.api import Api
+from ray_apps.serving.asgi import Receive, Scope, Send
+from ray_apps.serving.openapi import openapi
+from unit.ray_apps.serving.conftest import Caller, make_replica, record, until
+
+CASES = int(os.environ.get("FUZZ_CASES", "400"))
+"""In all; each operation has its part."""
+OPERATIONS = sum(len([method for method in path if method != "parameters"]) for path in openapi()["paths"].values())
+TOKENS = {"/v1/evidence": "let-me-operate", "/metrics": "let-me-operate"}
+"""Of routes that a writer may not ask."""
+
+RUNNING: list[Api] = []
+
+
+async def api(scope: Scope, receive: Receive, send: Send) -> None:
+    """The API of the replica that runs."""
+    await RUNNING[0](scope, receive, send)
+
+
+schema = schemathesis.openapi.from_dict(openapi())
+schema.app = api
+
+
+@pytest.fixture(scope="module", autouse=True)
+def replica() -> Iterator[None]:
+    made = make_replica(acknowledge_seconds=0.02)
+    assert made.arms.apply(record(1, ("described", 100)))
+    until(lambda: made.arms.epoch == 1)
+    RUNNING[:] = [Caller(made).api]
+    yield
+    made.close()
+
+
+@schema.parametrize()
+@settings(max_examples=max(1, CASES // OPERATIONS), deadline=None, suppress_health_check=list(HealthCheck), derandomize=CASES < 10_000)
+def test_every_answer_is_as_described(case: Any):
+    token = TOKENS.get(case.path, "let-me-write")
+    response = case.call(headers={"Authorization": f"Bearer {token}"})
+    assert response.status_code != 500, response.text
+    if response.status_code >= 400:
+        assert response.headers["content-type"][0] == "application/problem+json"
+    case.validate_response(response, headers={"Authorization": f"Bearer {token}"})
