@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from recsys_schemas.artifact import Artifact
 from recsys_schemas.catalogue import CatalogueItem
@@ -52,10 +52,15 @@ class Role(StrEnum):
     """Read metrics."""
 
 
+def _whole(number: object) -> object:
+    """JSON knows no integers: 20.0 is one, in another spelling (RFC 8259, section 6)."""
+    return int(number) if isinstance(number, float) and number.is_integer() else number
+
+
 class Asked(Artifact):
     """What every question may say."""
 
-    k: Annotated[int, Field(ge=1, le=100)] = 20
+    k: Annotated[int, Field(ge=1, le=100), BeforeValidator(_whole)] = 20
     """How many items."""
     exclude: Annotated[list[Identifier], Field(max_length=1000)] = []
     """Items not to show, besides those that the answer goes by."""
