@@ -88,7 +88,7 @@ bench: tools bench-ingest bench-models ## Measure ingest, models and serving aga
 	@DATA=$(DATA) PYTHONPATH=tests $(PYTHON) -m bench.serving $(ARGS)
 
 .PHONY: bench-models
-bench-models: $(VENV) ## Every algorithm beside `implicit`, on DATA=folder in a MovieLens layout or drawn data (10 min): quality, time, memory.
+bench-models: $(VENV) ## Every algorithm beside `implicit`, on DATA=folder in a MovieLens layout or drawn data (15 min at most; ARGS='--minutes 5'): quality, time, memory.
 	@DATA=$(DATA) PYTHONPATH=tests $(PYTHON) -m bench.models $(ARGS)
 
 .PHONY: bench-ingest

@@ -64,8 +64,7 @@ class IALS(Factored):
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
         """`item_factors` float32 (n_items, factors), `spectrum` float64 (factors,), `loss` and `trust` float64 (3,), in their order."""
-        numbers = {"spectrum": self._spectrum, "loss": self._loss.array(), "trust": self._trust.array()}
-        return {"item_factors": self._items} | numbers
+        return {"item_factors": self._items, "spectrum": self._spectrum, "loss": self._loss.array(), "trust": self._trust.array()}
 
     @classmethod
     def from_arrays(cls, arrays: Arrays, n_items: int) -> Self:

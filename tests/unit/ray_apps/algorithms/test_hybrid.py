@@ -65,8 +65,8 @@ def test_a_newcomer_is_shown_one_new_item_and_who_is_known_is_not():
     assert lists[5][4] == NEW_EVEN
     assert [item for item in lists[5] if item != NEW_EVEN] == [item for item in lists[0] if item != NEW_EVEN]
     long = np.arange(0, 40, 2, dtype=np.int32)
-    both = [Hybrid.fit(known, {"newItemPlace": place}, 7).scores(long, ones(long)) for place in (0, 5)]
-    assert np.array_equal(*both)
+    without, with_place = (Hybrid.fit(known, {"newItemPlace": place}, 7).scores(long, ones(long)) for place in (0, 5))
+    assert np.array_equal(without, with_place)
 
 
 def _list_of(model: Hybrid, likes: np.ndarray) -> list[int]:
