@@ -78,22 +78,32 @@ def apart(one: dict[str, Any], other: dict[str, Any], protocol: str) -> str:
     return f"{found.value:+.4f} [{found.low:+.4f}, {found.high:+.4f}]"
 
 
-def line(figures: dict[str, Any], against: dict[str, Any], protocol: str) -> dict[str, Any]:
-    """A row of the table."""
+def quality(figures: dict[str, Any], against: dict[str, Any], protocol: str) -> dict[str, Any]:
+    """A row of the table of one protocol."""
     parts = figures.get(protocol, [])
     if not parts:
-        return {"said": figures.get("failed") or "cut: out of time before it"}
-    told: dict[str, Any] = {}
-    for metric in METRICS:
-        found = bootstrap(values(figures, protocol, metric, len(parts)), SEED)
-        told[metric] = f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]"
-    told["NDCG@10 to tuned implicit"] = apart(figures, against, protocol)
-    costs = {"train s": "train_s", "CPU s": "cpu_s", "ms/user": "ms_per_user", "MB": "mb"}
-    told |= {name: round(float(np.median([part[key] for part in parts])), 3) for name, key in costs.items()}
-    told["peak MB"] = round(figures["peak_mb"])
+        return {"cut": figures.get("failed") or "out of time before it"}
+    found = {metric: bootstrap(values(figures, protocol, metric, len(parts)), SEED) for metric in METRICS}
+    told: dict[str, Any] = {name: f"{estimate.value:.3f}" for name, estimate in found.items()}
+    told |= {
+        "its 95 %": f"{found['ndcg@10'].low:.3f}-{found['ndcg@10'].high:.3f}",
+        "less tuned implicit": apart(figures, against, protocol),
+    }
     wanted = PROTOCOLS[protocol]
-    cut = "" if len(parts) == wanted else f"cut: {len(parts)} of {wanted} seeds"
-    return told | {"said": "; ".join(each for each in (cut, figures.get("failed", "")) if each)}
+    cut = "" if len(parts) == wanted else f"{len(parts)} of {wanted} seeds"
+    return told | {"cut": "; ".join(each for each in (cut, figures.get("failed", "")) if each)}
+
+
+def costs(figures: dict[str, Any]) -> dict[str, Any]:
+    """What one fit on all ratings cost, the median over the seeds, and the most memory that the subject ever had."""
+    parts = figures.get("leave_one_out") or figures.get("time")
+    if not parts:
+        return {"cut": figures.get("failed") or "out of time before it"}
+    named = {"train s": "train_s", "CPU s": "cpu_s", "ms/user": "ms_per_user", "MB": "mb"}
+    return {name: round(float(np.median([part[key] for part in parts])), 3) for name, key in named.items()} | {
+        "peak MB": round(figures["peak_mb"]),
+        "fits": len(parts),
+    }
 
 
 def main() -> None:
@@ -110,7 +120,8 @@ def main() -> None:
     for protocol in PROTOCOLS:
         data = interactions(known, everything=protocol == "leave_one_out")
         title = f"{known.name}, {protocol.replace('_', ' ')}: {len(data):,} interactions, {data.n_users:,} users, {data.n_items:,} items"
-        tell("models", title, {name: line(each, best, protocol) for name, each in figures.items()})
+        tell("models", title, {name: quality(each, best, protocol) for name, each in figures.items()})
+    tell("models", f"{known.name}, costs", {name: costs(each) for name, each in figures.items()})
     if "Ensemble" in figures:
         parts = [name for name in PARTS if name in figures]
         told = {name: {each: apart(figures["Ensemble"], figures[name], each) for each in PROTOCOLS} for name in parts}
