@@ -101,4 +101,5 @@ class ALS(Factored):
         items = np.asarray(required(arrays, "item_factors", "f", (n_items, None)), dtype=np.float32)
         factors = items.shape[1]
         gram_inverse = np.asarray(required(arrays, "gram_inverse", "f", (factors, factors)), dtype=np.float64)
+        required(arrays, "trust", "f", (3,))
         return cls(items, gram_inverse, Trust.from_arrays(arrays))

@@ -30,6 +30,9 @@ LEAST_TO_FIND = 2
 """A new user of whom less is left to find says nothing."""
 LENGTH = 10
 
+EARLIER = (1, 3, 10, 30, 100)
+"""The prefixes of versions that were made before newcomers were looked at apart."""
+
 Both = Callable[[Indices, Weights], tuple[NDArray[np.float64], NDArray[np.float64]]]
 """The two scores of all items that are to be blended, for a history."""
 
@@ -39,6 +42,13 @@ def belief(beliefs: NDArray[np.float64], likes: int) -> float:
     if not likes:
         return 0.0
     return float(np.interp(np.log(likes), np.log(PREFIXES), beliefs))
+
+
+def at_prefixes(beliefs: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The shares of a version, shape (prefixes,): those of an earlier one with a step more between them, which changes no share."""
+    if beliefs.size != len(EARLIER):
+        return beliefs
+    return np.interp(np.log(PREFIXES), np.log(EARLIER), beliefs)
 
 
 def beliefs_of(interactions: Interactions, seed: int, fit: Callable[[Interactions], Both]) -> NDArray[np.float64]:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ray_apps.algorithms.als import ALS
-from ray_apps.algorithms.beliefs import CAUTIOUS, FAMILIAR, PREFIXES, belief, beliefs_of
+from ray_apps.algorithms.beliefs import CAUTIOUS, FAMILIAR, PREFIXES, at_prefixes, belief, beliefs_of
 from ray_apps.algorithms.content import needed
 from ray_apps.algorithms.ease import EASE
 from ray_apps.algorithms.first_likes import with_a_new_item
@@ -136,13 +136,17 @@ class Hybrid:
         """
         own = {name.removeprefix(PART): array for name, array in arrays.items() if name.startswith(PART)}
         wanted = np.asarray(required(arrays, "wanted", "f", (n_items,)), dtype=np.float64)
-        beliefs = np.asarray(required(arrays, "beliefs", "f", (len(PREFIXES),)), dtype=np.float64)
+        beliefs = at_prefixes(np.asarray(required(arrays, "beliefs", "f", (None,)), dtype=np.float64))
+        if beliefs.size != len(PREFIXES):
+            raise ValueError(f"model array 'beliefs': {beliefs.size} shares; {len(PREFIXES)} were expected")
         if not (np.isfinite(wanted).all() and ((beliefs >= 0) & (beliefs <= 1)).all()):
             raise ValueError("model arrays 'wanted' and 'beliefs': finite numbers, and shares from 0 to 1 were expected")
         near = Neighbours.from_arrays(arrays, n_items)
         number = int(np.asarray(required(arrays, "collaborative", "i", ())))
         if not 0 <= number < len(PARTS):
             raise ValueError(f"model array 'collaborative': {number} is no part; 0 to {len(PARTS) - 1} were expected")
+        if "new" not in arrays:  # a version from before new items had a place
+            arrays = {**arrays, "new": np.zeros(n_items, dtype=np.uint8), "place": np.array(0)}
         new = np.asarray(required(arrays, "new", "u", (n_items,))) != 0
         place = int(np.asarray(required(arrays, "place", "i", ())))
         known = Known(content=_content(arrays, n_items), near=near, wanted=wanted, beliefs=beliefs, new=new, place=place)

@@ -35,11 +35,13 @@ class Trust:
 
     @classmethod
     def from_arrays(cls, arrays: Arrays) -> "Trust":
-        """The trust from a model's array `trust`.
+        """The trust from a model's array `trust`; that of a model without one, which trusts all histories alike.
 
         Raises:
-            ValueError: it is missing or does not fit.
+            ValueError: it does not fit.
         """
+        if "trust" not in arrays:
+            return cls(alpha=1.0, damping=0.0, usual=1.0)
         alpha, damping, usual = (float(value) for value in np.asarray(required(arrays, "trust", "f", (3,))))
         if not (np.isfinite([alpha, damping, usual]).all() and usual > 0):
             raise ValueError(f"model array 'trust': ({alpha}, {damping}, {usual}); finite numbers, the last above 0, were expected")

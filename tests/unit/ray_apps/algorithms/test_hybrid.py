@@ -69,6 +69,17 @@ def test_a_newcomer_is_shown_one_new_item_and_who_is_known_is_not():
     assert np.array_equal(without, with_place)
 
 
+def test_a_version_made_before_new_items_had_a_place_scores_as_it_did(model: Hybrid):
+    earlier = np.array([0.0, 0.1, 0.5, 0.8, 1.0])
+    arrays = {name: array for name, array in model.arrays().items() if name not in ("new", "place")} | {"beliefs": earlier}
+    opened = Hybrid.from_arrays(arrays, 63)
+    for likes in (1, 2, 3, 5, 7, 10, 25):
+        history = np.arange(likes, dtype=np.int32)
+        share = float(np.interp(np.log(likes), np.log(beliefs.EARLIER), earlier))
+        collaborative, content = model.both(history, ones(history))
+        assert np.allclose(opened.scores(history, ones(history)), share * collaborative + (1 - share) * content, atol=1e-6)
+
+
 def _list_of(model: Hybrid, likes: np.ndarray) -> list[int]:
     scores = model.scores(likes, ones(likes))
     return [item for item in np.argsort(-scores, kind="stable").tolist() if item not in likes]

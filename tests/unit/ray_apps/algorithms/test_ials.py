@@ -134,6 +134,13 @@ def test_a_like_counts_less_in_a_long_history_in_training_as_in_answers():
         assert np.allclose(damped.user_vector(*known.histories().of(user)), wanted, rtol=1e-3, atol=1e-5)
 
 
+def test_a_version_made_before_there_was_damping_scores_as_it_did():
+    known = interactions()
+    model = IALS.fit(known, VALUES, 7)
+    opened = IALS.from_arrays({name: array for name, array in model.arrays().items() if name != "trust"}, known.n_items)
+    assert np.array_equal(opened.scores(*known.histories().of(3)), model.scores(*known.histories().of(3)))
+
+
 def test_each_epoch_lowers_the_loss():
     known = interactions()
     seen = np.zeros((known.n_users, known.n_items))
