@@ -468,7 +468,7 @@ class World:
 
     def _check_shares(self, before: ServingRecord, after: ServingRecord) -> None:
         was = {arm.version: arm.share for arm in before.arms}
-        weights = [0, *(s.set_weight for s in self.spec.rollout.steps if s.set_weight is not None), 100]
+        weights = [0, *(s.set_weight for s in self.spec.rollout.walk() if s.set_weight is not None), 100]
         for arm in after.arms:
             if arm.variant == "stable" and was.get(arm.version, 100) < 100:
                 returned = any(walk.spec.stable and walk.spec.stable.name == arm.version for walk in self.rollouts.values())
@@ -647,8 +647,9 @@ class World:
     def _traffic(self, seconds: float) -> None:
         for replica in self.replicas:
             arms = replica.record.arms if replica.record else []
-            for arm in arms:
-                count = int(self.requests_per_second * seconds * arm.share / 100 / len(self.replicas))
+            asked = round(self.requests_per_second * seconds / len(self.replicas))
+            split = self.draws.multinomial(asked, [arm.share / 100 for arm in arms]) if arms else []
+            for arm, count in zip(arms, map(int, split), strict=True):
                 errors = int(self.draws.binomial(count, self.error_rate.get(arm.version, 0.0)))
                 rewards = int(self.draws.binomial(count - errors, self.reward_rate.get(arm.version, 0.3)))
                 self._count(replica, arm.version, (count, errors, count - errors, rewards))
