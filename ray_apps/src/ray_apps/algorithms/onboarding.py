@@ -81,14 +81,22 @@ def row_sums(indptr: NDArray[np.int64], values: NDArray[np.floating]) -> NDArray
 
 def with_prior(popularity: NDArray[np.floating] | NDArray[np.integer], content: Content) -> NDArray[np.float64]:
     """Popularity and on top of it what items of such content are worth, shape (n_items,); 0 for an item of which nothing is known."""
+    return _added(popularity, expected_of(popularity, content), content)
+
+
+def expected_of(popularity: NDArray[np.floating] | NDArray[np.integer], content: Content) -> NDArray[np.float64]:
+    """How popular items of such content are, shape (n_items,); of an item of which nothing is said, the mean of those that are liked."""
     wanted = popularity.astype(np.float64)
-    described = np.diff(content.indptr) > 0
     if not wanted.any():
-        return np.zeros(wanted.size)
+        return wanted
     sums = row_sums(content.indptr, content.weights.astype(np.float64))
     told = row_sums(content.indptr, content.weights * _worth(wanted, content)[content.indices])
-    expected = np.divide(told, sums, out=np.full(wanted.size, wanted[wanted > 0].mean()), where=sums > 0)
-    return np.where(described | (wanted > 0), wanted + expected, 0.0)
+    return np.divide(told, sums, out=np.full(wanted.size, wanted[wanted > 0].mean()), where=sums > 0)
+
+
+def _added(popularity: NDArray[np.floating] | NDArray[np.integer], expected: NDArray[np.float64], content: Content) -> NDArray[np.float64]:
+    wanted = popularity.astype(np.float64)
+    return np.where((np.diff(content.indptr) > 0) | (wanted > 0), wanted + expected, 0.0)
 
 
 def _worth(wanted: NDArray[np.float64], content: Content) -> NDArray[np.float64]:
@@ -126,6 +134,8 @@ class Onboarding:
     """What may be liked by name: genres, case folded, with their features."""
     popularity: NDArray[np.floating] | NDArray[np.integer]
     """What `wanted` was made of."""
+    expected: NDArray[np.float64]
+    """How popular items of such content are, shape (n_items,)."""
 
     def scores(self, genres: Iterable[str] = (), items: Indices | None = None, taste: float = TASTE) -> Scores:
         """Scores of all items, shape (n_items,), at least 0; popularity when nothing is said.
@@ -140,23 +150,23 @@ class Onboarding:
         return (self.wanted * np.exp(taste * near)).astype(np.float32)
 
 
-def onboarding_of(
-    content: Content, popularity: NDArray[np.floating] | NDArray[np.integer], genres: Mapping[str, list[int]] | None = None
-) -> Onboarding:
+def onboarding_of(content: Content, popularity: NDArray[np.floating] | NDArray[np.integer], before: Onboarding | None = None) -> Onboarding:
     """What answers people without events.
 
     Args:
         content: What is known of the items.
         popularity: How popular they are, shape (n_items,): `recent_popularity`, or counts.
-        genres: `genres_of(content)`, when it is at hand.
+        before: What answered until now, of the same content: genres and what content is worth are taken from it, for they change slowly.
 
     Raises:
         ValueError: there is no popularity for some items.
     """
     if popularity.shape != (len(content),):
         raise ValueError(f"popularity: shape {popularity.shape}; ({len(content)},) was expected, one for each item of the content")
-    known = genres_of(content) if genres is None else genres
-    return Onboarding(content=content, wanted=with_prior(popularity, content), genres=known, popularity=popularity)
+    genres = genres_of(content) if before is None else before.genres
+    expected = before.expected if before is not None and before.expected.any() else expected_of(popularity, content)
+    wanted = _added(popularity, expected, content)
+    return Onboarding(content=content, wanted=wanted, genres=genres, popularity=popularity, expected=expected)
 
 
 def _unit(vector: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -75,6 +75,16 @@ def _of_genres(genres: np.ndarray) -> Content:
     return content_of([CatalogueItem(item_id=name, genres=[f"g{genre}"]) for name, genre in zip(ids, genres.tolist(), strict=True)], ids)
 
 
+def test_what_content_is_worth_is_kept_while_counts_move():
+    genres = np.arange(200) % 2
+    before = onboarding_of(_of_genres(genres), np.where(genres == 0, 30.0, 3.0) * (np.arange(200) < 198))
+    after = onboarding_of(before.content, np.arange(200.0), before)
+    assert after.expected is before.expected
+    assert np.allclose(after.scores(), np.arange(200) + before.expected)
+    nothing = onboarding_of(before.content, np.zeros(200))
+    assert onboarding_of(before.content, np.arange(200.0), nothing).expected.any()
+
+
 def test_without_any_like_there_is_nothing_to_say():
     assert not onboarding_of(CONTENT, np.zeros(5)).scores().any()
 
