@@ -1,4 +1,4 @@
-"""The rights that the chart gives are those that the operator uses: by the API server's log, over all that the files before this one did."""
+"""The rights that the chart gives are those that the operator uses: by the audit log of all that the files before this one did."""
 
 import json
 
