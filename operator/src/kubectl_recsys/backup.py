@@ -57,7 +57,7 @@ def _settled(model: Json) -> Json:
     return model
 
 
-async def restore(kube: Kube, namespace: str, file: str) -> int:
+async def bring_back(kube: Kube, namespace: str, file: str) -> int:
     """Make a model and all that it owned again from a backup; nothing that is there is changed.
 
     Raises:
