@@ -180,7 +180,11 @@ class Fuzz:
         body = await self.put(self.base)
         await self.answered(body["metadata"]["generation"], "the base again")
         deadline = time.monotonic() + REST_S
-        while (now := told(await self.read(), self.name)) != self.rest and time.monotonic() < deadline:
+        now: Json = {}
+        while time.monotonic() < deadline:
+            now = told(await self.read(), self.name)
+            if now == self.rest:
+                break
             await asyncio.sleep(0.2)
         if now != self.rest:
             differ = {key: (self.rest.get(key), now.get(key)) for key in {*now, *self.rest} if self.rest.get(key) != now.get(key)}
