@@ -84,8 +84,12 @@ chaos-ingest: tools ## Blows to ingest: N=200 kills at system calls and at rando
 	@$(PYTHON) tests/chaos/ingest_storm.py --kills $(if $(findstring command,$(origin N)),$(N),200) --twins $(ARGS)
 
 .PHONY: bench
-bench: tools bench-ingest bench-models ## Measure ingest, models and serving against the bare parts in the same run (12 min); DATA=folder for real events.
-	@DATA=$(DATA) PYTHONPATH=tests $(PYTHON) -m bench.serving $(ARGS)
+bench: tools bench-ingest bench-models bench-serving ## Measure ingest, models and serving against the bare parts in the same run (20 min); DATA=folder for real events.
+
+.PHONY: bench-serving
+bench-serving: $(VENV) ## Serving beside bare ASGI, plain Ray Serve and an echo, 4k to 1M items: rates, CPU, times at half load (10 min).
+	@$(PYTHON) -m recsys_dev.kafka_jars
+	@PYTHONPATH=tests $(PYTHON) -m bench.serving $(ARGS)
 
 .PHONY: bench-models
 bench-models: $(VENV) ## Every algorithm beside `implicit`, on DATA=folder in a MovieLens layout or drawn data (10 min): quality, time, memory.

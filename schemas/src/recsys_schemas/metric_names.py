@@ -145,6 +145,9 @@ SERVE_SECONDS = Metric(
 SERVE_LOG_DROPPED = _serving(
     "recsys_answer_log_dropped_total", "answers", (), "Answers that could not be logged to Kafka because the queue was full."
 )
+SERVE_SHED = _serving(
+    "recsys_requests_shed_total", "answers", (), "Requests refused with 429 because a replica had more to do than it could bear."
+)
 
 ALL = (
     RECONCILES,
@@ -175,4 +178,5 @@ ALL = (
     SERVE_REQUESTS,
     SERVE_SECONDS,
     SERVE_LOG_DROPPED,
+    SERVE_SHED,
 )

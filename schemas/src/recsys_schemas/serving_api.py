@@ -27,7 +27,26 @@ class Reason(StrEnum):
     SESSION = "session"
     SIMILAR = "similar"
     POPULAR = "popular"
+    APPROXIMATE = "approximate"
+    CACHED = "cached"
     FALLBACK = "fallback"
+
+
+class FallbackStep(StrEnum):
+    """What is tried, in the order given, when the version that a user is assigned to does not answer in time or well."""
+
+    APPROXIMATE = "Approximate"
+    """The same version, from the items near the user only: 100,000 items and more, models of items' vectors (ALS, IALS)."""
+    CHAMPION = "Champion"
+    """The version that serves the others, where a candidate failed."""
+    CACHED = "Cached"
+    """The user's last answer, if it is remembered and its version still serves."""
+    POPULAR = "Popular"
+    """What is liked most now."""
+
+
+FALLBACK = (FallbackStep.APPROXIMATE, FallbackStep.CHAMPION, FallbackStep.CACHED, FallbackStep.POPULAR)
+"""The steps where nothing else is said."""
 
 
 class Role(StrEnum):
@@ -51,7 +70,7 @@ class _Asked(Artifact):
     exclude: Annotated[list[Identifier], Field(max_length=1000)] = []
     """Items not to show, besides those that the answer goes by."""
     deadline_ms: Annotated[float, Field(gt=0, le=60_000)] | None = None
-    """Later than this the answer is the popular fallback; spec.serving.timeoutMilliseconds where that is less or nothing is said."""
+    """Later than this the answer is given by the fallback; spec.serving.timeoutMilliseconds where that is less or nothing is said."""
 
 
 class RecommendationRequest(_Asked):
@@ -103,7 +122,9 @@ class RecommendationResponse(Artifact):
     """Its arm."""
     reason: Reason
     """personal: from the user's own history; session, similar: from the items given; popular: nothing is known of the user or the
-    items; fallback: the model was late or broken."""
+    items; approximate: from the user's own history, among
+    the items near it, because scoring all of them would have been late; cached: the user's last answer; fallback: popular, because the
+    model was late or broken."""
 
 
 class BatchResponse(Artifact):
@@ -236,7 +257,11 @@ class ServingArguments(Artifact):
     event_topics: dict[str, str]
     """Event type → topic, for POST /v1/events."""
     timeout_ms: Annotated[float, Field(gt=0)]
-    """Later than this an answer is the popular fallback."""
+    """Later than this an answer is given by the fallback."""
+    fallback: Annotated[list[FallbackStep], Field(min_length=1, max_length=4)] = list(FALLBACK)
+    """What is tried when the assigned version does not answer in time or well; the last step is Popular."""
+    queue_ms: Annotated[float, Field(gt=0)] = 25.0
+    """When requests wait longer than this before they are begun, some are refused with 429."""
     kafka_security: KafkaSecurity | None = None
     """How the brokers are reached, by names of Secrets; none: in plain text."""
     jwt: JwtTrust | None = None

@@ -1,4 +1,4 @@
-"""One request through the fallback chain: the user's arm, then the stable arm, then what is popular."""
+"""What one arm answers, and what is popular; `fallback` says who is asked, and who after them."""
 
 import contextlib
 import time
@@ -6,12 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ray_apps.serving.arms import LoadedArm, Serving
-from ray_apps.serving.assignment import assigned
-from ray_apps.serving.counters import Tallies, group_of
+from ray_apps.serving.arms import LoadedArm
 from ray_apps.serving.pace import ArmLate
 from ray_apps.serving.questions import Question
 from ray_apps.serving.ranking import ArmFailure, first_allowed, top_k
+from ray_apps.stores.registry import Scorer
 from recsys_schemas.serving_api import Reason, Variant
 
 
@@ -35,55 +34,6 @@ class Answer:
     stratum: str
 
 
-async def answer(serving: Serving, question: Question, tallies: Tallies, timeout_ms: float) -> Answer | None:
-    """Answer from the arm that whoever asks is assigned to, or from what stands behind it; None when no arm is mapped.
-
-    A failure is counted against the assigned arm. The impression is whoever's answered, and is counted when it is ripe.
-    """
-    stable = serving.stable
-    if stable is None or serving.split is None:
-        return None
-    first = serving.arms.get(assigned(serving.split, question.who), stable) if question.counted else stable
-    within_ms = timeout_ms if question.deadline_ms is None else min(timeout_ms, question.deadline_ms)
-    started = time.perf_counter()
-    ranked: Ranked | None = None
-    late = False
-    by = first
-    try:
-        ranked = await attempt(first, question, within_ms)
-    except ArmFailure as failure:
-        late = isinstance(failure, ArmLate)
-    elapsed = (time.perf_counter() - started) * 1000
-    # An arm that a client gave less time than the spec does is not to blame for being late.
-    failed = ranked is None and not (late and elapsed < timeout_ms and within_ms < timeout_ms)
-    if question.counted:
-        what = "well" if not failed else "late" if late else "failed"
-        tallies.of(first.name).asked(serving.stratum, group_of(question.who), elapsed, what)
-    if ranked is None and first is not stable and elapsed + stable.pace.expected_ms < within_ms:
-        by = stable
-        ranked = await _rescue(stable, question, within_ms - elapsed)
-    variant = Variant.STABLE if by is stable else Variant.CANDIDATE
-    if ranked is None:
-        by, variant = stable, Variant.FALLBACK
-        ranked = Ranked(items=popular(stable, question.k, banned_by(stable, question) | seen(stable, question)), reason=Reason.FALLBACK)
-    return Answer(
-        items=ranked.items,
-        version=by.name,
-        variant=variant,
-        reason=ranked.reason,
-        epoch=serving.record.epoch,
-        stratum=serving.stratum,
-    )
-
-
-async def _rescue(stable: LoadedArm, question: Question, budget_ms: float) -> Ranked | None:
-    """The stable arm's answer for a failed candidate; None when it fails too, for the failure is already counted."""
-    try:
-        return await attempt(stable, question, budget_ms)
-    except ArmFailure:
-        return None
-
-
 async def attempt(arm: LoadedArm, question: Question, budget_ms: float) -> Ranked:
     """One arm's own answer.
 
@@ -103,8 +53,13 @@ async def attempt(arm: LoadedArm, question: Question, budget_ms: float) -> Ranke
     return ranked
 
 
-def rank(arm: LoadedArm, question: Question) -> Ranked:
+def rank(arm: LoadedArm, question: Question, scorer: Scorer | None = None) -> Ranked:
     """Score and take the best k; popular items where there is nothing to go by.
+
+    Args:
+        arm: Who answers.
+        question: What is asked.
+        scorer: What scores in place of the arm's own model.
 
     Raises:
         ArmFailure: scores are not finite, or not one per item.
@@ -113,7 +68,7 @@ def rank(arm: LoadedArm, question: Question) -> Ranked:
     excluded = banned_by(arm, question) | shunned
     if history.size == 0:
         return Ranked(items=popular(arm, question.k, excluded), reason=Reason.POPULAR)
-    scores = arm.version.model.scores(history, weights)
+    scores = (scorer or arm.version.model).scores(history, weights)
     if scores.shape != (len(arm.names),):
         raise ArmFailure(f"scores: shape {scores.shape} for {len(arm.names)} items")
     banned = np.concatenate((history, np.fromiter(excluded, dtype=history.dtype))) if excluded else history

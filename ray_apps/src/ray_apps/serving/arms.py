@@ -1,5 +1,6 @@
 """The versions that a replica holds: loaded by a thread, swapped by a pointer, never loaded on the request path."""
 
+import contextlib
 import logging
 import threading
 import time
@@ -11,6 +12,7 @@ import numpy as np
 from pydantic import JsonValue
 
 from ray_apps.serving.assignment import Split, split_of
+from ray_apps.serving.near import Near
 from ray_apps.serving.online.live import Enliven, Followed, Live
 from ray_apps.serving.pace import Pace
 from ray_apps.serving.record import RecordRefused, check_succession, parse
@@ -23,6 +25,8 @@ MAX_DECODED = 200_000
 """With more items than this, ids stay in the shared map and are searched there: slower, but no memory of the replica's own."""
 CATCH_UP_SECONDS = 20.0
 """How long a newly loaded arm may take to learn what has happened since it was trained, before it is used all the same."""
+WARM_UP = 3
+"""Scorings of a new arm before it is used."""
 RETRY_SECONDS = (1.0, 2.0, 5.0, 15.0, 60.0)
 """Pauses between attempts to load an arm; the last one repeats."""
 
@@ -45,11 +49,14 @@ class LoadedArm:
     live: Live
     """What has happened since it was trained."""
     pace: Pace = field(default_factory=Pace)
+    near: Near = field(default_factory=Near)
+    """Its shortlist, where it has one."""
 
     def close(self) -> None:
         """Let its threads go."""
         self.live.close()
         self.pace.close()
+        self.near.close()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -247,4 +254,21 @@ def load(arm: Arm, opener: Opener, enliven: Enliven) -> LoadedArm:
     snapshot = version.card.snapshot
     offsets = {(each.topic, each.partition): each.next_offset for each in snapshot.offsets}
     live = enliven(Followed(cluster_id=snapshot.cluster_id, offsets=offsets), np.asarray(version.popularity), places)
-    return LoadedArm(name=arm.version, digest=arm.digest, version=version, names=names, places=places, live=live)
+    loaded = LoadedArm(name=arm.version, digest=arm.digest, version=version, names=names, places=places, live=live)
+    warm(loaded)
+    loaded.near.begin(version)
+    return loaded
+
+
+def warm(arm: LoadedArm) -> None:
+    """Score a few times before any user waits for it: pages come into memory, and it is known how long the arm takes.
+
+    What is wrong with a version shows when it is asked, and is counted there.
+    """
+    item, weight = np.zeros(1, dtype=np.int32), np.ones(1, dtype=np.float32)
+    with contextlib.suppress(Exception):
+        arm.version.model.scores(item, weight)
+        for _ in range(WARM_UP):
+            started = time.thread_time()
+            arm.version.model.scores(item, weight)
+            arm.pace.took((time.thread_time() - started) * 1000)

@@ -1,0 +1,166 @@
+"""Who answers: the arm that whoever asks is assigned to, and when it is late or fails, the steps of `spec.serving.fallback`."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal, assert_never
+
+from ray_apps.serving.answering import Answer, Ranked, attempt, banned_by, popular, rank, seen
+from ray_apps.serving.arms import LoadedArm, Serving
+from ray_apps.serving.assignment import assigned
+from ray_apps.serving.counters import Tallies, group_of
+from ray_apps.serving.lasts import Last, Lasts
+from ray_apps.serving.pace import ArmLate
+from ray_apps.serving.questions import Question
+from ray_apps.serving.ranking import ArmFailure
+from ray_apps.serving.shortlist import NOT_LOOKED_AT
+from recsys_schemas.serving_api import FALLBACK, FallbackStep, Reason, Variant
+
+REMEMBERED = frozenset({Reason.PERSONAL, Reason.SESSION, Reason.APPROXIMATE})
+"""Answers that are kept for a time when the next one cannot be computed."""
+ROOM = 2.0
+"""So many times what an answer from a shortlist is expected to take is left over for it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chain:
+    """What stands behind an assigned arm, and how long all of it may take."""
+
+    timeout_ms: float
+    steps: Sequence[FallbackStep] = FALLBACK
+    lasts: Lasts = field(default_factory=Lasts)
+
+
+@dataclass(slots=True, kw_only=True)
+class SoFar:
+    """How far one request has come."""
+
+    first: LoadedArm
+    """The assigned arm."""
+    stable: LoadedArm
+    started: float
+    within_ms: float
+    late: bool = False
+    """Whether the assigned arm failed by being late."""
+    own_ms: float = 0.0
+    """What the assigned arm took."""
+
+    @property
+    def elapsed_ms(self) -> float:
+        """Since the request was begun."""
+        return (time.perf_counter() - self.started) * 1000
+
+    @property
+    def left_ms(self) -> float:
+        """Until the deadline."""
+        return self.within_ms - self.elapsed_ms
+
+    def ended(self, timeout_ms: float) -> Literal["well", "late", "failed"]:
+        """How it ended for the assigned arm, if it did not answer: one that a client gave less time than the spec does is not to blame."""
+        if self.late and self.own_ms < timeout_ms and self.within_ms < timeout_ms:
+            return "well"
+        return "late" if self.late else "failed"
+
+
+async def answer(serving: Serving, question: Question, tallies: Tallies, chain: Chain) -> Answer | None:
+    """Answer from the assigned arm, or from what stands behind it; None when no arm is mapped.
+
+    A failure is counted against the assigned arm. The impression is whoever's answered, and is counted when it is ripe.
+    """
+    stable = serving.stable
+    if stable is None or serving.split is None:
+        return None
+    first = serving.arms.get(assigned(serving.split, question.who), stable) if question.counted else stable
+    within_ms = chain.timeout_ms if question.deadline_ms is None else min(chain.timeout_ms, question.deadline_ms)
+    so_far = SoFar(first=first, stable=stable, started=time.perf_counter(), within_ms=within_ms)
+    by, variant = first, Variant.STABLE if first is stable else Variant.CANDIDATE
+    ranked = await _own(first, question, chain, so_far)
+    own = ranked is not None
+    if ranked is None:
+        by, variant, ranked = await _behind(serving, question, chain, so_far)
+    if question.counted:
+        ended = "well" if own else so_far.ended(chain.timeout_ms)
+        tallies.of(first.name).asked(serving.stratum, group_of(question.who), so_far.own_ms, ended)
+        if ranked.reason in REMEMBERED:
+            chain.lasts.keep(question.who, Last(by.name, ranked.items))
+    return Answer(
+        items=ranked.items,
+        version=by.name,
+        variant=variant,
+        reason=ranked.reason,
+        epoch=serving.record.epoch,
+        stratum=serving.stratum,
+    )
+
+
+async def _own(first: LoadedArm, question: Question, chain: Chain, so_far: SoFar) -> Ranked | None:
+    """The assigned arm's answer, from all items or from its shortlist; None when it failed or was late."""
+    shortlist = first.near.shortlist if FallbackStep.APPROXIMATE in chain.steps else None
+    kept_ms = ROOM * shortlist.expected_ms if shortlist else 0.0
+    ranked: Ranked | None = None
+    try:
+        ranked = await attempt(first, question, so_far.left_ms - kept_ms)
+    except ArmFailure as failure:
+        so_far.late = isinstance(failure, ArmLate)
+    if ranked is None and so_far.late and so_far.left_ms > kept_ms > 0:
+        ranked = _approximate(first, question)
+    so_far.own_ms = so_far.elapsed_ms
+    return ranked
+
+
+def _approximate(arm: LoadedArm, question: Question) -> Ranked | None:
+    """The best of an arm's shortlist; None without one."""
+    shortlist = arm.near.shortlist
+    if shortlist is None:
+        return None
+    try:
+        ranked = rank(arm, question, shortlist)
+    except Exception:  # noqa: BLE001 - whatever a version does wrong, its user still gets an answer
+        return None
+    items = [(item, score) for item, score in ranked.items if score > NOT_LOOKED_AT]
+    if not items:
+        return None
+    return replace(ranked, items=items, reason=Reason.APPROXIMATE if ranked.reason is not Reason.POPULAR else ranked.reason)
+
+
+async def _behind(serving: Serving, question: Question, chain: Chain, so_far: SoFar) -> tuple[LoadedArm, Variant, Ranked]:
+    """What the steps of the fallback give."""
+    stable = so_far.stable
+    for step in chain.steps:
+        match step:
+            case FallbackStep.APPROXIMATE:
+                continue  # it is the assigned arm's own, and has been tried
+            case FallbackStep.CHAMPION:
+                if so_far.first is not stable and so_far.left_ms > stable.pace.expected_ms:
+                    ranked = await _rescue(stable, question, so_far.left_ms)
+                    if ranked is not None:
+                        return stable, Variant.STABLE, ranked
+            case FallbackStep.CACHED:
+                found = _cached(serving, question, chain.lasts)
+                if found is not None:
+                    return found[0], Variant.FALLBACK, found[1]
+            case FallbackStep.POPULAR:
+                break
+            case _:
+                assert_never(step)
+    items = popular(stable, question.k, banned_by(stable, question) | seen(stable, question))
+    return stable, Variant.FALLBACK, Ranked(items=items, reason=Reason.FALLBACK)
+
+
+async def _rescue(stable: LoadedArm, question: Question, budget_ms: float) -> Ranked | None:
+    """The stable arm's answer for a failed candidate; None when it fails too, for the failure is already counted."""
+    try:
+        return await attempt(stable, question, budget_ms)
+    except ArmFailure:
+        return None
+
+
+def _cached(serving: Serving, question: Question, lasts: Lasts) -> tuple[LoadedArm, Ranked] | None:
+    """The last answer without what was seen since; None where there is none, or its version serves no more."""
+    last = lasts.of(question.who) if question.counted else None
+    arm = serving.arms.get(last.version) if last else None
+    if last is None or arm is None:
+        return None
+    shut = {arm.names[place] for place in seen(arm, question)} | set(question.exclude)
+    items = [(item, score) for item, score in last.items if item not in shut][: question.k]
+    return (arm, Ranked(items=items, reason=Reason.CACHED)) if items else None
