@@ -23,6 +23,7 @@ FAST := $(wildcard tests/unit tests/properties tests/worlds)
 DATA ?=
 KEEP ?=
 N ?= 20
+MODELS ?= 100,1000
 ARGS ?=
 
 .PHONY: help
@@ -83,6 +84,10 @@ chaos-line: tools ## Kill each part at N=20 random moments of the line; the end 
 chaos-ingest: tools ## Blows to ingest: N=200 kills at system calls and at random, stops, failing stores and brokers; and broken twins (5 min).
 	@$(PYTHON) tests/chaos/ingest_storm.py --kills $(if $(findstring command,$(origin N)),$(N),200) --twins $(ARGS)
 
+.PHONY: chaos-operator
+chaos-operator: tools ## Cut, kill and answer falsely at every call of the operator, and harm its watches; broken twins are caught (25 min).
+	@PYTHONPATH=tests $(PYTHON) tests/chaos/operator_storm.py --twins $(ARGS)
+
 .PHONY: bench
 bench: tools bench-ingest bench-models bench-serving ## Measure ingest, models and serving against the bare parts in the same run (20 min); DATA=folder for real events.
 
@@ -98,6 +103,10 @@ bench-models: $(VENV) ## Every algorithm beside `implicit`, on DATA=folder in a 
 .PHONY: bench-ingest
 bench-ingest: $(VENV) ## Ingest beside a bare drain and Spark: rates, CPU, memory, time to visibility, restart (8 min; fetches 280 MB once).
 	@PYTHONPATH=tests $(PYTHON) -m bench.ingest $(ARGS)
+
+.PHONY: bench-operator
+bench-operator: tools ## One operator and MODELS=100,1000 models: time until all are observed, memory, CPU and writes at rest (15 min).
+	@PYTHONPATH=tests $(PYTHON) -m bench.operators --models $(MODELS) $(ARGS)
 
 .PHONY: bench-tables
 bench-tables: $(VENV) ## Commits a second and the time to open a table, as it ages to 10,000 commits (20 min; ARGS='--commits 1000' for less).

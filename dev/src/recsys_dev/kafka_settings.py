@@ -20,6 +20,8 @@ class Node:
     """Of SASL over TLS; 0 in a cluster that is not guarded."""
     tls_port: int = 0
     """Of mutual TLS; 0 likewise."""
+    told_port: int = 0
+    """Where clients are told to come, a proxy's for instance; 0: to `client_port`."""
     rack: str = ""
     """Where it stands (`broker.rack`): Kafka, and whoever adds replicas, spreads a partition over racks. Empty: it does not say."""
 
@@ -43,7 +45,7 @@ def server_properties(
         "controller.quorum.voters": ",".join(f"{other.id}@{LOOPBACK}:{other.controller_port}" for other in nodes),
         "controller.listener.names": "CONTROLLER",
         "listeners": f"CLIENT://{LOOPBACK}:{node.client_port},CONTROLLER://{LOOPBACK}:{node.controller_port}",
-        "advertised.listeners": f"CLIENT://{LOOPBACK}:{node.client_port}",
+        "advertised.listeners": f"CLIENT://{LOOPBACK}:{node.told_port or node.client_port}",
         "inter.broker.listener.name": "CLIENT",
         "listener.security.protocol.map": f"CLIENT:{protocol},CONTROLLER:PLAINTEXT",
         "log.dirs": str(data),

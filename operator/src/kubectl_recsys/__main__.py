@@ -4,11 +4,13 @@ import argparse
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
 from typing import Protocol, TypeAlias
 
 from kubernetes.config import ConfigException, list_kube_config_contexts
 
 from kubectl_recsys.acls import PARTS, print_acls
+from kubectl_recsys.online import asked_of, restore, rewind
 from kubectl_recsys.snapshots import snapshots
 from kubectl_recsys.steering import STEERS, go_back, steer
 from kubectl_recsys.topics import verify_topics
@@ -79,6 +81,7 @@ def _parser() -> argparse.ArgumentParser:
         _add(commands, word, change.help, "ROLLOUT", _steering(word))
     _add_versions(commands)
     _add_going_back(commands)
+    _add_online(commands)
     topics = commands.add_parser("topics", help="a model's topics on the brokers").add_subparsers(required=True, metavar="COMMAND")
     _add(topics, "verify", "compare partitions, replicas and in-sync replicas with the spec", "MODEL", verify_topics)
     _add_acls(topics)
@@ -105,6 +108,27 @@ def _add_versions(commands: _Commands) -> None:
     one.add_argument("name", metavar="[WORD] MODEL")
     one.add_argument("more", nargs=argparse.REMAINDER, metavar="...", help="goes to the tool `recsys`, such as -o json")
     one.set_defaults(made_of=_versions)
+
+
+def _add_online(commands: _Commands) -> None:
+    about = "what answers know of the last events"
+    parts = commands.add_parser("online", help=about, description=about).add_subparsers(required=True, metavar="COMMAND")
+    words = "leave the records since a moment or an offset out of what answers know: a bad hour, undone"
+    one = parts.add_parser("rewind", help=words, description=f"{words}: adds to spec.serving.online.skip")
+    one.add_argument("name", metavar="MODEL")
+    one.add_argument("--to", required=True, metavar="WHEN", help="a time (2026-11-30T09:00:00Z), how long ago (15m), or an offset (1204)")
+    one.add_argument("--until", metavar="WHEN", help="where the bad records end; default: now")
+    one.add_argument("--topic", help="default: all topics of events")
+    one.add_argument("--partition", type=int, help="default: all of them")
+    one.set_defaults(made_of=_rewinding)
+    _add(parts, "restore", "let answers know again what was left out", "MODEL", restore)
+
+
+def _rewinding(asked: argparse.Namespace) -> Command:
+    async def command(kube: Kube, namespace: str, name: str) -> int:
+        return await rewind(kube, namespace, name, asked_of(asked, datetime.now(UTC)))
+
+    return command
 
 
 def _add_going_back(commands: _Commands) -> None:

@@ -53,8 +53,10 @@ def acls(model: ModelState) -> list[Acl]:
     found += topic("ingest", dead, "Read", "Write")
     found.append(Acl(part="ingest", resource="Group", name=prefix, pattern="PREFIXED", operation="Read"))
     found.append(Acl(part="ingest", resource="TransactionalId", name=prefix, pattern="PREFIXED", operation="Write"))
+    followed = ("Watch", "Rate", "Preferences", "Items", "Requests")
+    found.append(Acl(part="serving", resource="Group", name=prefix, pattern="PREFIXED", operation="Read"))
     for each in model.spec.kafka.topics:
-        found += topic("serving", each.name, "Write")
+        found += topic("serving", each.name, *(("Read", "Write") if each.role in followed else ("Write",)))
     return found
 
 

@@ -149,6 +149,9 @@ SERVE_SHED = _serving(
     "recsys_requests_shed_total", "answers", (), "Requests refused with 429 because a replica had more to do than it could bear."
 )
 
+SERVE_FILTERED = _serving("recsys_filtered_answers_total", "answers", (), "Answers to questions with filters.")
+SERVE_EXPLORED = _serving("recsys_explored_answers_total", "answers", (), "Answers in whose last place something new was tried out.")
+
 ALL = (
     RECONCILES,
     RECONCILE_SECONDS,
@@ -179,4 +182,6 @@ ALL = (
     SERVE_SECONDS,
     SERVE_LOG_DROPPED,
     SERVE_SHED,
+    SERVE_FILTERED,
+    SERVE_EXPLORED,
 )

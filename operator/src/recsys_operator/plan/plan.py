@@ -2,7 +2,21 @@
 
 from datetime import timedelta
 
-from recsys_operator.plan import freshness, ingest, mirror, raising, rollback, rollout, serving, shares, status, topics, training, upkeep
+from recsys_operator.plan import (
+    acting,
+    freshness,
+    ingest,
+    mirror,
+    raising,
+    rollback,
+    rollout,
+    serving,
+    shares,
+    status,
+    topics,
+    training,
+    upkeep,
+)
 from recsys_operator.plan.due import DAY
 from recsys_operator.plan.names import app_name, uid8
 from recsys_operator.state.actions import (
@@ -26,6 +40,9 @@ SOON = timedelta(seconds=0.25)
 BUSY = timedelta(seconds=1)
 """While something is under way."""
 IDLE = timedelta(seconds=5)
+"""While nothing is."""
+ASLEEP = timedelta(seconds=60)
+"""While the model is suspended: nothing is done for it, and a change of it is told at once."""
 LET_GO = timedelta(seconds=60)
 """A deletion waits so long for an engine that does not answer; then the model goes, and a warning says what may be left."""
 
@@ -37,7 +54,7 @@ def plan(observed: Observed) -> Plan:
     seen = topics.judge(observed)
     parts = [topics.act(seen, observed), ingest.act(ingest.judge(observed, seen), observed)]
     parts.append(training.act(training.judge(observed, seen), observed, seen))
-    walk = rollout.act(rollout.judge(observed, seen), observed)
+    walk = acting.act(rollout.judge(observed, seen), observed)
     written = next((action.status for action in walk.actions if isinstance(action, WriteRolloutStatus)), None)
     parts.append(rollback.act(rollback.judge(observed), observed))
     app = serving.judge(observed, seen, written)
@@ -50,7 +67,8 @@ def plan(observed: Observed) -> Plan:
     actions += upkeep.lost(observed, written_now)
     facts = [fact for part in parts for fact in part.facts]
     busy = any(part.busy for part in parts)
-    wait = SOON if _moved(observed, actions) else BUSY if busy else IDLE
+    asleep = observed.model.spec.suspend and observed.model.generation == observed.model.status.observed_generation
+    wait = SOON if _moved(observed, actions) else BUSY if busy else ASLEEP if asleep else IDLE
     return Plan(actions=actions, status=status.compose(observed, facts, serving.retry(app, observed)), wake_at=observed.now + wait)
 
 
@@ -86,10 +104,12 @@ def _phases(observed: Observed) -> tuple[Action, ...]:
         if version is None:
             continue
         match walk.status.phase:
-            case RolloutPhase.SUCCESSFUL:
+            case RolloutPhase.SUCCESSFUL | RolloutPhase.HOLDING:
                 phase = VersionPhase.CHAMPION if champion == walk.spec.candidate else VersionPhase.RETIRED
             case RolloutPhase.ROLLED_BACK | RolloutPhase.ABORTED:
                 phase = VersionPhase.ROLLED_BACK
+            case RolloutPhase.SUPERSEDED | RolloutPhase.INCONCLUSIVE:
+                phase = VersionPhase.RETIRED
             case _:
                 phase = VersionPhase.CANDIDATE
         if version.status.phase is not phase:

@@ -41,7 +41,7 @@ def arguments(observed: Observed) -> ServingArguments:
     """What the application is started with."""
     model, roles = observed.model, topics_by_role(observed.model)
     access = model.spec.serving.access
-    limit = access.rate_limit
+    limit, logging = access.rate_limit, model.spec.serving.payload_logging
     return ServingArguments(
         namespace=model.key.namespace,
         name=model.key.name,
@@ -51,6 +51,11 @@ def arguments(observed: Observed) -> ServingArguments:
         requests_topic=roles["Requests"].name,
         responses_topic=roles["Responses"].name,
         event_topics={role.lower(): roles[role].name for role in ("Watch", "Rate") if role in roles},
+        preferences_topic=roles["Preferences"].name if "Preferences" in roles else None,
+        items_topic=roles["Items"].name if "Items" in roles else None,
+        exploration=model.spec.serving.exploration,
+        logged_percent={"Off": 0, "Sampled": logging.sample_percent, "Full": 100}[logging.mode],
+        allowed_origins=list(access.allowed_origins),
         timeout_ms=model.spec.serving.timeout_milliseconds,
         fallback=[FallbackStep(step) for step in model.spec.serving.fallback],
         queue_ms=model.spec.serving.queue_milliseconds,
@@ -95,7 +100,8 @@ def _differs(observed: Observed, app: AppState | None, wanted: ServingRecord) ->
         return True
     spec = observed.model.spec.serving
     same = app.arguments == arguments(observed) and app.record == wanted
-    return not (same and app.replicas_wanted == spec.replicas and app.route_prefix == route_prefix(observed.model))
+    many = app.autoscaling == spec.autoscaling and (spec.autoscaling is not None or app.replicas_wanted == spec.replicas)
+    return not (same and many and app.resources == spec.resources and app.route_prefix == route_prefix(observed.model))
 
 
 def judge(observed: Observed, topics: Topics, status: RolloutStatus | None) -> Serving:
@@ -132,6 +138,8 @@ def act(word: Serving, observed: Observed, status: RolloutStatus | None) -> Part
             name=app_name(observed.model),
             route_prefix=route_prefix(observed.model),
             replicas=observed.model.spec.serving.replicas,
+            autoscaling=observed.model.spec.serving.autoscaling,
+            resources=observed.model.spec.serving.resources,
             arguments=arguments(observed),
             record=_renewed(observed, status) if word is Serving.SENDING_AGAIN else record(observed, status),
         )

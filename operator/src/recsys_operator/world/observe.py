@@ -34,7 +34,7 @@ from recsys_operator.world.objects import (
     read_rollout,
     read_version,
 )
-from recsys_operator.world.ray_words import read_apps, serving_url
+from recsys_operator.world.ray_words import serving_url
 from recsys_operator.world.registry import Left
 from recsys_operator.world.tokens import operator_token, read_roles
 from recsys_operator.world.world import World
@@ -152,9 +152,9 @@ async def _ray_and_evidence(world: World, model: ModelState) -> tuple[RayState |
 
 async def _ray(world: World, model: ModelState) -> RayState:
     cluster = await world.ray(model)
-    jobs, details = await asyncio.gather(cluster.jobs(model.uid[:8]), cluster.serve())
-    asked = model.spec.ray
-    return RayState(jobs=jobs, apps=read_apps(details), serving_url=serving_url(asked.serving_url, asked.dashboard_url, details))
+    seen, asked = await cluster.look(), model.spec.ray
+    url = serving_url(asked.serving_url, asked.dashboard_url, seen.details)
+    return RayState(jobs=seen.jobs_of(model.uid[:8]), apps=seen.apps, serving_url=url)
 
 
 async def _evidence(world: World, model: ModelState, ray: RayState) -> EvidenceResponse | None:

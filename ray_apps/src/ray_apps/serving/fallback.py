@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, assert_never
 
-from ray_apps.serving.answering import Answer, Ranked, attempt, banned_by, popular, rank, seen
+from ray_apps.serving.answering import Answer, Banned, Ranked, attempt, banned_by, popular, rank, seen
 from ray_apps.serving.arms import LoadedArm, Serving
 from ray_apps.serving.assignment import assigned
 from ray_apps.serving.counters import Tallies, group_of
 from ray_apps.serving.lasts import Last, Lasts
 from ray_apps.serving.pace import ArmLate
 from ray_apps.serving.questions import Question
-from ray_apps.serving.ranking import ArmFailure
+from ray_apps.serving.ranking import ArmFailure, Indices
 from ray_apps.serving.shortlist import NOT_LOOKED_AT
 from recsys_schemas.serving_api import FALLBACK, FallbackStep, Reason, Variant
 
@@ -38,6 +38,8 @@ class SoFar:
     first: LoadedArm
     """The assigned arm."""
     stable: LoadedArm
+    barred: Indices
+    """What the stable arm may not show, by the question's filters."""
     started: float
     within_ms: float
     late: bool = False
@@ -70,9 +72,10 @@ async def answer(serving: Serving, question: Question, tallies: Tallies, chain: 
     stable = serving.stable
     if stable is None or serving.split is None:
         return None
+    barred = stable.shelf.barred(question.filters)  # before any arm is asked: what the catalogue does not know is no fault of theirs
     first = serving.arms.get(assigned(serving.split, question.who), stable) if question.counted else stable
     within_ms = chain.timeout_ms if question.deadline_ms is None else min(chain.timeout_ms, question.deadline_ms)
-    so_far = SoFar(first=first, stable=stable, started=time.perf_counter(), within_ms=within_ms)
+    so_far = SoFar(barred=barred, first=first, stable=stable, started=time.perf_counter(), within_ms=within_ms)
     by, variant = first, Variant.STABLE if first is stable else Variant.CANDIDATE
     ranked = await _own(first, question, chain, so_far)
     own = ranked is not None
@@ -85,6 +88,8 @@ async def answer(serving: Serving, question: Question, tallies: Tallies, chain: 
             chain.lasts.keep(question.who, Last(by.name, ranked.items))
     return Answer(
         items=ranked.items,
+        propensity=ranked.propensity,
+        explored=ranked.explored,
         version=by.name,
         variant=variant,
         reason=ranked.reason,
@@ -143,7 +148,8 @@ async def _behind(serving: Serving, question: Question, chain: Chain, so_far: So
                 break
             case _:
                 assert_never(step)
-    items = popular(stable, question.k, banned_by(stable, question) | seen(stable, question))
+    banned = Banned(banned_by(stable.shelf, question) | seen(stable, question), so_far.barred)
+    items = popular(stable, stable.shelf, question.k, banned)
     return stable, Variant.FALLBACK, Ranked(items=items, reason=Reason.FALLBACK)
 
 
@@ -156,11 +162,15 @@ async def _rescue(stable: LoadedArm, question: Question, budget_ms: float) -> Ra
 
 
 def _cached(serving: Serving, question: Question, lasts: Lasts) -> tuple[LoadedArm, Ranked] | None:
-    """The last answer without what was seen since; None where there is none, or its version serves no more."""
-    last = lasts.of(question.who) if question.counted else None
+    """The last answer without what was seen since; None where there is none, or its version serves no more.
+
+    A question with filters is not answered so: what was kept was not chosen by them.
+    """
+    last = lasts.of(question.who) if question.counted and question.filters is None else None
     arm = serving.arms.get(last.version) if last else None
     if last is None or arm is None:
         return None
-    shut = {arm.names[place] for place in seen(arm, question)} | set(question.exclude)
+    shelf = arm.shelf
+    shut = {shelf.names[place] for place in (*seen(arm, question), *shelf.barred(None).tolist())} | set(question.exclude)
     items = [(item, score) for item, score in last.items if item not in shut][: question.k]
     return (arm, Ranked(items=items, reason=Reason.CACHED)) if items else None

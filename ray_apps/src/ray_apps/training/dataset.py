@@ -10,6 +10,7 @@ from ray_apps.algorithms.content import content_of
 from ray_apps.algorithms.interactions import Content, Interactions
 from ray_apps.algorithms.tastes import LEAST_FRACTION, LEAST_RATING
 from ray_apps.evaluation.off_policy import LoggedAnswers
+from ray_apps.stores.facets import Facets, facets_of
 from ray_apps.stores.profile import profile_of
 from ray_apps.stores.snapshots import Snapshot
 from ray_apps.training.answers import TABLE, read_answers
@@ -36,6 +37,8 @@ class Dataset:
     item_ids: list[str]
     manifest: SnapshotManifest
     catalogue: CatalogueUsed | None = None
+    facets: Facets | None = None
+    """What may be asked of the items by name; None without a catalogue."""
     profile: EventProfile | None = None
     """Of the newest events of the snapshot."""
     groups: Mapping[str, Sequence[str | None]] = field(default_factory=dict[str, list[str | None]])
@@ -81,6 +84,7 @@ def read_dataset(snapshot: Snapshot, described: Described | None = None, group_b
         item_ids=item_ids,
         manifest=snapshot.manifest,
         catalogue=used,
+        facets=facets_of(described.items, item_ids) if described and described.items else None,
         profile=profile_of(snapshot),
         groups=read_groups(dict(known(snapshot)), user_ids, group_by),
         answers=read_answers(snapshot, rewarded(snapshot), user_ids, item_ids) if TABLE in snapshot.datasets else None,

@@ -241,6 +241,7 @@ def contents_of(dataset: Dataset, model: Recommender) -> VersionContents:
         popularity=dataset.interactions.popularity(),
         model=model.arrays(),
         content=dataset.interactions.content,
+        facets=dataset.facets,
     )
 
 

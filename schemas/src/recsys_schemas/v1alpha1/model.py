@@ -13,6 +13,7 @@ from recsys_schemas.v1alpha1.registry import Registry
 from recsys_schemas.v1alpha1.replication import Replication
 from recsys_schemas.v1alpha1.resource import Resource, cel, list_map
 from recsys_schemas.v1alpha1.security import Name, Security
+from recsys_schemas.v1alpha1.strategy import Rollout
 from recsys_schemas.v1alpha1.triggers import Trigger, TriggerStatus
 
 # Printable ASCII is spelt out: what \s means differs between the API server (Go: ASCII) and pydantic (Rust: Unicode).
@@ -91,8 +92,9 @@ class Topic(Resource):
 
     name: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[a-zA-Z0-9._-]+$")]
     """Its name on the brokers."""
-    role: Literal["Watch", "Rate", "Requests", "Responses"]
-    """What it carries: watch or rate events, questions to the API, or its answers."""
+    role: Literal["Watch", "Rate", "Requests", "Responses", "Preferences", "Items"]
+    """What it carries: watch or rate events, questions to the API, its answers, what users say of themselves, or live records of items.
+    The last two are compacted: the newest record of each key stays, whatever its age."""
     partitions: Annotated[int, Field(ge=1, le=1000)] = 3
     """Number of partitions; may grow, never fall."""
     replicas: Annotated[int, Field(ge=1, le=7)] = 3
@@ -107,12 +109,14 @@ class Topic(Resource):
 
 
 def default_topics() -> list[Topic]:
-    """The four topics of a model that names none."""
+    """The six topics of a model that names none."""
     return [
         Topic(name="watch", role="Watch"),
         Topic(name="rate", role="Rate"),
         Topic(name="reco_requests", role="Requests", retention_hours=168),
         Topic(name="reco_responses", role="Responses", retention_hours=168),
+        Topic(name="reco_preferences", role="Preferences"),
+        Topic(name="reco_items", role="Items"),
     ]
 
 
@@ -138,11 +142,13 @@ class Kafka(Resource):
                 ("self.exists_one(t, t.role == 'Responses')", "topics: exactly one topic must have the role Responses"),
                 ("self.filter(t, t.role == 'Watch').size() <= 1", "topics: at most one topic may have the role Watch"),
                 ("self.filter(t, t.role == 'Rate').size() <= 1", "topics: at most one topic may have the role Rate"),
+                ("self.filter(t, t.role == 'Preferences').size() <= 1", "topics: at most one topic may have the role Preferences"),
+                ("self.filter(t, t.role == 'Items').size() <= 1", "topics: at most one topic may have the role Items"),
             ),
         ),
     ] = Field(default_factory=default_topics)
     """The topics; created when missing (unless only observed), verified always, never shrunk, never deleted. Default: watch, rate,
-    reco_requests, reco_responses, each with 3 partitions, 3 replicas, 2 of them in sync."""
+    reco_requests, reco_responses, reco_preferences, reco_items, each with 3 partitions, 3 replicas, 2 of them in sync."""
     replication_throttle_bytes_per_second: Annotated[int, Field(ge=10_000, le=100_000_000_000)] = 50_000_000
     """How fast at most one broker sends, and one receives, while replicas are added to existing topics. Must exceed what producers
     write, or it never ends."""
@@ -334,92 +340,6 @@ class Training(Resource):
     """Algorithm Auto: no further algorithm is tried after so many seconds of trying; the one chosen is then trained and measured."""
 
 
-class Pause(Resource):
-    """A step that only waits."""
-
-    seconds: Annotated[int, Field(ge=1, le=604_800)]
-    """How long."""
-
-
-class Step(Resource):
-    """One step of a rollout: exactly one verb."""
-
-    model_config = Resource.model_config | {
-        "json_schema_extra": cel(
-            (
-                "[has(self.setWeight), has(self.pause)].exists_one(x, x)",
-                "exactly one of setWeight, pause in a step",
-                "'exactly one of setWeight, pause in a step, seen ' + (has(self.pause) ? 'both: make two steps of it' : 'none')",
-            )
-        )
-    }
-
-    set_weight: Annotated[int | None, Field(ge=1, le=99)] = None
-    """Give the candidate so many percent of the users; left only when the evidence allows."""
-    pause: Pause | None = None
-    """Wait at the present share."""
-
-
-def default_steps() -> list[Step]:
-    """5, 25, 50; then all."""
-    return [Step(set_weight=5), Step(set_weight=25), Step(set_weight=50)]
-
-
-class Analysis(Resource):
-    """What a step must earn. All tests are always valid: looking often raises no false alarm."""
-
-    minimum_seconds: Annotated[int, Field(ge=0, le=604_800)] = 60
-    """Least time at a share."""
-    minimum_requests: Annotated[int, Field(ge=1, le=100_000_000)] = 100
-    """Least answers of the candidate at a share whose attribution time is over. A step without requests proves nothing."""
-    attribution_seconds: Annotated[int, Field(ge=1, le=604_800)] = 300
-    """How long after an answer an event may still reward it. Answers count as evidence only when this time is over."""
-    alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
-    """Probability of rolling back an equal candidate, over the whole rollout."""
-    max_error_rate_increase: Annotated[float, Field(ge=0, le=1)] = 0.01
-    """Roll back once the candidate's error rate is shown to exceed the stable one's by more than this."""
-    max_reward_decrease: Annotated[float, Field(ge=0, le=1)] = 0.02
-    """Roll back once the candidate's reward rate is shown to fall short of the stable one's by more than this."""
-
-
-class OnFailure(Resource):
-    """What follows a roll-back."""
-
-    cooldown_seconds: Annotated[int, Field(ge=0, le=31_536_000)] = 3600
-    """No new training run for so long; the failed digest never comes back."""
-
-
-class Rollout(Resource):
-    """How a version replaces another."""
-
-    paused: bool = False
-    """Hold: no share changes, but a failing candidate is still rolled back."""
-    rollback_to: Annotated[str | None, Field(max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")] = None
-    """A version that served before and is to serve all users again: tried once more, then given to them at once. While set it pins: a
-    rollout of another version is aborted, and candidates wait."""
-    steps: Annotated[
-        list[Step],
-        Field(
-            min_length=1,
-            max_length=20,
-            json_schema_extra=cel(
-                (
-                    "self.filter(s, has(s.setWeight)).map(s, s.setWeight).isSorted()",
-                    "steps: setWeight must not fall from one step to the next: order the weights upwards",
-                ),
-                ("has(self[0].setWeight)", "steps: the first step must be a setWeight, seen a pause: put a setWeight before it"),
-            ),
-        ),
-    ] = Field(default_factory=default_steps)
-    """The walk to 100 %. Default: 5, 25, 50."""
-    analysis: Analysis = Field(default_factory=Analysis)
-    """What a step must earn."""
-    on_failure: OnFailure = Field(default_factory=OnFailure)
-    """What follows a roll-back."""
-    progress_deadline_seconds: Annotated[int, Field(ge=60, le=31_536_000)] = 172_800
-    """A rollout that has not ended by then is rolled back as inconclusive."""
-
-
 class SkippedRecords(Resource):
     """Records of one partition that answers leave out: a bad hour, undone. Snapshots and training have them still."""
 
@@ -470,6 +390,48 @@ class ClientRateLimit(Resource):
     """At once."""
 
 
+class Autoscaling(Resource):
+    """Ray Serve's own autoscaling, in its words."""
+
+    model_config = Resource.model_config | {
+        "json_schema_extra": cel(
+            (
+                "self.minReplicas <= self.maxReplicas",
+                "minReplicas must not exceed maxReplicas: lower minReplicas or raise maxReplicas",
+            )
+        )
+    }
+
+    min_replicas: Annotated[int, Field(ge=1, le=256)] = 1
+    """At least so many."""
+    max_replicas: Annotated[int, Field(ge=1, le=256)] = 4
+    """At most so many."""
+    target_ongoing_requests: Annotated[float, Field(gt=0, le=10_000)] = 2
+    """As many replicas are wanted as it takes for each to have so many requests in hand."""
+    upscale_delay_seconds: Annotated[int, Field(ge=0, le=86_400)] = 30
+    """More are started after so long of need."""
+    downscale_delay_seconds: Annotated[int, Field(ge=0, le=86_400)] = 600
+    """Fewer are kept after so long without."""
+
+
+class ReplicaResources(Resource):
+    """What each replica reserves on its node."""
+
+    cpus: Annotated[float, Field(gt=0, le=256)] = 0.5
+    """Cores."""
+    memory_mebibytes: Annotated[int | None, Field(ge=64, le=16_777_216)] = None
+    """Memory beside the mapped versions, which replicas of a node share. Default: none is reserved."""
+
+
+class PayloadLogging(Resource):
+    """Which answers go to the topic of responses, with items, propensities and version."""
+
+    mode: Literal["Off", "Sampled", "Full"] = "Full"
+    """Off: none, so off-policy estimates have nothing to go by. Shares and evidence of a rollout do not depend on it."""
+    sample_percent: Annotated[int, Field(ge=1, le=100)] = 10
+    """With Sampled: of so many answers in a hundred, by the request's id."""
+
+
 class Access(Resource):
     """Who may ask. The tokens of the Secret <name>-api are always taken."""
 
@@ -480,13 +442,23 @@ class Access(Resource):
     the Secret cannot ask. Taken up without a restart."""
     rate_limit: ClientRateLimit | None = None
     """How often one client may ask. Default: as often as it likes."""
+    allowed_origins: Annotated[
+        list[Annotated[str, Field(max_length=256, pattern=r"^https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?$")]], Field(max_length=32)
+    ] = []
+    """Origins whose pages may ask from a browser (CORS), such as https://shop.example.com. Default: none."""
 
 
 class Serving(Resource):
     """How answers are given."""
 
     replicas: Annotated[int, Field(ge=1, le=256)] = 2
-    """Ray Serve replicas."""
+    """Ray Serve replicas; what `kubectl scale` sets. With autoscaling they are not asked for."""
+    autoscaling: Autoscaling | None = None
+    """Between how many replicas Ray Serve chooses by itself. Default: replicas stands."""
+    resources: ReplicaResources = Field(default_factory=ReplicaResources)
+    """What each replica reserves."""
+    payload_logging: PayloadLogging = Field(default_factory=PayloadLogging)
+    """Which answers are logged."""
     route_prefix: Annotated[str | None, Field(max_length=128, pattern=r"^/[a-zA-Z0-9._~-]+(/[a-zA-Z0-9._~-]+)*$")] = None
     """Path of the API on the cluster's ingress. Default: /<name>."""
     timeout_milliseconds: Annotated[int, Field(ge=1, le=60_000)] = 100
@@ -509,6 +481,9 @@ class Serving(Resource):
     before they are begun. Requests of /v1/batch are refused first, events never."""
     online: Online = Field(default_factory=Online)
     """What answers know of the events since their version was trained."""
+    exploration: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """Part of the answers to users of whom nothing is known whose last place is given to an item that nobody has liked yet, drawn by lot;
+    the log tells how likely it was."""
     access: Access = Field(default_factory=Access)
     """Who may ask, besides the bearers of the API's own tokens."""
     token_secret_ref: SecretKey | None = None

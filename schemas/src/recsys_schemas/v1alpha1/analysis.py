@@ -1,0 +1,33 @@
+"""Analysis: what a share must earn before it grows, and what sends a candidate back."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from recsys_schemas.v1alpha1.resource import Resource
+
+
+class Analysis(Resource):
+    """What a step must earn. All tests are always valid: looking often raises no false alarm."""
+
+    minimum_seconds: Annotated[int, Field(ge=0, le=604_800)] = 60
+    """Least time at a share."""
+    minimum_requests: Annotated[int, Field(ge=1, le=100_000_000)] = 100
+    """Least answers of the candidate at a share whose attribution time is over. A step without requests proves nothing."""
+    attribution_seconds: Annotated[int, Field(ge=1, le=604_800)] = 300
+    """How long after an answer an event may still reward it. Answers count as evidence only when this time is over."""
+    alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.001
+    """Probability of rolling back an equal candidate, over the whole rollout and all that is watched."""
+    alpha_not_worse: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    """Probability of saying NotWorse, over the whole rollout, of a candidate that is worse than the limits allow."""
+    max_error_rate_increase: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Roll back once the candidate's error rate is shown to exceed the stable one's by more than this, and to exceed
+    acceptableErrorRate."""
+    acceptable_error_rate: Annotated[float, Field(ge=0, le=1)] = 0.005
+    """An error rate that nobody minds, whatever the stable version's is."""
+    max_error_rate_ratio: Annotated[float, Field(gt=1, le=1000)] = 2.0
+    """NotWorse in errors: shown to err less than this many times as often as the stable version, or less than acceptableErrorRate."""
+    max_reward_decrease: Annotated[float, Field(ge=0, lt=1)] = 0.02
+    """Roll back once the candidate is shown to earn fewer rewards by more than this share of the stable one's: 0.02 is two of a hundred."""
+    reward_margin: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """NotWorse in rewards: shown to have lost less than this share of them."""
