@@ -28,7 +28,7 @@ ARGS ?=
 
 .PHONY: help
 help: ## Show this list.
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(VENV): requirements.lock pyproject.toml $(MEMBERS:%=%/pyproject.toml) dev/bootstrap.sh
 	@dev/bootstrap.sh
@@ -87,6 +87,21 @@ chaos-ingest: tools ## Blows to ingest: N=200 kills at system calls and at rando
 .PHONY: chaos-operator
 chaos-operator: tools ## Cut, kill and answer falsely at every call of the operator, and harm its watches; broken twins are caught (25 min).
 	@PYTHONPATH=tests $(PYTHON) tests/chaos/operator_storm.py --twins $(ARGS)
+
+.PHONY: load
+load: $(VENV) ## Ten minutes of a realistic mix on serving while a training job and a canary run; ARGS='--seconds 60 --rate 50' for less.
+	@$(PYTHON) -m recsys_dev.kafka_jars
+	@PYTHONPATH=tests $(PYTHON) -m load $(ARGS)
+
+.PHONY: load-hostile
+load-hostile: $(VENV) ## Slow, huge and silent clients beside honest ones, through the ingress and at a replica (8 min).
+	@$(PYTHON) -m recsys_dev.kafka_jars
+	@PYTHONPATH=tests $(PYTHON) -m load.hostile $(ARGS)
+
+.PHONY: chaos-serving
+chaos-serving: $(VENV) ## 1,000 version switches and 50 kill -9 of replicas under load, and broken twins (40 min; ARGS='--switches 50 --kills 5').
+	@$(PYTHON) -m recsys_dev.kafka_jars
+	@PYTHONPATH=tests $(PYTHON) -m chaos.serving_storm --twins $(ARGS)
 
 .PHONY: bench
 bench: tools bench-ingest bench-models bench-serving ## Measure ingest, models and serving against the bare parts in the same run (20 min); DATA=folder for real events.
