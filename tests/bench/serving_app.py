@@ -88,7 +88,8 @@ class Movies:
     def answers(self, users: range) -> list[RecommendationResponse]:
         """Ask for several users; every answer must be a 200."""
         answered = [self.ask(user) for user in users]
-        assert Counter(answer.status_code for answer in answered) == {200: len(users)}
+        statuses = Counter(answer.status_code for answer in answered)
+        assert statuses == {200: len(users)}, statuses
         return [RecommendationResponse.model_validate_json(answer.content) for answer in answered]
 
     def consume(self, topic: str, enough: Callable[[list[bytes]], bool]) -> list[bytes]:

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from enum import StrEnum
+from math import ceil, log2
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -276,6 +277,15 @@ class Skip(Artifact):
         return self.first <= offset <= self.last and partition == self.partition and topic == self.topic
 
 
+class Shuffle(Artifact):
+    """Answers whose best items stand in an order drawn by lot."""
+
+    share: Annotated[float, Field(gt=0, le=1)]
+    """Part of the answers."""
+    depth: Annotated[int, Field(ge=2, le=1000)]
+    """So many of the best items."""
+
+
 class ServingRecord(Artifact):
     """The deployment's `user_config`: which arms, with what shares. One small value, replaced as a whole."""
 
@@ -292,6 +302,8 @@ class ServingRecord(Artifact):
     """SHA-256 (hex) of a bearer token → its role."""
     skips: Annotated[list[Skip], Field(max_length=1000)] = []
     """Records that the replicas' live knowledge leaves out."""
+    shuffle: Shuffle | None = None
+    """In what part of the answers chance decides the order; none: in none."""
 
 
 class JwtTrust(Artifact):
@@ -351,7 +363,7 @@ class ServingArguments(Artifact):
     """Later than this an answer is given by the fallback."""
     fallback: Annotated[list[FallbackStep], Field(min_length=1, max_length=4)] = list(FALLBACK)
     """What is tried when the assigned version does not answer in time or well; the last step is Popular."""
-    queue_ms: Annotated[float, Field(gt=0)] = 25.0
+    queue_ms: Annotated[float, Field(gt=0)] = 100.0
     """When requests wait longer than this before they are begun, some are refused with 429."""
     kafka_security: KafkaSecurity | None = None
     """How the brokers are reached, by names of Secrets; none: in plain text."""
@@ -375,6 +387,32 @@ def stratum_of(shares: Mapping[str, int]) -> str:
     return hashlib.blake2b(told.encode(), digest_size=4, person=b"stratum").hexdigest()
 
 
+FOLDS = 16
+"""Groups of users that latencies are kept for: user group % FOLDS."""
+LATENCY_LEAST_MS = 0.1
+"""Upper bound of the first latency bin."""
+LATENCY_STEPS = 16
+"""Bins in which the latency doubles: each is 4.4 % wider than the one before."""
+LATENCY_BINS = 20 * LATENCY_STEPS
+"""The last bin, beyond 100 s, is open."""
+
+
+def latency_bin(milliseconds: float) -> int:
+    """The bin of a latency: 0 for the fastest.
+
+    >>> latency_bin(0.05), latency_bin(0.1), latency_bin(0.2), latency_bin(1e9)
+    (0, 0, 16, 320)
+    """
+    if milliseconds <= LATENCY_LEAST_MS:
+        return 0
+    return min(LATENCY_BINS, ceil(LATENCY_STEPS * log2(milliseconds / LATENCY_LEAST_MS) - 1e-9))
+
+
+def latency_edge(place: int) -> float:
+    """Upper bound of a bin, milliseconds."""
+    return LATENCY_LEAST_MS * 2 ** (place / LATENCY_STEPS)
+
+
 class StratumCounters(Artifact):
     """What one arm did in one replica while the shares were the same: each list has one number for each group of users."""
 
@@ -386,6 +424,12 @@ class StratumCounters(Artifact):
     """Answers that it gave itself under these shares, and that are older than the attribution time."""
     rewards: list[int]
     """Of those, named by a later event."""
+    fallbacks: list[int] = []
+    """Of the requests, those that the arm answered with what is popular, because it knew nothing of who asked."""
+    empty_lists: list[int] = []
+    """Of the requests, those that the arm answered with no item at all."""
+    latency: dict[int, list[int]] = {}
+    """Latency bin (see `latency_bin`) → requests in it, by fold of users; kept for the newest few sets of shares only."""
 
 
 class ArmCounters(Artifact):

@@ -49,7 +49,8 @@ class Answer:
     """What the user gets, and who gave it."""
 
     items: list[tuple[str, float]]
-    propensity: float
+    propensities: list[float]
+    """How likely each item was to be shown at its place."""
     explored: bool
     version: str
     variant: Variant
@@ -97,7 +98,7 @@ def rank(arm: LoadedArm, question: Question, scorer: Scorer | None = None) -> Ra
     if scores.shape != (shelf.own,):
         raise ArmFailure(f"scores: shape {scores.shape} for {shelf.own} items")
     others = banned.places()
-    return _best(shelf, scores, question.k, np.concatenate((lore.history, others)) if others.size else lore.history, lore.reason)
+    return _best(shelf, scores, question.ranked, np.concatenate((lore.history, others)) if others.size else lore.history, lore.reason)
 
 
 def _best(shelf: Shelf, scores: Scores, k: int, banned: Indices, reason: Reason) -> Ranked:
@@ -113,7 +114,7 @@ def _known_by_words(arm: LoadedArm, shelf: Shelf, question: Question, lore: Lore
     if scores is None:
         return None
     named = {place for item in lore.said.items if (place := shelf.place(item)) is not None}
-    return _best(shelf, scores, question.k, Banned(banned.some | named, banned.barred).places(), Reason.ONBOARDING)
+    return _best(shelf, scores, question.ranked, Banned(banned.some | named, banned.barred).places(), Reason.ONBOARDING)
 
 
 def _stranger(arm: LoadedArm, shelf: Shelf, question: Question, banned: Banned) -> Ranked:

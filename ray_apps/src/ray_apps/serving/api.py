@@ -228,10 +228,8 @@ class Api:
         shown = Shown(credited, answered.stratum, group_of(who))
         shown_at = int(time.time()) if credited == NO_VERSION else replica.ripening.shown(shown)
         request_id = new_id(replica.id_key, credited, who, shown_at, answered.stratum)
-        listed = [{"item_id": item, "score": score, "propensity": 1.0} for item, score in answered.items]
-        if answered.propensity != 1.0:
-            listed[-1]["propensity"] = answered.propensity
-        items = asgi.encode(listed)
+        shown_items = zip(answered.items, answered.propensities, strict=True)
+        items = asgi.encode([{"item_id": item, "score": score, "propensity": chance} for (item, score), chance in shown_items])
 
         def told() -> None:
             milliseconds = (time.perf_counter() - started) * 1000

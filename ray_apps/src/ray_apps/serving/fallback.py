@@ -14,10 +14,13 @@ from ray_apps.serving.pace import ArmLate
 from ray_apps.serving.questions import Question
 from ray_apps.serving.ranking import ArmFailure, Indices
 from ray_apps.serving.shortlist import NOT_LOOKED_AT
-from recsys_schemas.serving_api import FALLBACK, FallbackStep, Reason, Variant
+from ray_apps.serving.shuffling import LOT, shuffled
+from recsys_schemas.serving_api import FALLBACK, FallbackStep, Reason, Shuffle, Variant
 
 REMEMBERED = frozenset({Reason.PERSONAL, Reason.SESSION, Reason.APPROXIMATE})
 """Answers that are kept for a time when the next one cannot be computed."""
+NOT_SHUFFLED = frozenset({Reason.POPULAR, Reason.FALLBACK, Reason.CACHED})
+"""What is the same for all, or was shuffled when it was given first."""
 ROOM = 2.0
 """So many times what an answer from a shortlist is expected to take is left over for it."""
 
@@ -72,23 +75,26 @@ async def answer(serving: Serving, question: Question, tallies: Tallies, chain: 
     stable = serving.stable
     if stable is None or serving.split is None:
         return None
+    shuffle = serving.record.shuffle if question.counted else None
+    if shuffle is not None:
+        question = replace(question, deep=shuffle.depth)
     barred = stable.shelf.barred(question.filters)  # before any arm is asked: what the catalogue does not know is no fault of theirs
     first = serving.arms.get(assigned(serving.split, question.who), stable) if question.counted else stable
     within_ms = chain.timeout_ms if question.deadline_ms is None else min(chain.timeout_ms, question.deadline_ms)
     so_far = SoFar(barred=barred, first=first, stable=stable, started=time.perf_counter(), within_ms=within_ms)
     by, variant = first, Variant.STABLE if first is stable else Variant.CANDIDATE
     ranked = await _own(first, question, chain, so_far)
-    own = ranked is not None
+    if question.counted:
+        ended = "well" if ranked is not None else so_far.ended(chain.timeout_ms)
+        tallies.of(first.name).asked(serving.stratum, group_of(question.who), so_far.own_ms, ended, _given(ranked))
     if ranked is None:
         by, variant, ranked = await _behind(serving, question, chain, so_far)
-    if question.counted:
-        ended = "well" if own else so_far.ended(chain.timeout_ms)
-        tallies.of(first.name).asked(serving.stratum, group_of(question.who), so_far.own_ms, ended)
-        if ranked.reason in REMEMBERED:
-            chain.lasts.keep(question.who, Last(by.name, ranked.items))
+    items, chances = _listed(ranked, question.k, shuffle)
+    if question.counted and ranked.reason in REMEMBERED:
+        chain.lasts.keep(question.who, Last(by.name, items))
     return Answer(
-        items=ranked.items,
-        propensity=ranked.propensity,
+        items=items,
+        propensities=chances,
         explored=ranked.explored,
         version=by.name,
         variant=variant,
@@ -96,6 +102,21 @@ async def answer(serving: Serving, question: Question, tallies: Tallies, chain: 
         epoch=serving.record.epoch,
         stratum=serving.stratum,
     )
+
+
+def _given(ranked: Ranked | None) -> Literal["some", "popular", "none"]:
+    """What the arm gave; a failure is counted as one, and as nothing else."""
+    if ranked is None:
+        return "some"
+    return "none" if not ranked.items else "popular" if ranked.reason is Reason.POPULAR else "some"
+
+
+def _listed(ranked: Ranked, k: int, shuffle: Shuffle | None) -> tuple[list[tuple[str, float]], list[float]]:
+    """What is shown, and how likely each item was at its place. What goes by popularity alone is never shuffled: all versions show it."""
+    if shuffle is not None and ranked.reason not in NOT_SHUFFLED:
+        return shuffled(ranked.items, k, shuffle, LOT)
+    items = ranked.items[:k]
+    return items, [*[1.0] * (len(items) - 1), ranked.propensity] if items else []
 
 
 async def _own(first: LoadedArm, question: Question, chain: Chain, so_far: SoFar) -> Ranked | None:

@@ -53,6 +53,13 @@ class Question:
     context: Mapping[str, ContextValue] = field(default_factory=dict[str, ContextValue])
     explores: bool = False
     """Whether something new may be tried out where nothing is known of who asks."""
+    deep: int = 0
+    """So many of the best are ranked at least, though only k are shown."""
+
+    @property
+    def ranked(self) -> int:
+        """How many of the best an arm is asked for."""
+        return max(self.k, self.deep)
 
     @property
     def counted(self) -> bool:

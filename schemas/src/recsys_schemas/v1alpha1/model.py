@@ -108,6 +108,10 @@ class Topic(Resource):
     verified, never made or changed."""
 
 
+INGESTED = ("Watch", "Rate", "Responses")
+"""Roles of the topics that snapshots are made of: events, and the answers that the API has logged."""
+
+
 def default_topics() -> list[Topic]:
     """The six topics of a model that names none."""
     return [
@@ -448,6 +452,27 @@ class Access(Resource):
     """Origins whose pages may ask from a browser (CORS), such as https://shop.example.com. Default: none."""
 
 
+class Shuffling(Resource):
+    """Answers that show the best items in an order drawn by lot.
+
+    With their chances in the log, off-policy estimates (snips@10, dr@10) can tell what a version would have earned before any user sees it.
+    """
+
+    model_config = Resource.model_config | {
+        "json_schema_extra": cel(
+            (
+                "!has(self.depth) || !has(self.share) || double(self.depth) <= 100.0 * double(self.share)",
+                "shuffle: depth exceeds 100 times share, weights above 100 are cut and estimates too low: lower depth or raise share",
+            )
+        )
+    }
+
+    share: Annotated[float, Field(gt=0, le=1)] = 0.2
+    """Part of the answers."""
+    depth: Annotated[int, Field(ge=10, le=100)] = 20
+    """So many of the best items: what stands deeper, no version can be judged by."""
+
+
 class Serving(Resource):
     """How answers are given."""
 
@@ -476,7 +501,7 @@ class Serving(Resource):
     ] = ["Approximate", "Champion", "Cached", "Popular"]
     """What is tried, in this order, when the version that a user is assigned to does not answer in time or well. Approximate: the same
     version, among the items near the user only. Champion: the version of the others, for a candidate. Cached: the user's last answer."""
-    queue_milliseconds: Annotated[int, Field(ge=1, le=60_000)] = 25
+    queue_milliseconds: Annotated[int, Field(ge=1, le=60_000)] = 100
     """Load that a replica cannot bear is refused with 429 and Retry-After: some of the requests, as soon as they wait longer than this
     before they are begun. Requests of /v1/batch are refused first, events never."""
     online: Online = Field(default_factory=Online)
@@ -484,6 +509,8 @@ class Serving(Resource):
     exploration: Annotated[float, Field(ge=0, le=1)] = 0.1
     """Part of the answers to users of whom nothing is known whose last place is given to an item that nobody has liked yet, drawn by lot;
     the log tells how likely it was."""
+    shuffle: Shuffling | None = None
+    """Part of the answers whose order is drawn by lot. Default: none; off-policy gates then abstain."""
     access: Access = Field(default_factory=Access)
     """Who may ask, besides the bearers of the API's own tokens."""
     token_secret_ref: SecretKey | None = None
@@ -591,9 +618,9 @@ class Ingestion(Resource):
     """Events to snapshots."""
 
     rows: int
-    """Rows in the newest snapshot."""
+    """Events in the newest snapshot."""
     lag_records: int
-    """Offsets on the event topics that can be read and that it does not cover; 0 when all records are covered."""
+    """Offsets on the topics of events and answers that can be read and that it does not cover; 0 when all records are covered."""
     dead_letters: int
     """Records put aside since the beginning."""
     dead_letter_fraction: str | None = None

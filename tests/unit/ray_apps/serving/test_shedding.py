@@ -9,9 +9,10 @@ import pytest
 from ray_apps.serving.shedding import BEAT_SECONDS, Shedding, Watch
 
 
-def looked(shedding: Shedding, looks: int, delay_ms: float, wanted: float = 1.0) -> Shedding:
+def looked(shedding: Shedding, looks: int, delay_ms: float, *, ran: float = 1.0, wanted: float = 1.0, begun: int = 50) -> Shedding:
     for _ in range(looks):
-        shedding.look(delay_ms, wanted)
+        shedding.begun = begun
+        shedding.look(delay_ms, ran, wanted)
     return shedding
 
 
@@ -41,7 +42,13 @@ def test_bulk_is_refused_first():
 
 
 def test_a_slow_machine_with_little_load_is_no_reason_to_refuse():
-    assert refused(looked(Shedding(25), 100, 200, wanted=0.3)) == 0
+    assert refused(looked(Shedding(25), 100, 200, ran=0.2, wanted=0.3)) == 0
+    assert refused(looked(Shedding(25), 100, 200, begun=2)) == 0
+    assert refused(looked(Shedding(25), 100, 200, ran=0.1, begun=10)) == 0
+
+
+def test_a_replica_that_gets_little_of_its_core_refuses_when_many_wait():
+    assert refused(looked(Shedding(25), 100, 200, ran=0.1, begun=100)) > 0
 
 
 def steered(capacity: float, offered: float, seconds: float) -> tuple[float, float]:
@@ -49,7 +56,8 @@ def steered(capacity: float, offered: float, seconds: float) -> tuple[float, flo
     shedding, waiting, shares = Shedding(25), 0.0, list[float]()
     for _ in range(int(seconds / BEAT_SECONDS)):
         waiting = max(0.0, waiting + (offered * (1 - shedding.share) - capacity) * BEAT_SECONDS)
-        shedding.look(waiting / capacity * 1000, 1.0)
+        shedding.begun = int(offered * BEAT_SECONDS)
+        shedding.look(waiting / capacity * 1000, 1.0, 1.0)
         shares.append(shedding.share)
     last = shares[len(shares) // 2 :]
     return sum(last) / len(last), waiting / capacity * 1000
@@ -75,7 +83,7 @@ async def kept_busy(seconds: float, shedding: Shedding) -> float:
     while time.monotonic() < end:
         until = time.thread_time() + 0.08
         while time.thread_time() < until:
-            pass
+            shedding.begun += 1
         await asyncio.sleep(0)
         highest = max(highest, shedding.share)
     return highest
