@@ -103,6 +103,11 @@ chaos-serving: $(VENV) ## 1,000 version switches and 50 kill -9 of replicas unde
 	@$(PYTHON) -m recsys_dev.kafka_jars
 	@PYTHONPATH=tests $(PYTHON) -m chaos.serving_storm --twins $(ARGS)
 
+.PHONY: fuzz-resources
+fuzz-resources: tools ## N=5000 changes of models on a real API server, right, wrong and undone; and a broken twin (20 min).
+	@PYTHONPATH=tests $(PYTHON) tests/chaos/resource_fuzz.py --transitions $(if $(findstring command,$(origin N)),$(N),5000) $(ARGS)
+	@PYTHONPATH=tests $(PYTHON) tests/chaos/resource_fuzz.py --transitions 2000 --twin $(ARGS)
+
 .PHONY: bench
 bench: tools bench-ingest bench-models bench-serving ## Measure ingest, models and serving against the bare parts in the same run (20 min); DATA=folder for real events.
 
@@ -112,7 +117,7 @@ bench-serving: $(VENV) ## Serving beside bare ASGI, plain Ray Serve and an echo,
 	@PYTHONPATH=tests $(PYTHON) -m bench.serving $(ARGS)
 
 .PHONY: bench-models
-bench-models: $(VENV) ## Every algorithm beside `implicit`, on DATA=folder in a MovieLens layout or drawn data (10 min): quality, time, memory.
+bench-models: $(VENV) ## Every algorithm beside `implicit`, on DATA=folder in a MovieLens layout or drawn data (15 min at most; ARGS='--minutes 5'): quality, time, memory.
 	@DATA=$(DATA) PYTHONPATH=tests $(PYTHON) -m bench.models $(ARGS)
 
 .PHONY: bench-ingest
