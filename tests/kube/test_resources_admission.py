@@ -319,10 +319,10 @@ CREATED = {
         "spec.serving.access.rateLimit", {"requestsPerSecond": 0}, "spec.serving.access.rateLimit.requestsPerSecond", "greater than 0"
     ),
     "a fallback that may have no answer": rm(
-        "spec.serving.fallback", ["Approximate", "Cached"], "the last step must be Popular", breaks="the last step must be"
+        "spec.serving.fallback", ["Approximate", "Cached"], "the last step must be Popular", breaks="fallback: the last step must be"
     ),
     "a step named twice": rm(
-        "spec.serving.fallback", ["Cached", "Cached", "Popular"], "fallback: name each step once", breaks="name each step once"
+        "spec.serving.fallback", ["Cached", "Cached", "Popular"], "fallback: name each step once", breaks="fallback: name each step once"
     ),
     "a step that is none": rm("spec.serving.fallback", ["Item", "Popular"], "spec.serving.fallback[0]", '"Item"'),
     "no patience at all": rm("spec.serving.queueMilliseconds", 0, "spec.serving.queueMilliseconds", "greater than or equal to 1"),

@@ -13,7 +13,6 @@ from ray_apps.serving.lasts import Last, Lasts
 from ray_apps.serving.pace import ArmLate
 from ray_apps.serving.questions import Question
 from ray_apps.serving.ranking import ArmFailure, Indices
-from ray_apps.serving.shortlist import NOT_LOOKED_AT
 from ray_apps.serving.shuffling import LOT, shuffled
 from recsys_schemas.serving_api import FALLBACK, FallbackStep, Reason, Shuffle, Variant
 
@@ -139,11 +138,12 @@ def _approximate(arm: LoadedArm, question: Question) -> Ranked | None:
     shortlist = arm.near.shortlist
     if shortlist is None:
         return None
+    look = shortlist.look()
     try:
-        ranked = rank(arm, question, shortlist)
+        ranked = rank(arm, question, look)
     except Exception:  # noqa: BLE001 - whatever a version does wrong, its user still gets an answer
         return None
-    items = [(item, score) for item, score in ranked.items if score > NOT_LOOKED_AT]
+    items = [(item, score) for item, score in ranked.items if score > look.unseen]
     if not items:
         return None
     return replace(ranked, items=items, reason=Reason.APPROXIMATE if ranked.reason is not Reason.POPULAR else ranked.reason)

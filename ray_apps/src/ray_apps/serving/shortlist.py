@@ -31,8 +31,8 @@ ENOUGH = 0.95
 """Part of the exact best 20 that is found: the fewest cells that reach it are looked at, else the most."""
 ASKED, BEST = 50, 20
 """Users and items that recall is measured with."""
-NOT_LOOKED_AT = np.float32(-3e38)
-"""The score of all other items: a number, so that ranking goes on as usual, below all scores."""
+BELOW = np.float32(1)
+"""By so much all other items score less than the least that was looked at: a number, so that ranking goes on as usual."""
 
 Vectors = NDArray[np.float32]
 
@@ -79,7 +79,7 @@ def _nearest(items: Vectors, centres: Vectors) -> NDArray[np.int64]:
 
 
 class Shortlist:
-    """Scores as a model does, of the items in the cells nearest to a user's vector; all others have NOT_LOOKED_AT."""
+    """Scores of the items in the cells nearest to a user's vector."""
 
     def __init__(self, model: Factored, cells: Cells, looked_at: int) -> None:
         """Take a model, its items in cells, and how many cells are looked at."""
@@ -89,20 +89,44 @@ class Shortlist:
         self.expected_ms = 0.0
         """What an answer took when it was measured."""
 
+    def scores_of(self, user: Vectors, looked_at: int) -> tuple[Scores, float]:
+        """Scores by a user's vector, shape (n_items,), and the score of all items that were not looked at."""
+        cells = self._cells
+        agree = cells.centres @ user
+        near = np.argpartition(agree, max(0, agree.size - looked_at))[-looked_at:].tolist()
+        parts = [
+            (cells.members[low:high], cells.vectors[low:high] @ user) for low, high in (self._ends(cell) for cell in near) if low < high
+        ]
+        least = min((scores.min() for _, scores in parts), default=np.float32(0)) - BELOW
+        found = np.full(len(cells.members), least, dtype=np.float32)
+        for places, scores in parts:
+            found[places] = scores
+        return found, float(least)
+
+    def _ends(self, cell: int) -> tuple[int, int]:
+        return int(self._cells.starts[cell]), int(self._cells.starts[cell + 1])
+
+    def look(self) -> "Look":
+        """What scores one question."""
+        return Look(self)
+
+    def vector(self, history: Indices, weights: Weights) -> Vectors:
+        """A user's vector, shape (factors,)."""
+        return self._model.user_vector(history, weights).astype(np.float32)
+
+
+class Look:
+    """Scores as a model does, for one question."""
+
+    def __init__(self, shortlist: Shortlist) -> None:
+        self._shortlist = shortlist
+        self.unseen = -np.inf
+        """The score of what was not looked at."""
+
     def scores(self, history: Indices, weights: Weights) -> Scores:
         """Shape (n_items,)."""
-        user = self._model.user_vector(history, weights).astype(np.float32)
-        return self.scores_of(user, self.looked_at)
-
-    def scores_of(self, user: Vectors, looked_at: int) -> Scores:
-        """The same for a user's vector, shape (factors,)."""
-        cells = self._cells
-        found = np.full(len(cells.members), NOT_LOOKED_AT, dtype=np.float32)
-        agree = cells.centres @ user
-        for cell in np.argpartition(agree, max(0, agree.size - looked_at))[-looked_at:].tolist():
-            low, high = int(cells.starts[cell]), int(cells.starts[cell + 1])
-            found[cells.members[low:high]] = cells.vectors[low:high] @ user
-        return found
+        scores, self.unseen = self._shortlist.scores_of(self._shortlist.vector(history, weights), self._shortlist.looked_at)
+        return scores
 
 
 def shortlist_of(model: Factored, items: Vectors, histories: Sequence[tuple[Indices, Weights]]) -> Shortlist:
@@ -112,7 +136,7 @@ def shortlist_of(model: Factored, items: Vectors, histories: Sequence[tuple[Indi
     exact = [set(top_k(items @ user, BEST, np.empty(0, dtype=np.int64))[0].tolist()) for user in users]
     for looked_at in CELLS_LOOKED_AT:
         started = time.thread_time()
-        found = [set(top_k(shortlist.scores_of(user, looked_at), BEST, np.empty(0, dtype=np.int64))[0].tolist()) for user in users]
+        found = [set(top_k(shortlist.scores_of(user, looked_at)[0], BEST, np.empty(0, dtype=np.int64))[0].tolist()) for user in users]
         shortlist.looked_at = looked_at
         shortlist.expected_ms = (time.thread_time() - started) * 1000 / max(len(users), 1)
         shortlist.recall = float(np.mean([len(a & b) / len(a) for a, b in zip(exact, found, strict=True)])) if users else 0.0

@@ -10,7 +10,6 @@ from ray_apps.serving.fallback import Chain, answer
 from ray_apps.serving.lasts import Last, Lasts
 from ray_apps.serving.pace import Pace
 from ray_apps.serving.questions import of_user
-from ray_apps.serving.shortlist import NOT_LOOKED_AT
 from recsys_schemas.serving_api import FallbackStep, Reason, RecommendationRequest, Variant
 
 CACHED_FIRST = (FallbackStep.CACHED, FallbackStep.CHAMPION, FallbackStep.POPULAR)
@@ -25,9 +24,14 @@ class Near:
     def __init__(self, known: int) -> None:
         self.known = known
 
+    unseen = -1.0
+
+    def look(self) -> "Near":
+        return self
+
     def scores(self, history: Any, weights: Any) -> Any:
         del history, weights
-        found = np.full(200, NOT_LOOKED_AT, dtype=np.float32)
+        found = np.full(200, self.unseen, dtype=np.float32)
         found[: self.known] = np.arange(self.known, dtype=np.float32)
         return found
 

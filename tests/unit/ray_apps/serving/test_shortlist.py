@@ -7,7 +7,7 @@ import pytest
 
 from ray_apps.algorithms.als import ALS, Trust
 from ray_apps.serving.near import Near
-from ray_apps.serving.shortlist import ENOUGH, FROM_ITEMS, NOT_LOOKED_AT, Shortlist, cells_of, shortlist_of
+from ray_apps.serving.shortlist import ENOUGH, FROM_ITEMS, Shortlist, cells_of, shortlist_of
 
 ITEMS, FACTORS, TASTES = 6000, 16, 40
 
@@ -37,8 +37,9 @@ def test_every_item_is_in_one_cell_with_its_own_vector(model: ALS):
 def test_what_is_looked_at_has_the_models_own_score_and_the_rest_none(model: ALS):
     shortlist = shortlist_of(model, model.items, histories(20))
     history = histories(30)[-1]
-    exact, found = model.scores(*history), shortlist.scores(*history)
-    looked_at = found > NOT_LOOKED_AT
+    look = shortlist.look()
+    exact, found = model.scores(*history), look.scores(*history)
+    looked_at = found > look.unseen
     assert 0 < looked_at.sum() < ITEMS
     assert found[looked_at] == pytest.approx(exact[looked_at], rel=1e-4, abs=1e-5)
 
@@ -47,7 +48,7 @@ def test_recall_is_measured_and_holds_for_others(model: ALS):
     shortlist = shortlist_of(model, model.items, histories(30))
     assert shortlist.recall >= ENOUGH
     others = histories(90)[-50:]
-    best = [(set(np.argsort(-model.scores(*each))[:20]), set(np.argsort(-shortlist.scores(*each))[:20])) for each in others]
+    best = [(set(np.argsort(-model.scores(*each))[:20]), set(np.argsort(-shortlist.look().scores(*each))[:20])) for each in others]
     assert np.mean([len(a & b) / 20 for a, b in best]) > ENOUGH - 0.1
 
 
@@ -55,7 +56,7 @@ def test_looking_at_the_farthest_cells_finds_next_to_nothing(model: ALS):
     """The broken twin."""
     cells = cells_of(model.items)
     turned = Shortlist(model, replace(cells, centres=-cells.centres), 16)
-    best = [(set(np.argsort(-model.scores(*each))[:20]), set(np.argsort(-turned.scores(*each))[:20])) for each in histories(30)]
+    best = [(set(np.argsort(-model.scores(*each))[:20]), set(np.argsort(-turned.look().scores(*each))[:20])) for each in histories(30)]
     assert np.mean([len(a & b) / 20 for a, b in best]) < ENOUGH / 2
 
 
