@@ -140,6 +140,10 @@ bench-scale: $(VENV) ## IALS on 1, 2 and 4 Ray Train workers, 10 million generat
 bench-cold: $(VENV) ## Users and items that nobody knows yet: NDCG@10 against popularity (10 min); DATA=folder for MovieLens' layout.
 	@DATA='$(DATA)' PYTHONPATH=tests $(PYTHON) -m bench.cold $(ARGS)
 
+.PHONY: fuzz-api
+fuzz-api: $(VENV) ## Ask the API 10,000 times what its own description allows and does not (schemathesis, all checks; 15 min; N=cases).
+	@FUZZ_CASES=$(if $(findstring command,$(origin N)),$(N),10000) $(PYTEST) tests/contracts/test_fuzzed_api.py -q --show-capture=no $(ARGS)
+
 .PHONY: lint
 lint: $(VENV) ## Style, types, layers, generated files, chart.
 	@$(PYTHON) -m ruff check $(SOURCES)

@@ -509,6 +509,9 @@ class Serving(Resource):
     before they are begun. Requests of /v1/batch are refused first, events never."""
     online: Online = Field(default_factory=Online)
     """What answers know of the events since their version was trained."""
+    answer_kafka_requests: bool = False
+    """Whether questions that are put to the topic of requests with `ask: true` are answered on the topic of responses. Whoever may write
+    there may ask: the brokers decide, not the API's tokens."""
     exploration: Annotated[float, Field(ge=0, le=1)] = 0.1
     """Part of the answers to users of whom nothing is known whose last place is given to an item that nobody has liked yet, drawn by lot;
     the log tells how likely it was."""
