@@ -103,6 +103,10 @@ chaos-serving: $(VENV) ## 1,000 version switches and 50 kill -9 of replicas unde
 	@$(PYTHON) -m recsys_dev.kafka_jars
 	@PYTHONPATH=tests $(PYTHON) -m chaos.serving_storm --twins $(ARGS)
 
+.PHONY: chaos-rollout
+chaos-rollout: $(VENV) ## N=200 bad and as many good versions through whole rollouts in the simulated world (10 min): bad ones are caught in time, good ones promoted.
+	@PYTHONPATH=tests $(PYTHON) -m worlds.many_rollouts --each $(if $(findstring command,$(origin N)),$(N),200) $(ARGS)
+
 .PHONY: fuzz-resources
 fuzz-resources: tools ## N=5000 changes of models on a real API server, right, wrong and undone; and a broken twin (20 min).
 	@PYTHONPATH=tests $(PYTHON) tests/chaos/resource_fuzz.py --transitions $(if $(findstring command,$(origin N)),$(N),5000) $(ARGS)
@@ -135,6 +139,10 @@ bench-tables: $(VENV) ## Commits a second and the time to open a table, as it ag
 .PHONY: bench-scale
 bench-scale: $(VENV) ## IALS on 1, 2 and 4 Ray Train workers, 10 million generated interactions (8 min; ARGS='--interactions 100000000' for more).
 	@PYTHONPATH=tests $(PYTHON) -m bench.scale $(ARGS)
+
+.PHONY: bench-rollout
+bench-rollout: $(VENV) ## How soon a rollout is decided, and how often wrongly, beside the threshold rules of canary tools (10 min).
+	@PYTHONPATH=tests $(PYTHON) -m bench.rollout $(ARGS)
 
 .PHONY: bench-cold
 bench-cold: $(VENV) ## Users and items that nobody knows yet: NDCG@10 against popularity (10 min); DATA=folder for MovieLens' layout.

@@ -7,7 +7,7 @@ set -uo pipefail
 cd "$(dirname "$0")/.."
 logs=$(mktemp -d)
 trap 'rm -rf "$logs"' EXIT
-order=("no real parts" "a real Kubernetes API, S3" "a storm over ingest" "real Kafka brokers" "a real Ray" "load on serving" "the whole line")
+order=("no real parts" "a real Kubernetes API, S3" "a storm over ingest" "real Kafka brokers" "a real Ray" "the whole line")
 
 run() {
     local name=$1 began=$SECONDS
@@ -38,7 +38,6 @@ with_brokers() {
 
 with_ray() {
     run "a real Ray" tests/ray "$@"
-    run "load on serving" tests/load "$@"
     run "the whole line" tests/e2e "$@"
 }
 

@@ -377,8 +377,8 @@ FOLDS = 16
 """Groups of users that latencies are kept for: user group % FOLDS."""
 LATENCY_LEAST_MS = 0.1
 """Upper bound of the first latency bin."""
-LATENCY_STEPS = 16
-"""Bins in which the latency doubles: each is 4.4 % wider than the one before."""
+LATENCY_STEPS = 32
+"""Bins in which the latency doubles: each is 2.2 % wider than the one before."""
 LATENCY_BINS = 20 * LATENCY_STEPS
 """The last bin, beyond 100 s, is open."""
 
@@ -387,7 +387,7 @@ def latency_bin(milliseconds: float) -> int:
     """The bin of a latency: 0 for the fastest.
 
     >>> latency_bin(0.05), latency_bin(0.1), latency_bin(0.2), latency_bin(1e9)
-    (0, 0, 16, 320)
+    (0, 0, 32, 640)
     """
     if milliseconds <= LATENCY_LEAST_MS:
         return 0
