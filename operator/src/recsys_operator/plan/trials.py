@@ -21,7 +21,9 @@ def trial_of(observed: Observed, rollout: RolloutState) -> Trial | None:
     if verb and verb.shadow:
         return shadowed(rollout, verb.shadow, seen)
     now = shares.in_force(observed)
-    return preferred(rollout, verb.interleave, seen, now) if verb and verb.interleave else weigh(rollout, seen, now)
+    if verb and verb.interleave:
+        return preferred(rollout, verb.interleave, seen, now)
+    return weigh(rollout, seen, now, observed.metrics)
 
 
 def told(rollout: RolloutState, trial: Trial | None) -> str:

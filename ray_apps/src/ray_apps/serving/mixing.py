@@ -4,10 +4,11 @@ import secrets
 import time
 from dataclasses import dataclass, replace
 
-from ray_apps.serving.answering import Answer, Banned, Ranked, answer, attempt, banned_by, given, popular, seen, variant_of
+from ray_apps.serving.answering import Answer, Banned, Ranked, attempt, banned_by, popular, seen
 from ray_apps.serving.arms import LoadedArm, Serving
 from ray_apps.serving.assignment import point_of
 from ray_apps.serving.counters import Tallies, group_of
+from ray_apps.serving.fallback import Chain, answer, given, variant_of
 from ray_apps.serving.interleaving import team_draft
 from ray_apps.serving.pace import ArmLate
 from ray_apps.serving.questions import Question
@@ -15,11 +16,12 @@ from ray_apps.serving.ranking import ArmFailure
 from recsys_schemas.serving_api import Reason, Variant
 
 
-async def answer_by_all(serving: Serving, question: Question, tallies: Tallies, timeout_ms: float) -> Answer | None:
+async def answer_by_all(serving: Serving, question: Question, tallies: Tallies, chain: Chain) -> Answer | None:
     """Answer from the arm that whoever asks is assigned to, or from both of a mix; None when no arm is mapped."""
     stable, candidate = serving.stable, _mixed_with(serving, question)
     if stable is None or candidate is None:
-        return await answer(serving, question, tallies, timeout_ms)
+        return await answer(serving, question, tallies, chain)
+    timeout_ms = chain.timeout_ms
     within_ms = timeout_ms if question.deadline_ms is None else min(timeout_ms, question.deadline_ms)
     return await _mixed(
         _Ask(serving=serving, question=question, tallies=tallies, timeout_ms=timeout_ms, within_ms=within_ms), stable, candidate

@@ -240,7 +240,7 @@ class Hyperparameters(Resource):
     alpha: Annotated[float | None, Field(gt=0, le=10_000)] = None
     """ALS: confidence of one interaction."""
     damping: Annotated[float | None, Field(ge=0, le=1)] = None
-    """ALS: how much less an interaction counts of users with long histories; 0: all count alike."""
+    """ALS, IALS: how much less an interaction counts of users with long histories; 0: all count alike."""
     unobserved: Annotated[float | None, Field(gt=0, le=10)] = None
     """IALS: weight of an item that a user has not liked, beside 1 for one liked."""
     exponent: Annotated[float | None, Field(ge=0, le=2)] = None
@@ -259,6 +259,9 @@ class Hyperparameters(Resource):
     """EASE: items that stand within so many places of each other in a user's order in time count more as a pair; 0: all pairs alike."""
     item_shrinkage: Annotated[float | None, Field(ge=0, le=10_000)] = None
     """Hybrid: likes after which an item speaks for itself as much as the items do that are like it by content; 0: from the first on."""
+    new_item_place: Annotated[int | None, Field(ge=0, le=1000)] = None
+    """Hybrid: the place at which the list of a user with one to nine likes has an item that nobody has liked yet; 0: such items come where
+    their chances put them, which is seldom in a list."""
     batch_size: Annotated[int | None, Field(ge=8, le=65_536)] = None
     """TwoTower: likes looked at in one step; each is told from the others."""
     id_dropout: Annotated[float | None, Field(ge=0, le=1)] = None
@@ -487,9 +490,28 @@ class Serving(Resource):
     route_prefix: Annotated[str | None, Field(max_length=128, pattern=r"^/[a-zA-Z0-9._~-]+(/[a-zA-Z0-9._~-]+)*$")] = None
     """Path of the API on the cluster's ingress. Default: /<name>."""
     timeout_milliseconds: Annotated[int, Field(ge=1, le=60_000)] = 100
-    """Later than this, the answer is the popular fallback."""
+    """Later than this, the answer is given by the fallback: never an error."""
+    fallback: Annotated[
+        list[Literal["Approximate", "Champion", "Cached", "Popular"]],
+        Field(
+            min_length=1,
+            max_length=4,
+            json_schema_extra=cel(
+                ("self[self.size() - 1] == 'Popular'", "fallback: the last step must be Popular: it always has an answer"),
+                ("self.all(s, self.exists_one(t, t == s))", "fallback: name each step once"),
+            ),
+        ),
+    ] = ["Approximate", "Champion", "Cached", "Popular"]
+    """What is tried, in this order, when the version that a user is assigned to does not answer in time or well. Approximate: the same
+    version, among the items near the user only. Champion: the version of the others, for a candidate. Cached: the user's last answer."""
+    queue_milliseconds: Annotated[int, Field(ge=1, le=60_000)] = 100
+    """Load that a replica cannot bear is refused with 429 and Retry-After: some of the requests, as soon as they wait longer than this
+    before they are begun. Requests of /v1/batch are refused first, events never."""
     online: Online = Field(default_factory=Online)
     """What answers know of the events since their version was trained."""
+    answer_kafka_requests: bool = False
+    """Whether questions that are put to the topic of requests with `ask: true` are answered on the topic of responses. Whoever may write
+    there may ask: the brokers decide, not the API's tokens."""
     exploration: Annotated[float, Field(ge=0, le=1)] = 0.1
     """Part of the answers to users of whom nothing is known whose last place is given to an item that nobody has liked yet, drawn by lot;
     the log tells how likely it was."""
