@@ -21,7 +21,7 @@ KUBERNETES_VERSION = "v1.36.3"
 HELM_VERSION = "v3.22.0"
 
 
-def _kubernetes_flags(version: str) -> str:
+def kubernetes_flags(version: str) -> str:
     """Return the link flags without which the server calls itself v0.0.0."""
     minor = version.split(".")[1]
     values = {"gitVersion": version, "gitMajor": "1", "gitMinor": minor, "gitTreeState": "clean"}
@@ -33,7 +33,7 @@ def _kubernetes(name: str, cold_seconds: int) -> Program:
         name=name,
         module="kubernetes",
         package=f"k8s.io/kubernetes/cmd/{name}",
-        version_flags=_kubernetes_flags(KUBERNETES_VERSION),
+        version_flags=kubernetes_flags(KUBERNETES_VERSION),
         cold_seconds=cold_seconds,
     )
 

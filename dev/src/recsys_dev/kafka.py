@@ -84,7 +84,7 @@ class Brokers:
         living = [child for broker in self.alive() if (child := self._child(broker)) is not None]
         wanted = set(self.alive())
         # Each is asked itself: the others' metadata show a dead broker until its session ends, 6 s later.
-        clients = [_admin(f"{LOOPBACK}:{node.client_port}") for node in self.nodes if node.id in wanted]
+        clients = [_admin(f"{node.host}:{node.client_port}") for node in self.nodes if node.id in wanted]
         processes.wait_until(
             lambda: all(wanted <= _seen(client) for client in clients),
             what=f"Kafka brokers {sorted(wanted)} at {self.bootstrap_servers}",
@@ -130,12 +130,13 @@ def existing(bootstrap: str | None = None) -> Brokers | None:
 
 
 def start(
-    run_dir: Path, brokers: int = 3, *, guard: Guard | None = None, racks: Sequence[str] = (), progress: Progress | None = None
+    run_dir: Path, brokers: int = 3, *, guard: Guard | None = None, racks: Sequence[str] = (), host: str = LOOPBACK, progress: Progress | None = None
 ) -> Brokers:
     """Start brokers under `run_dir` and return when all are ready; those that run there already are left alone.
 
     The data of an earlier run in the same folder are kept, and so are the ports and racks. With a `guard` they have doors with SASL
     and mutual TLS too, and an authorizer (see `recsys_dev.kafka_security`). With `racks` each names its own, in the brokers' order.
+    `host` is where they listen: pods of a real node could not reach loopback.
 
     Raises:
         Unmet: when Java, Maven or the jars are missing, or a broker does not become ready.
@@ -144,7 +145,7 @@ def start(
     jars, java = kafka_jars.ensure_jars(progress), kafka_jars.find_java()
     kafka_jars.ensure_archive(jars, java, progress, lambda options: _train(jars, options))
     run_dir.mkdir(parents=True, exist_ok=True)
-    cluster = attach(run_dir) or _format(run_dir, _new_nodes(brokers, racks, is_guarded=guard is not None), jars, guard)
+    cluster = attach(run_dir) or _format(run_dir, _new_nodes(brokers, racks, host, is_guarded=guard is not None), jars, guard)
     idle = [broker for broker in cluster.ids if broker not in cluster.alive()]
     if idle:
         progress(f"Starting Kafka brokers {', '.join(map(str, idle))} at {cluster.bootstrap_servers}.")
@@ -176,17 +177,17 @@ def _properties_file(run_dir: Path, broker: int) -> Path:
 
 
 def _cluster(run_dir: Path, nodes: tuple[Node, ...]) -> Brokers:
-    servers = ",".join(f"{LOOPBACK}:{node.client_port}" for node in nodes)
+    servers = ",".join(f"{node.host}:{node.client_port}" for node in nodes)
     return Brokers(bootstrap_servers=servers, run_dir=run_dir, nodes=nodes)
 
 
-def _new_nodes(count: int, racks: Sequence[str] = (), *, is_guarded: bool = False) -> tuple[Node, ...]:
+def _new_nodes(count: int, racks: Sequence[str] = (), host: str = LOOPBACK, *, is_guarded: bool = False) -> tuple[Node, ...]:
     if racks and len(racks) != count:
         raise ValueError(f"racks: {len(racks)} for {count} brokers; name one for each, or none")
     names = ("client_port", "controller_port", "sasl_port", "tls_port")[: 4 if is_guarded else 2]
-    ports = iter(free_ports(len(names) * count))
+    ports = iter(free_ports(len(names) * count, host))
     return tuple(
-        Node(id=number, rack=rack, **{name: next(ports) for name in names}) for number, rack in enumerate(racks or [""] * count, start=1)
+        Node(id=number, host=host, rack=rack, **{name: next(ports) for name in names}) for number, rack in enumerate(racks or [""] * count, start=1)
     )
 
 

@@ -20,6 +20,8 @@ class Node:
     """Of SASL over TLS; 0 in a cluster that is not guarded."""
     tls_port: int = 0
     """Of mutual TLS; 0 likewise."""
+    host: str = LOOPBACK
+    """Where it listens."""
     rack: str = ""
     """Where it stands (`broker.rack`): Kafka, and whoever adds replicas, spreads a partition over racks. Empty: it does not say."""
 
@@ -40,10 +42,10 @@ def server_properties(
     settings = {
         "process.roles": "broker,controller",
         "node.id": str(node.id),
-        "controller.quorum.voters": ",".join(f"{other.id}@{LOOPBACK}:{other.controller_port}" for other in nodes),
+        "controller.quorum.voters": ",".join(f"{other.id}@{other.host}:{other.controller_port}" for other in nodes),
         "controller.listener.names": "CONTROLLER",
-        "listeners": f"CLIENT://{LOOPBACK}:{node.client_port},CONTROLLER://{LOOPBACK}:{node.controller_port}",
-        "advertised.listeners": f"CLIENT://{LOOPBACK}:{node.client_port}",
+        "listeners": f"CLIENT://{node.host}:{node.client_port},CONTROLLER://{node.host}:{node.controller_port}",
+        "advertised.listeners": f"CLIENT://{node.host}:{node.client_port}",
         "inter.broker.listener.name": "CLIENT",
         "listener.security.protocol.map": f"CLIENT:{protocol},CONTROLLER:PLAINTEXT",
         "log.dirs": str(data),
