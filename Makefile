@@ -83,6 +83,10 @@ chaos-line: tools ## Kill each part at N=20 random moments of the line; the end 
 chaos-ingest: tools ## Blows to ingest: N=200 kills at system calls and at random, stops, failing stores and brokers; and broken twins (5 min).
 	@$(PYTHON) tests/chaos/ingest_storm.py --kills $(if $(findstring command,$(origin N)),$(N),200) --twins $(ARGS)
 
+.PHONY: chaos-operator
+chaos-operator: tools ## Cut, kill and answer falsely at every call of the operator, and harm its watches; broken twins are caught (25 min).
+	@PYTHONPATH=tests $(PYTHON) tests/chaos/operator_storm.py --twins $(ARGS)
+
 .PHONY: bench
 bench: tools bench-ingest bench-models ## Measure ingest, models and serving against the bare parts in the same run (12 min); DATA=folder for real events.
 	@DATA=$(DATA) PYTHONPATH=tests $(PYTHON) -m bench.serving $(ARGS)

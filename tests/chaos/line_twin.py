@@ -11,14 +11,15 @@ from recsys_operator.state.observed import Observed, VersionState
 from recsys_operator.world import apply as performing
 
 ORIGINAL_PREFIX, ORIGINAL_SUBMIT, ORIGINAL_CREATE = runs.run_prefix, runs.submit, performing.create_owned
+DRAWN: dict[str, str] = {}
 CREATED: set[str] = set()
 """Versions that this very process has created: what an edge-triggered handler would know of."""
 
 
 def drawn(kind: str, model: Any, version: str) -> str:
-    """A random job id: a run that was submitted is not found again."""
+    """A job id drawn once in this process: a run that was submitted before is not found again."""
     prefix = ORIGINAL_PREFIX(kind, model, version)
-    return f"{prefix}{random.getrandbits(32):08x}-" if kind == "train" else prefix
+    return DRAWN.setdefault(prefix, f"{prefix}{random.getrandbits(32):08x}-") if kind == "train" else prefix
 
 
 async def creating(kube: Any, model: Any, plural: str, name: str, spec: Any) -> Any:

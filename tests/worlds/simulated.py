@@ -468,7 +468,7 @@ class World:
 
     def _check_shares(self, before: ServingRecord, after: ServingRecord) -> None:
         was = {arm.version: arm.share for arm in before.arms}
-        weights = [0, *(s.set_weight for s in self.spec.rollout.steps if s.set_weight is not None), 100]
+        weights = [0, *(s.set_weight for s in self.spec.rollout.walk() if s.set_weight is not None), 100]
         for arm in after.arms:
             if arm.variant == "stable" and was.get(arm.version, 100) < 100:
                 returned = any(walk.spec.stable and walk.spec.stable.name == arm.version for walk in self.rollouts.values())

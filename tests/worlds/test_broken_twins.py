@@ -2,11 +2,27 @@
 
 import random
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
-from recsys_operator.plan import due, gates, moves, names, plan, reports, rollout, runs, serving, shares, topics, training, upkeep, weighing
+from recsys_operator.plan import (
+    due,
+    gates,
+    moves,
+    names,
+    plan,
+    reports,
+    rollout,
+    runs,
+    serving,
+    shares,
+    steps,
+    topics,
+    training,
+    upkeep,
+    weighing,
+)
 from recsys_operator.plan.evidence import Grouped
 from recsys_operator.state.actions import Action, SubmitJob
 from recsys_operator.state.observed import Observed, RolloutState, VersionState
@@ -58,13 +74,13 @@ def first_free(observed: Observed) -> str:
     return f"{observed.model.key.name}-{len(observed.versions) + 1:06d}"
 
 
-def timer_only(observed: Observed, walk: RolloutState, _weighing: object) -> bool:
+def timer_only(walk: RolloutState, _trial: object, now: datetime) -> bool:
     assert walk.status.step_since is not None
-    return observed.now >= walk.status.step_since + timedelta(seconds=5)
+    return now >= walk.status.step_since + timedelta(seconds=5)
 
 
-def skip_a_step(now: moves.Walk, step: int, words: str) -> tuple[Action, ...]:
-    return ORIGINAL_ENTER(now, min(step + 1, len(now.rollout.spec.steps) - 1), words)
+def skip_a_step(now: moves.Walk, step: int, words: str, by: str = "") -> tuple[Action, ...]:
+    return ORIGINAL_ENTER(now, min(step + 1, len(now.rollout.spec.steps) - 1), words, by)
 
 
 def only_on_creation(observed: Observed, version: VersionState) -> tuple[Action, ...]:
@@ -78,7 +94,7 @@ EACH = [20] * GROUPS
 FINE = reports.Counted(errors=Grouped(hits=[0] * GROUPS, trials=EACH), rewards=Grouped(hits=[6] * GROUPS, trials=EACH))
 
 TWINS: dict[str, tuple[object, str, object]] = {
-    "steps are earned by a timer": (rollout, "_earned", timer_only),
+    "steps are earned by a timer": (steps, "earned", timer_only),
     "harm is never seen": (weighing.Weighing, "failing", property(always(False))),
     "shares count as changed when asked": (rollout, "verified", always(True)),
     "gates always pass": (gates, "passed", always(True)),

@@ -20,6 +20,8 @@ class Node:
     """Of SASL over TLS; 0 in a cluster that is not guarded."""
     tls_port: int = 0
     """Of mutual TLS; 0 likewise."""
+    told_port: int = 0
+    """Where clients are told to come, a proxy's for instance; 0: to `client_port`."""
     host: str = LOOPBACK
     """Where it listens."""
     rack: str = ""
@@ -45,7 +47,7 @@ def server_properties(
         "controller.quorum.voters": ",".join(f"{other.id}@{other.host}:{other.controller_port}" for other in nodes),
         "controller.listener.names": "CONTROLLER",
         "listeners": f"CLIENT://{node.host}:{node.client_port},CONTROLLER://{node.host}:{node.controller_port}",
-        "advertised.listeners": f"CLIENT://{node.host}:{node.client_port}",
+        "advertised.listeners": f"CLIENT://{node.host}:{node.told_port or node.client_port}",
         "inter.broker.listener.name": "CLIENT",
         "listener.security.protocol.map": f"CLIENT:{protocol},CONTROLLER:PLAINTEXT",
         "log.dirs": str(data),

@@ -96,15 +96,19 @@ def kuberay_source() -> Path:
     return Path(json.loads(done.stdout)["Dir"])
 
 
-def kuberay_definitions() -> str:
-    """Return KubeRay's CustomResourceDefinitions; they are too large for a client-side apply."""
-    return "\n---\n".join(file.read_text() for file in sorted((kuberay_source() / "config/crd/bases").glob("*.yaml")))
+def install_kuberay_definitions(cluster: Cluster) -> None:
+    """Install KubeRay's CustomResourceDefinitions; they are too large for a client-side apply."""
+    cluster.kubectl("apply", "--server-side", "-f", str(kuberay_source() / "config/crd/bases"))
+    kinds = [f"crd/{name}.ray.io" for name in ("rayclusters", "rayjobs", "rayservices")]
+    cluster.kubectl("wait", "--for=condition=Established", "--timeout=60s", *kinds)
 
 
 def install_kuberay(cluster: Cluster, image: str = KUBERAY_IMAGE, namespace: str = "kuberay") -> None:
     """Install KubeRay's operator as its own manifests have it, with the image that was built from its module."""
-    rendered = cluster.kubectl("kustomize", str(kuberay_source() / "config/default"))
-    objects = [each for each in yaml.safe_load_all(rendered) if each]
+    install_kuberay_definitions(cluster)
+    source = kuberay_source()
+    rendered = [cluster.kubectl("kustomize", str(source / "config" / part)) for part in ("rbac", "manager")]
+    objects = [each for text in rendered for each in yaml.safe_load_all(text) if each]
     for each in objects:
         if "namespace" in each["metadata"]:
             each["metadata"]["namespace"] = namespace

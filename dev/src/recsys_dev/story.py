@@ -103,7 +103,7 @@ def words_of(seen: Seen | None) -> str:
     return "\n  ".join(["the model says:", *told])
 
 
-ENDED = frozenset({RolloutPhase.SUCCESSFUL, RolloutPhase.ROLLED_BACK, RolloutPhase.ABORTED})
+ENDED = frozenset(phase for phase in RolloutPhase if phase.ended)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from recsys_operator.world.kube import Json, Kube
 from recsys_operator.world.objects import MODELS, ROLLOUTS, VERSIONS, place
 from recsys_schemas.v1alpha1.rollout import RolloutPhase
 
-_OVER = frozenset({RolloutPhase.SUCCESSFUL, RolloutPhase.ROLLED_BACK, RolloutPhase.ABORTED})
+_OVER = frozenset(phase for phase in RolloutPhase if phase.ended)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,12 @@ class Variant(StrEnum):
     STABLE = "stable"
     CANDIDATE = "candidate"
     FALLBACK = "fallback"
+    HOLDBACK = "holdback"
+    """The version before the champion, which some users keep."""
+    INTERLEAVED = "interleaved"
+    """The list is mixed from the stable arm's and the candidate's: each item names its version."""
+    PREVIEW = "preview"
+    """The candidate, asked for by a tester: no evidence."""
 
 
 class Reason(StrEnum):
@@ -151,10 +157,14 @@ class Arm(Artifact):
     """Its name."""
     digest: str
     """What its bytes must hash to before they are mapped."""
-    variant: Literal[Variant.STABLE, Variant.CANDIDATE]
-    """stable or candidate."""
+    variant: Literal[Variant.STABLE, Variant.CANDIDATE, Variant.HOLDBACK]
+    """stable, candidate or holdback."""
     share: Annotated[int, Field(ge=0, le=100)]
     """Percent of users. 0: loaded and ready, seen by nobody."""
+    mirrored: Annotated[int, Field(ge=0, le=100)] = 0
+    """Of so many percent of the users the questions are answered by this arm too, beside the request path, and nobody sees it."""
+    interleaved: Annotated[int, Field(ge=0, le=100)] = 0
+    """So many percent of the users get lists that are mixed from the stable arm's and this one's."""
 
 
 class Skip(Artifact):
@@ -349,8 +359,8 @@ class ArmState(Artifact):
     """Its name."""
     digest: str
     """What its bytes must hash to."""
-    variant: Literal[Variant.STABLE, Variant.CANDIDATE]
-    """stable or candidate."""
+    variant: Literal[Variant.STABLE, Variant.CANDIDATE, Variant.HOLDBACK]
+    """stable, candidate or holdback."""
     share: int
     """Percent of users, as wanted."""
     mapped: bool

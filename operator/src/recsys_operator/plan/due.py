@@ -51,11 +51,18 @@ def held(observed: Observed, topics: Topics) -> str | None:
         return "replicas are out of sync, or the brokers cannot be asked"
     if _too_many_dead_letters(observed):
         return "too many of the newest records were put aside"
-    if any(version.status.phase is VersionPhase.CANDIDATE for version in observed.versions):
+    if _walks(observed):
         return "a rollout is under way"
     if until is not None and observed.now < until:
         return f"cooling down until {until:%Y-%m-%dT%H:%M:%SZ}"
     return _enough_for_a_day(observed)
+
+
+def _walks(observed: Observed) -> bool:
+    """Whether a candidate is waited for: one that waits itself, or one under way that a newer version may not supersede."""
+    begun = {rollout.spec.candidate.name for rollout in observed.rollouts}
+    over = begun if observed.model.spec.rollout.newer_version == "Supersede" else set[str]()
+    return any(version.status.phase is VersionPhase.CANDIDATE and version.name not in over for version in observed.versions)
 
 
 def _enough_for_a_day(observed: Observed) -> str | None:
@@ -75,7 +82,7 @@ def _held_until(observed: Observed) -> datetime | None:
     spec = observed.model.spec
     ends = [version.created_at + timedelta(seconds=spec.training.cooldown_seconds) for version in observed.versions[-1:]]
     pause = timedelta(seconds=spec.rollout.on_failure.cooldown_seconds)
-    back = [r.status.ended_at for r in observed.rollouts[-1:] if r.status.phase in ("RolledBack", "Aborted")]
+    back = [r.status.ended_at for r in observed.rollouts[-1:] if r.status.phase in ("RolledBack", "Aborted", "Inconclusive")]
     return max([*ends, *(ended + pause for ended in back if ended)], default=None)
 
 

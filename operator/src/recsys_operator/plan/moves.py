@@ -1,17 +1,26 @@
 """Moves: the written status that follows from a word of the rollout, with its decision and its Event."""
 
 from dataclasses import dataclass
+from datetime import timedelta
+from typing import Literal
 
-from recsys_operator.plan import shares
+from recsys_operator.plan import holding, shares, steps
 from recsys_operator.plan.reports import Reports, reports
-from recsys_operator.plan.weighing import Weighing, weigh
+from recsys_operator.plan.trials import Trial, trial_of
 from recsys_operator.state.actions import Action, CreateRollout, PublishEvent, WriteRolloutStatus
 from recsys_operator.state.observed import Observed, RolloutState, VersionState
 from recsys_schemas.v1alpha1.rollout import Decision, Evidence, Pinned, RolloutPhase, RolloutSpec, RolloutStatus
 from recsys_schemas.v1alpha1.version import ModelReference
 
 _KEPT_DECISIONS = 50
-_WEIGHT = {RolloutPhase.PROMOTING: 100, RolloutPhase.ROLLING_BACK: 0, RolloutPhase.LOADING: 0}
+_ENDS = {
+    "RolledBack": RolloutPhase.ROLLED_BACK,
+    "Aborted": RolloutPhase.ABORTED,
+    "Superseded": RolloutPhase.SUPERSEDED,
+    "Inconclusive": RolloutPhase.INCONCLUSIVE,
+}
+"""How a rollout ends after a verdict; after any other the candidate serves."""
+Paused = Literal["Step", "Approval", "Frozen", "User"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +30,7 @@ class Walk:
     observed: Observed
     rollout: RolloutState
     seen: Reports | None
-    weighing: Weighing | None
+    trial: Trial | holding.Guard | None
 
     @property
     def name(self) -> str:
@@ -36,13 +45,14 @@ class Walk:
     @property
     def numbers(self) -> str:
         """The evidence in words."""
-        return self.weighing.words if self.weighing else "no reports"
+        return self.trial.words if self.trial else "no reports"
 
 
 def walk(observed: Observed, rollout: RolloutState) -> Walk:
     """Put together what the moves of this pass rest on."""
-    seen = reports(observed)
-    return Walk(observed=observed, rollout=rollout, seen=seen, weighing=weigh(rollout, seen) if seen else None)
+    held = rollout.status.phase is RolloutPhase.HOLDING
+    shown = holding.guard(observed, rollout) if held else trial_of(observed, rollout)
+    return Walk(observed=observed, rollout=rollout, seen=reports(observed), trial=shown)
 
 
 def begin(observed: Observed, version: VersionState) -> tuple[Action, ...]:
@@ -53,40 +63,41 @@ def begin(observed: Observed, version: VersionState) -> tuple[Action, ...]:
         model_ref=ModelReference(name=observed.model.key.name, uid=observed.model.uid),
         stable=shares.champion(observed),
         candidate=Pinned(name=version.name, digest=digest),
-        steps=list(asked.steps),
+        strategy=asked.strategy,
+        steps=asked.walk(),
         analysis=asked.analysis,
         progress_deadline_seconds=asked.progress_deadline_seconds,
+        hold_seconds=asked.hold_seconds,
+        holdback=asked.holdback,
     )
     return (CreateRollout(name=version.name, spec=spec),)
 
 
-def weight_at(rollout: RolloutState, step: int) -> int:
-    """The share of a step: a pause keeps the one before it."""
-    weights = [s.set_weight for s in rollout.spec.steps[: step + 1] if s.set_weight is not None]
-    return weights[-1] if weights else 0
-
-
-def to(now: Walk, phase: RolloutPhase, verdict: str, words: str) -> tuple[Action, ...]:
+def to(now: Walk, phase: RolloutPhase, verdict: str, words: str, by: str = "") -> tuple[Action, ...]:
     """Write a verdict with its numbers, and the phase that follows from it."""
-    before = now.rollout.status
+    before, spec = now.rollout.status, now.rollout.spec
+    kept = spec.holdback if spec.stable else 0
     status = before.model_copy(
         update={
             "phase": phase,
-            "weight": _WEIGHT[phase],
+            "weight": 100 - kept if phase is RolloutPhase.PROMOTING else 0,
             "verified": False,
+            "paused": None,
             "started_at": before.started_at or now.observed.now,
-            "evidence": now.weighing.evidence if now.weighing else before.evidence,
-            "decisions": _decided(now, verdict, words),
+            "evidence": now.trial.evidence if now.trial else before.evidence,
+            "decisions": _decided(now, verdict, words, by),
             "message": words[:1000],
         }
     )
     return _written(now, status, verdict, words, warn=phase is RolloutPhase.ROLLING_BACK)
 
 
-def enter(now: Walk, step: int, words: str) -> tuple[Action, ...]:
+def enter(now: Walk, step: int, words: str, by: str = "") -> tuple[Action, ...]:
     """Ask for a step's share; the step begins when every replica reports it."""
-    before, weight = now.rollout.status, weight_at(now.rollout, step)
-    words = f"{words}: {weight} % of the users"
+    before, spec = now.rollout.status, now.rollout.spec
+    weight = steps.weight_at(spec, step)
+    same = before.phase is not RolloutPhase.LOADING and steps.verb_at(spec, step) == steps.verb_at(spec, before.step)
+    words = f"{words}: {steps.told(spec, step)}"
     status = before.model_copy(
         update={
             "phase": RolloutPhase.PROGRESSING,
@@ -94,8 +105,9 @@ def enter(now: Walk, step: int, words: str) -> tuple[Action, ...]:
             "step_since": None,
             "weight": weight,
             "verified": False,
-            "evidence": Evidence() if weight != before.weight else before.evidence,
-            "decisions": _decided(now, "Advanced", words),
+            "paused": None,
+            "evidence": before.evidence if same else Evidence(),
+            "decisions": _decided(now, "Advanced", words, by),
             "message": words[:1000],
         }
     )
@@ -109,44 +121,90 @@ def arrive(now: Walk) -> tuple[Action, ...]:
         update={
             "step_since": now.observed.now,
             "verified": True,
-            "message": f"{before.weight} % of the users, verified in every replica",
+            "message": f"{steps.told(now.rollout.spec, before.step)}, verified in every replica",
         }
     )
     return (WriteRolloutStatus(name=now.rollout.name, status=status),)
 
 
-def note(now: Walk, waits: str | None, *, held: bool) -> tuple[Action, ...]:
+def note(now: Walk, waits: str | None, paused: Paused | None) -> tuple[Action, ...]:
     """Keep the evidence and the words fresh; no share changes."""
-    before, analysis = now.rollout.status, now.rollout.spec.analysis
-    if before.phase not in (RolloutPhase.PROGRESSING, RolloutPhase.PAUSED):
+    before = now.rollout.status
+    if before.phase not in _NOTED:
         return ()
-    count = now.weighing.answers if now.weighing else 0
-    doubt = "; harm is likely though not shown: no share grows" if now.weighing and now.weighing.doubtful else ""
-    earning = f"{count} of {analysis.minimum_requests} answers at {before.weight} %, at least {analysis.minimum_seconds} s"
+    phase = before.phase
+    if phase in (RolloutPhase.PROGRESSING, RolloutPhase.PAUSED):
+        phase = RolloutPhase.PAUSED if paused else RolloutPhase.PROGRESSING
+    if before.phase is RolloutPhase.LOADING and not waits:
+        return ()
+    words = waits or (now.trial.words if isinstance(now.trial, holding.Guard) else _earning(now))
     status = before.model_copy(
         update={
-            "phase": RolloutPhase.PAUSED if held else RolloutPhase.PROGRESSING,
-            "evidence": now.weighing.evidence if now.weighing else before.evidence,
-            "message": (waits or f"{earning}; {now.numbers}{doubt}")[:1000],
+            "phase": phase,
+            "paused": paused,
+            "evidence": now.trial.evidence if now.trial else before.evidence,
+            "message": words[:1000],
         }
     )
     return (WriteRolloutStatus(name=now.rollout.name, status=status),) if status != before else ()
 
 
-def end(now: Walk, *, promoted: bool) -> tuple[Action, ...]:
+_NOTED = frozenset({RolloutPhase.LOADING, RolloutPhase.PROGRESSING, RolloutPhase.PAUSED, RolloutPhase.HOLDING})
+
+
+def _earning(now: Walk) -> str:
+    analysis, trial = now.rollout.spec.analysis, now.trial
+    count = trial.answers if trial and not isinstance(trial, holding.Guard) else 0
+    doubt = trial is not None and not isinstance(trial, holding.Guard) and trial.doubtful
+    words = "; harm is likely though not shown: no share grows" if doubt else ""
+    share = now.rollout.status.weight
+    return f"{count} of {analysis.minimum_requests} answers at {share} %, at least {analysis.minimum_seconds} s; {now.numbers}{words}"
+
+
+def hold(now: Walk) -> tuple[Action, ...]:
+    """Every replica serves it: for a while the version before it stays loaded, and harm that is shown still sends all users back."""
+    seconds = now.rollout.spec.hold_seconds
+    words = f"every replica serves {now.name}; for {seconds} s harm that is shown sends all users back to {now.stable}"
+    status = now.rollout.status.model_copy(
+        update={
+            "phase": RolloutPhase.HOLDING,
+            "verified": True,
+            "held_until": now.observed.now + timedelta(seconds=seconds),
+            "evidence": Evidence(),
+            "message": words[:1000],
+        }
+    )
+    return _written(now, status, "Holding", words)
+
+
+def confirm(now: Walk) -> tuple[Action, ...]:
+    """Nothing spoke against it while the way back was armed: the rollout is over."""
+    words = f"nothing was shown against {now.name} while the way back was armed: {now.numbers}"
+    status = now.rollout.status.model_copy(
+        update={
+            "phase": RolloutPhase.SUCCESSFUL,
+            "ended_at": now.observed.now,
+            "evidence": now.trial.evidence if now.trial else now.rollout.status.evidence,
+            "decisions": _decided(now, "Confirmed", words),
+            "message": words[:1000],
+        }
+    )
+    return _written(now, status, str(RolloutPhase.SUCCESSFUL), words)
+
+
+def end(now: Walk) -> tuple[Action, ...]:
     """Every replica serves what was decided: the rollout is over."""
-    aborted = any(decision.verdict == "Aborted" for decision in now.rollout.status.decisions[-1:])
-    sent_back = RolloutPhase.ABORTED if aborted else RolloutPhase.ROLLED_BACK
-    phase = RolloutPhase.SUCCESSFUL if promoted else sent_back
+    last = now.rollout.status.decisions[-1].verdict if now.rollout.status.decisions else ""
+    phase = _ENDS.get(last, RolloutPhase.SUCCESSFUL)
     status = now.rollout.status.model_copy(update={"phase": phase, "verified": True, "ended_at": now.observed.now})
-    served = now.name if promoted else now.stable
+    served = now.name if phase is RolloutPhase.SUCCESSFUL else now.stable
     event = PublishEvent(reason=str(phase), message=f"{now.rollout.name}: every replica serves {served}")
     return WriteRolloutStatus(name=now.rollout.name, status=status), event
 
 
-def _decided(now: Walk, verdict: str, words: str) -> list[Decision]:
+def _decided(now: Walk, verdict: str, words: str, by: str = "") -> list[Decision]:
     step = now.rollout.status.step
-    decision = Decision.model_validate({"time": now.observed.now, "step": step, "verdict": verdict, "words": words[:1000]})
+    decision = Decision.model_validate({"time": now.observed.now, "step": step, "verdict": verdict, "words": words[:1000], "by": by})
     return [*now.rollout.status.decisions, decision][-_KEPT_DECISIONS:]
 
 

@@ -2,7 +2,21 @@
 
 from datetime import timedelta
 
-from recsys_operator.plan import freshness, ingest, mirror, raising, rollback, rollout, serving, shares, status, topics, training, upkeep
+from recsys_operator.plan import (
+    acting,
+    freshness,
+    ingest,
+    mirror,
+    raising,
+    rollback,
+    rollout,
+    serving,
+    shares,
+    status,
+    topics,
+    training,
+    upkeep,
+)
 from recsys_operator.plan.due import DAY
 from recsys_operator.plan.names import app_name, uid8
 from recsys_operator.state.actions import (
@@ -37,7 +51,7 @@ def plan(observed: Observed) -> Plan:
     seen = topics.judge(observed)
     parts = [topics.act(seen, observed), ingest.act(ingest.judge(observed, seen), observed)]
     parts.append(training.act(training.judge(observed, seen), observed, seen))
-    walk = rollout.act(rollout.judge(observed, seen), observed)
+    walk = acting.act(rollout.judge(observed, seen), observed)
     written = next((action.status for action in walk.actions if isinstance(action, WriteRolloutStatus)), None)
     parts.append(rollback.act(rollback.judge(observed), observed))
     app = serving.judge(observed, seen, written)
@@ -86,10 +100,12 @@ def _phases(observed: Observed) -> tuple[Action, ...]:
         if version is None:
             continue
         match walk.status.phase:
-            case RolloutPhase.SUCCESSFUL:
+            case RolloutPhase.SUCCESSFUL | RolloutPhase.HOLDING:
                 phase = VersionPhase.CHAMPION if champion == walk.spec.candidate else VersionPhase.RETIRED
             case RolloutPhase.ROLLED_BACK | RolloutPhase.ABORTED:
                 phase = VersionPhase.ROLLED_BACK
+            case RolloutPhase.SUPERSEDED | RolloutPhase.INCONCLUSIVE:
+                phase = VersionPhase.RETIRED
             case _:
                 phase = VersionPhase.CANDIDATE
         if version.status.phase is not phase:

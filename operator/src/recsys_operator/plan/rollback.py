@@ -12,8 +12,8 @@ from recsys_operator.state.actions import Action, CreateRollout, PublishEvent, S
 from recsys_operator.state.observed import JobState, JobWord, Observed, RolloutState, Unavailable, VersionState
 from recsys_operator.state.plan import Part
 from recsys_schemas.train_job import PreflightJob
-from recsys_schemas.v1alpha1.model import Step
 from recsys_schemas.v1alpha1.rollout import Pinned, RolloutPhase, RolloutSpec
+from recsys_schemas.v1alpha1.strategy import Step
 from recsys_schemas.v1alpha1.version import ModelReference
 from recsys_schemas.version_card import PreflightReport
 

@@ -1,14 +1,16 @@
 """Shares: which versions take part, and the arms that follow from what is written; used by rollout and by serving."""
 
+from recsys_operator.plan import steps
 from recsys_operator.plan.reports import own_app, reports
 from recsys_operator.state.observed import Observed, RolloutState, VersionState
 from recsys_schemas.serving_api import Arm, Variant
 from recsys_schemas.v1alpha1.rollout import Pinned, RolloutPhase, RolloutStatus
 from recsys_schemas.v1alpha1.version import VersionPhase
 
-ENDED = frozenset({RolloutPhase.SUCCESSFUL, RolloutPhase.ROLLED_BACK, RolloutPhase.ABORTED})
+ENDED = frozenset(phase for phase in RolloutPhase if phase.ended)
 """Phases that nothing follows."""
-
+PROMOTED = frozenset({RolloutPhase.SUCCESSFUL, RolloutPhase.HOLDING})
+"""Phases in which the candidate serves all users but those held back."""
 
 _LEARNING = frozenset({VersionPhase.PENDING, VersionPhase.TRAINING})
 
@@ -19,8 +21,8 @@ def active(observed: Observed) -> RolloutState | None:
 
 
 def champion(observed: Observed) -> Pinned | None:
-    """What serves: the candidate of the newest rollout that succeeded."""
-    done = [rollout.spec.candidate for rollout in observed.rollouts if rollout.status.phase is RolloutPhase.SUCCESSFUL]
+    """What serves: the candidate of the newest rollout that promoted it."""
+    done = [rollout.spec.candidate for rollout in observed.rollouts if rollout.status.phase in PROMOTED]
     return done[-1] if done else None
 
 
@@ -36,35 +38,77 @@ def waiting(observed: Observed) -> VersionState | None:
 def retained(observed: Observed) -> frozenset[str]:
     """Versions that are needed whatever their age: what serves, what tries to, what served before, and what a person asks for."""
     best, active_now = champion(observed), active(observed)
-    done = [rollout for rollout in observed.rollouts if rollout.status.phase is RolloutPhase.SUCCESSFUL]
+    done = [rollout for rollout in observed.rollouts if rollout.status.phase in PROMOTED]
     serving = next((version for version in observed.versions if best and version.name == best.name), None)
     named = [best, *(rollout.spec.stable for rollout in done[-1:])]
     named += [active_now.spec.stable, active_now.spec.candidate] if active_now else []
+    kept = held_back(observed)
+    named += [kept[0]] if kept else []
     learning = [version.spec.parent for version in observed.versions if version.status.phase in _LEARNING]
     words = [*learning, observed.model.spec.rollout.rollback_to, serving.spec.parent if serving else None]
     return frozenset(pin.name for pin in named if pin) | frozenset(word for word in words if word)
+
+
+def held_back(observed: Observed) -> tuple[Pinned, int] | None:
+    """The version before the champion with the share that it keeps, once the champion's rollout has ended."""
+    done = [rollout for rollout in observed.rollouts if rollout.status.phase is RolloutPhase.SUCCESSFUL]
+    if not done or done[-1].spec.stable is None:
+        return None
+    now = active(observed)
+    asked = [observed.model.spec.rollout.holdback, done[-1].spec.holdback, *([now.spec.holdback] if now else [])]
+    return (done[-1].spec.stable, min(asked)) if min(asked) else None
 
 
 def arms(observed: Observed, status: RolloutStatus | None = None) -> list[Arm]:
     """The arms that the rollout asks for; `status` is what this pass is about to write, if it writes one."""
     walk = active(observed)
     if walk is None:
-        serving = champion(observed)
-        return [_arm(serving, Variant.STABLE, 100)] if serving else []
+        return _beside(observed, champion(observed), 100)
     now, candidate, stable = status or walk.status, walk.spec.candidate, walk.spec.stable
-    match now.phase:
-        case RolloutPhase.SUCCESSFUL | RolloutPhase.PROMOTING:
-            return [_arm(candidate, Variant.STABLE, 100)]
-        case RolloutPhase.ROLLING_BACK | RolloutPhase.ROLLED_BACK | RolloutPhase.ABORTED:
-            return [_arm(stable, Variant.STABLE, 100)] if stable else []
-        case _ if stable is None:
-            return []
-        case _:
-            return [_arm(stable, Variant.STABLE, 100 - now.weight), _arm(candidate, Variant.CANDIDATE, now.weight)]
+    if now.phase is RolloutPhase.PROMOTING or now.phase in PROMOTED:
+        return _promoted(observed, walk, now.phase)
+    if now.phase is RolloutPhase.ROLLING_BACK or now.phase in ENDED:
+        return _beside(observed, stable, 100)
+    if stable is None:
+        return []
+    verb = steps.verb_at(walk.spec, now.step) if now.phase in (RolloutPhase.PROGRESSING, RolloutPhase.PAUSED) else None
+    mirrored = verb.shadow.percent if verb and verb.shadow else 0
+    mixed = verb.interleave.percent if verb and verb.interleave else 0
+    tried = _arm(candidate, Variant.CANDIDATE, now.weight).model_copy(update={"mirrored": mirrored, "interleaved": mixed})
+    return [*_beside(observed, stable, 100 - now.weight), tried]
+
+
+def at_weight(observed: Observed, walk: RolloutState, weight: int) -> dict[str, int]:
+    """Version → share, where the candidate of a rollout under way has so much."""
+    return {arm.version: arm.share for arm in _beside(observed, walk.spec.stable, 100 - weight)} | {walk.spec.candidate.name: weight}
+
+
+def _beside(observed: Observed, stable: Pinned | None, share: int) -> list[Arm]:
+    """The stable arm, and the one that is held back from its share."""
+    if stable is None:
+        return []
+    kept = held_back(observed)
+    if kept is None or kept[0].name == stable.name:
+        return [_arm(stable, Variant.STABLE, share)]
+    return [_arm(stable, Variant.STABLE, share - kept[1]), _arm(kept[0], Variant.HOLDBACK, kept[1])]
+
+
+def _promoted(observed: Observed, walk: RolloutState, phase: RolloutPhase) -> list[Arm]:
+    """The candidate for all users, but for those held back on what served before; that stays loaded while the way back is armed."""
+    kept = min(observed.model.spec.rollout.holdback, walk.spec.holdback)
+    warm = walk.spec.hold_seconds > 0 and phase is not RolloutPhase.SUCCESSFUL
+    if walk.spec.stable is None or not (kept or warm):
+        return [_arm(walk.spec.candidate, Variant.STABLE, 100)]
+    return [_arm(walk.spec.candidate, Variant.STABLE, 100 - kept), _arm(walk.spec.stable, Variant.HOLDBACK, kept)]
 
 
 def _arm(version: Pinned, variant: Variant, share: int) -> Arm:
     return Arm.model_validate({"version": version.name, "digest": version.digest, "variant": variant, "share": share})
+
+
+def in_force(observed: Observed) -> dict[str, int]:
+    """Version → share, as the rollout's written status asks for it: what counters are told apart by."""
+    return {arm.version: arm.share for arm in arms(observed)}
 
 
 def verified(observed: Observed) -> bool:

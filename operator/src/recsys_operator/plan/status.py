@@ -27,6 +27,7 @@ from recsys_schemas.v1alpha1.model import (
     ServingStatus,
 )
 from recsys_schemas.v1alpha1.replication import Replication
+from recsys_schemas.v1alpha1.rollout import RolloutPhase
 from recsys_schemas.v1alpha1.version import VersionPhase
 
 _HISTORY = 20
@@ -121,7 +122,8 @@ def _phase(observed: Observed, stalled: bool) -> str:
     if observed.model.spec.suspend:
         return "Suspended"
     active, version = shares.active(observed), in_progress(observed)
-    if active is not None or shares.waiting(observed) is not None:
+    holding = active is not None and active.status.phase is RolloutPhase.HOLDING
+    if (active is not None and not holding) or shares.waiting(observed) is not None:
         return "Canary" if shares.champion(observed) else "Deploying"
     if version is not None:
         return "Preflight" if version.status.phase is VersionPhase.PREFLIGHT else "Training"
@@ -144,7 +146,7 @@ def _champion(observed: Observed) -> ServedVersion | None:
 
 def _challenger(observed: Observed) -> ServedVersion | None:
     active = shares.active(observed)
-    if active is None:
+    if active is None or active.status.phase is RolloutPhase.HOLDING:
         return None
     candidate = active.spec.candidate
     return ServedVersion(version=candidate.name, digest=candidate.digest, weight=active.status.weight)
@@ -240,7 +242,7 @@ def _history(observed: Observed) -> list[HistoryEntry]:
 
 def _outcome(walk: RolloutState) -> str:
     returned = walk.spec.purpose == "Return" and walk.status.phase == "Successful"
-    return "ReturnedTo" if returned else _OUTCOME[walk.status.phase]
+    return "ReturnedTo" if returned else _OUTCOME.get(walk.status.phase, str(walk.status.phase))
 
 
-_OUTCOME = {"Successful": "Promoted", "RolledBack": "RolledBack", "Aborted": "Aborted"}
+_OUTCOME = {"Successful": "Promoted"}

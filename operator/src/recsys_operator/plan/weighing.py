@@ -3,14 +3,15 @@
 Only what was counted under the same shares is compared: see `recsys_schemas.serving_api.stratum_of`.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from recsys_operator.plan.evidence import Comparison, Grouped, Verdict, less_often, likely_excess, more_often
 from recsys_operator.plan.reports import Counted, Reports
 from recsys_operator.state.observed import RolloutState
 from recsys_schemas.serving_api import stratum_of
-from recsys_schemas.v1alpha1.model import Analysis
-from recsys_schemas.v1alpha1.rollout import ArmTotals, Evidence
+from recsys_schemas.v1alpha1.analysis import Analysis
+from recsys_schemas.v1alpha1.rollout import ArmTotals, Evidence, RolloutSpec
 
 _TOLD_EFFECT = 1.05
 """A smaller design effect is not worth a word."""
@@ -40,6 +41,11 @@ class Weighing:
         return likely_excess(candidate.rewards.effective, stable.rewards.effective) > self.analysis.max_reward_decrease
 
     @property
+    def better(self) -> bool:
+        """Whether the candidate is shown to earn more, while no harm is even likely: its whole interval lies above the stable one's."""
+        return self.reward.candidate[0] > self.reward.stable[1] and not self.doubtful
+
+    @property
     def answers(self) -> int:
         """Answers of the candidate at the present shares that are old enough to have been rewarded, and its errors."""
         return sum(self.candidate.rewards.trials) + sum(self.candidate.errors.hits)
@@ -47,7 +53,7 @@ class Weighing:
     @property
     def evidence(self) -> Evidence:
         """The numbers, as the status keeps them."""
-        return Evidence(stable=_totals(self.stable), candidate=_totals(self.candidate))
+        return Evidence(stable=totals(self.stable), candidate=totals(self.candidate))
 
     @property
     def words(self) -> str:
@@ -64,7 +70,8 @@ def _told(grouped: Grouped) -> str:
     return f"{grouped.count}" + (f" (worth {grouped.count.trials / effect:.0f})" if effect > _TOLD_EFFECT else "")
 
 
-def _totals(counted: Counted) -> ArmTotals:
+def totals(counted: Counted) -> ArmTotals:
+    """An arm's counts, as the status keeps them."""
     return ArmTotals(
         requests=sum(counted.errors.trials),
         errors=sum(counted.errors.hits),
@@ -75,18 +82,25 @@ def _totals(counted: Counted) -> ArmTotals:
     )
 
 
-def weigh(rollout: RolloutState, seen: Reports) -> Weighing | None:
+def judged_apart(spec: RolloutSpec) -> int:
+    """How many times a candidate is judged by itself: at each share, in each shadow or interleave step, and while the way back is armed."""
+    weights = {step.set_weight for step in spec.steps if step.set_weight is not None}
+    return max(1, len(weights) + sum(not step.pause and step.set_weight is None for step in spec.steps) + (spec.hold_seconds > 0))
+
+
+def weigh(rollout: RolloutState, seen: Reports, shares: Mapping[str, int] | None = None) -> Weighing | None:
     """Compare what both arms did at the present shares; None without a stable arm: there is nothing to compare with.
+
+    `shares` (version → percent) are those in force, where more than the two arms have one.
 
     The rollout's budget `alpha` is split evenly over errors and rewards, and over the steps, for each is judged by itself.
     """
     spec, weight = rollout.spec, rollout.status.weight
     if spec.stable is None:
         return None
-    stratum = stratum_of({spec.stable.name: 100 - weight, spec.candidate.name: weight})
+    stratum = stratum_of(shares or {spec.stable.name: 100 - weight, spec.candidate.name: weight})
     stable, candidate = seen.counted(spec.stable.name, stratum), seen.counted(spec.candidate.name, stratum)
-    steps = len({step.set_weight for step in spec.steps if step.set_weight is not None}) or 1
-    analysis, alpha = spec.analysis, spec.analysis.alpha / 2 / steps
+    analysis, alpha = spec.analysis, spec.analysis.alpha / 2 / judged_apart(spec)
     return Weighing(
         analysis=analysis,
         stable=stable,

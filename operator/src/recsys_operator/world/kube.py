@@ -144,8 +144,19 @@ class Kube:
         if answer.status_code == HTTPStatus.NOT_FOUND and missing_ok:
             return None
         if answer.is_success:
-            return answer.json()
+            return _read(method, path, answer)
         raise _refusal(method, path, answer)
+
+
+def _read(method: str, path: str, answer: httpx.Response) -> Json:
+    try:
+        body = answer.json()
+    except ValueError:
+        body = None
+    if not isinstance(body, dict):
+        words = f"Kubernetes API: {method} {path}: {answer.status_code} with {answer.content[:60]!r}, which is no object"
+        raise UnavailableError(f"{words}; see what stands between the operator and the API server")
+    return body
 
 
 def _refusal(method: str, path: str, answer: httpx.Response) -> UnavailableError | RefusedError:

@@ -22,6 +22,7 @@ class ConditionType(StrEnum):
     SERVING = "Serving"
     FRESHNESS_MET = "FreshnessMet"
     PROGRESSING = "Progressing"
+    ROLLOUT_PAUSED = "RolloutPaused"
     ROLLED_BACK = "RolledBack"
     MIRRORED = "Mirrored"
     STALLED = "Stalled"

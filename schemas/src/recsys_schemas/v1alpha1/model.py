@@ -13,6 +13,7 @@ from recsys_schemas.v1alpha1.registry import Registry
 from recsys_schemas.v1alpha1.replication import Replication
 from recsys_schemas.v1alpha1.resource import Resource, cel, list_map
 from recsys_schemas.v1alpha1.security import Name, Security
+from recsys_schemas.v1alpha1.strategy import Rollout
 from recsys_schemas.v1alpha1.triggers import Trigger, TriggerStatus
 
 # Printable ASCII is spelt out: what \s means differs between the API server (Go: ASCII) and pydantic (Rust: Unicode).
@@ -332,92 +333,6 @@ class Training(Resource):
     """A run that takes longer is stopped and counts as failed."""
     budget_seconds: Annotated[int, Field(ge=1, le=604_800)] = 600
     """Algorithm Auto: no further algorithm is tried after so many seconds of trying; the one chosen is then trained and measured."""
-
-
-class Pause(Resource):
-    """A step that only waits."""
-
-    seconds: Annotated[int, Field(ge=1, le=604_800)]
-    """How long."""
-
-
-class Step(Resource):
-    """One step of a rollout: exactly one verb."""
-
-    model_config = Resource.model_config | {
-        "json_schema_extra": cel(
-            (
-                "[has(self.setWeight), has(self.pause)].exists_one(x, x)",
-                "exactly one of setWeight, pause in a step",
-                "'exactly one of setWeight, pause in a step, seen ' + (has(self.pause) ? 'both: make two steps of it' : 'none')",
-            )
-        )
-    }
-
-    set_weight: Annotated[int | None, Field(ge=1, le=99)] = None
-    """Give the candidate so many percent of the users; left only when the evidence allows."""
-    pause: Pause | None = None
-    """Wait at the present share."""
-
-
-def default_steps() -> list[Step]:
-    """5, 25, 50; then all."""
-    return [Step(set_weight=5), Step(set_weight=25), Step(set_weight=50)]
-
-
-class Analysis(Resource):
-    """What a step must earn. All tests are always valid: looking often raises no false alarm."""
-
-    minimum_seconds: Annotated[int, Field(ge=0, le=604_800)] = 60
-    """Least time at a share."""
-    minimum_requests: Annotated[int, Field(ge=1, le=100_000_000)] = 100
-    """Least answers of the candidate at a share whose attribution time is over. A step without requests proves nothing."""
-    attribution_seconds: Annotated[int, Field(ge=1, le=604_800)] = 300
-    """How long after an answer an event may still reward it. Answers count as evidence only when this time is over."""
-    alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
-    """Probability of rolling back an equal candidate, over the whole rollout."""
-    max_error_rate_increase: Annotated[float, Field(ge=0, le=1)] = 0.01
-    """Roll back once the candidate's error rate is shown to exceed the stable one's by more than this."""
-    max_reward_decrease: Annotated[float, Field(ge=0, le=1)] = 0.02
-    """Roll back once the candidate's reward rate is shown to fall short of the stable one's by more than this."""
-
-
-class OnFailure(Resource):
-    """What follows a roll-back."""
-
-    cooldown_seconds: Annotated[int, Field(ge=0, le=31_536_000)] = 3600
-    """No new training run for so long; the failed digest never comes back."""
-
-
-class Rollout(Resource):
-    """How a version replaces another."""
-
-    paused: bool = False
-    """Hold: no share changes, but a failing candidate is still rolled back."""
-    rollback_to: Annotated[str | None, Field(max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")] = None
-    """A version that served before and is to serve all users again: tried once more, then given to them at once. While set it pins: a
-    rollout of another version is aborted, and candidates wait."""
-    steps: Annotated[
-        list[Step],
-        Field(
-            min_length=1,
-            max_length=20,
-            json_schema_extra=cel(
-                (
-                    "self.filter(s, has(s.setWeight)).map(s, s.setWeight).isSorted()",
-                    "steps: setWeight must not fall from one step to the next: order the weights upwards",
-                ),
-                ("has(self[0].setWeight)", "steps: the first step must be a setWeight, seen a pause: put a setWeight before it"),
-            ),
-        ),
-    ] = Field(default_factory=default_steps)
-    """The walk to 100 %. Default: 5, 25, 50."""
-    analysis: Analysis = Field(default_factory=Analysis)
-    """What a step must earn."""
-    on_failure: OnFailure = Field(default_factory=OnFailure)
-    """What follows a roll-back."""
-    progress_deadline_seconds: Annotated[int, Field(ge=60, le=31_536_000)] = 172_800
-    """A rollout that has not ended by then is rolled back as inconclusive."""
 
 
 class SkippedRecords(Resource):

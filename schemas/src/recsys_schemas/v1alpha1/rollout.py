@@ -6,8 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from recsys_schemas.v1alpha1.model import Analysis, Step
+from recsys_schemas.v1alpha1.analysis import Analysis
 from recsys_schemas.v1alpha1.resource import Resource, cel
+from recsys_schemas.v1alpha1.strategy import Step, Strategy
 from recsys_schemas.v1alpha1.version import ModelReference
 
 
@@ -19,10 +20,29 @@ class RolloutPhase(StrEnum):
     PROGRESSING = "Progressing"
     PAUSED = "Paused"
     PROMOTING = "Promoting"
+    HOLDING = "Holding"
     ROLLING_BACK = "RollingBack"
     SUCCESSFUL = "Successful"
     ROLLED_BACK = "RolledBack"
     ABORTED = "Aborted"
+    SUPERSEDED = "Superseded"
+    INCONCLUSIVE = "Inconclusive"
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing follows."""
+        return self in _ENDED
+
+
+_ENDED = frozenset(
+    {
+        RolloutPhase.SUCCESSFUL,
+        RolloutPhase.ROLLED_BACK,
+        RolloutPhase.ABORTED,
+        RolloutPhase.SUPERSEDED,
+        RolloutPhase.INCONCLUSIVE,
+    }
+)
 
 
 class Pinned(Resource):
@@ -37,17 +57,35 @@ class Pinned(Resource):
 class Control(Resource):
     """What a person asks of a running rollout."""
 
+    model_config = Resource.model_config | {
+        "json_schema_extra": cel(
+            (
+                "!has(self.promote) || self.promote != 'Next' || has(self.step)",
+                "control: promote Next needs step, the index of the step to leave: status.step says it",
+            ),
+        )
+    }
+
     paused: bool = False
     """Hold the present share."""
     abort: bool = False
     """Roll back now."""
-    promote: Literal["None", "Full"] = "None"
-    """Full: skip what is left and promote; a failing candidate is still rolled back."""
+    promote: Literal["None", "Next", "Full"] = "None"
+    """Next: leave the step that `step` names, whatever it waits for. Full: skip what is left and promote. A failing candidate is still
+    rolled back, and nothing is promoted while a freeze window is open."""
+    step: Annotated[int | None, Field(ge=0, le=19)] = None
+    """With Next: the index of the step that is left. One that is not the present step any more is left alone, so that asking twice skips
+    nothing."""
+    requested_by: Annotated[str, Field(max_length=253)] = ""
+    """Who asks; decisions name them."""
+    reason: Annotated[str, Field(max_length=500)] = ""
+    """Why."""
 
 
 _ONLY_CONTROL = (
     "self.modelRef == oldSelf.modelRef && self.purpose == oldSelf.purpose && self.candidate == oldSelf.candidate"
     " && self.steps == oldSelf.steps"
+    " && self.strategy == oldSelf.strategy && self.holdSeconds == oldSelf.holdSeconds && self.holdback == oldSelf.holdback"
     " && self.analysis == oldSelf.analysis && self.progressDeadlineSeconds == oldSelf.progressDeadlineSeconds"
     " && has(self.stable) == has(oldSelf.stable) && (!has(self.stable) || self.stable == oldSelf.stable)"
 )
@@ -70,12 +108,18 @@ class RolloutSpec(Resource):
     """What serves; absent for the first version, which takes all traffic at once."""
     candidate: Pinned
     """What tries to replace it."""
+    strategy: Strategy = "Canary"
+    """How it replaces it."""
     steps: Annotated[list[Step], Field(min_length=1, max_length=20)]
     """The walk to 100 %."""
     analysis: Analysis
     """What a step must earn."""
     progress_deadline_seconds: int = 172_800
     """When it is given up."""
+    hold_seconds: int = 0
+    """For how long the way back stays armed after the promotion."""
+    holdback: int = 0
+    """How many percent of the users stay on the stable version after the promotion."""
     control: Control = Field(default_factory=Control)
     """What a person asks."""
 
@@ -113,8 +157,10 @@ class Decision(Resource):
     """When."""
     step: int
     """At which step."""
-    verdict: Literal["Began", "Advanced", "Held", "Promoted", "RolledBack", "Aborted"]
-    """What was decided."""
+    verdict: Literal["Began", "Advanced", "Held", "Promoted", "Confirmed", "RolledBack", "Aborted", "Superseded", "Inconclusive"]
+    """What was decided. Confirmed: promoted, and nothing spoke against it while the way back was armed."""
+    by: Annotated[str, Field(max_length=253)] = ""
+    """Who asked for it; empty when nobody did."""
     words: Annotated[str, Field(max_length=1024)]
     """Why."""
 
@@ -130,6 +176,10 @@ class RolloutStatus(Resource):
     """When the replicas reported the step's share."""
     weight: int = 0
     """The candidate's share, percent, as last asked."""
+    paused: Literal["Step", "Approval", "Frozen", "User"] | None = None
+    """Why no share grows: a pause of the walk, a person's approval, a freeze window, or a person's wish (or replicas out of sync)."""
+    held_until: datetime | None = None
+    """Until when the way back is armed, once it is promoted."""
     verified: bool = False
     """Whether every running replica reports it."""
     started_at: datetime | None = None

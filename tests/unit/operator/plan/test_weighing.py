@@ -9,8 +9,9 @@ from recsys_operator.plan.reports import Reports
 from recsys_operator.plan.weighing import weigh
 from recsys_operator.state.observed import RolloutState
 from recsys_schemas.serving_api import GROUPS, ArmCounters, EvidenceResponse, ReplicaReport, StratumCounters, stratum_of
-from recsys_schemas.v1alpha1.model import Analysis, Step
+from recsys_schemas.v1alpha1.analysis import Analysis
 from recsys_schemas.v1alpha1.rollout import Pinned, RolloutSpec, RolloutStatus
+from recsys_schemas.v1alpha1.strategy import Step
 from recsys_schemas.v1alpha1.version import ModelReference
 
 STEPS = [Step(set_weight=weight) for weight in (5, 25, 50)]

@@ -1,0 +1,177 @@
+"""Acting: what each word of the rollout does, and what is said of it."""
+
+from collections.abc import Callable
+
+from recsys_operator.plan import moves, rollback, steps
+from recsys_operator.plan.freezing import frozen
+from recsys_operator.plan.moves import Walk
+from recsys_operator.plan.rollout import Rollout
+from recsys_operator.plan.shares import ENDED, active, waiting
+from recsys_operator.state.actions import Action, PublishEvent, WriteVersionStatus
+from recsys_operator.state.observed import Observed, RolloutState, VersionState
+from recsys_operator.state.plan import Fact, Part
+from recsys_schemas.v1alpha1.conditions import ConditionType
+from recsys_schemas.v1alpha1.rollout import RolloutPhase
+from recsys_schemas.v1alpha1.version import VersionPhase
+
+
+def act(word: Rollout, observed: Observed) -> Part:
+    """What to do about it, and what to say of it."""
+    rollout, version = active(observed), waiting(observed)
+    actions: tuple[Action, ...] = ()
+    if word is Rollout.BEGINNING and version is not None:
+        actions = moves.begin(observed, version)
+    elif word is Rollout.QUARANTINED and version is not None:
+        actions = _refuse(version)
+    elif rollout is not None:
+        now = moves.walk(observed, rollout)
+        actions = _DECISIONS[word](now) if word in _DECISIONS else moves.note(now, _waits(word, observed), _PAUSED.get(word))
+    return Part(actions=actions, facts=_facts(word, observed, rollout), busy=word not in (Rollout.IDLE, Rollout.QUARANTINED))
+
+
+def _refuse(version: VersionState) -> tuple[Action, ...]:
+    words = f"{version.name} has the digest of a version that was rolled back: it is not tried again"
+    status = version.status.model_copy(update={"phase": VersionPhase.REJECTED, "message": words})
+    return WriteVersionStatus(name=version.name, status=status), PublishEvent(reason="Quarantined", message=words, severity="Warning")
+
+
+def _load(now: Walk) -> tuple[Action, ...]:
+    if now.rollout.status.phase is RolloutPhase.LOADING:
+        return ()
+    return moves.to(now, RolloutPhase.LOADING, "Began", f"{now.name} is loaded beside {now.stable}")
+
+
+def _next(now: Walk) -> tuple[Action, ...]:
+    step = now.rollout.status.step
+    return moves.enter(now, step + 1, f"step {step + 1} of {len(now.rollout.spec.steps)} earned: {now.numbers}")
+
+
+def _next_asked(now: Walk) -> tuple[Action, ...]:
+    step = now.rollout.status.step
+    return moves.enter(now, step + 1, f"step {step + 1} of {len(now.rollout.spec.steps)} left, {_by(now)}: {now.numbers}", by=_who(now))
+
+
+def _promote(now: Walk, words: str, by: str = "") -> tuple[Action, ...]:
+    return moves.to(now, RolloutPhase.PROMOTING, "Promoted", words, by)
+
+
+def _back(now: Walk, words: str, verdict: str = "RolledBack", by: str = "") -> tuple[Action, ...]:
+    return moves.to(now, RolloutPhase.ROLLING_BACK, verdict, words, by)
+
+
+def _refused(now: Walk) -> tuple[Action, ...]:
+    why = now.seen.refused(now.name) if now.seen else None
+    return _back(now, f"a replica refused {now.name}: {why}")
+
+
+def _late_back(now: Walk) -> tuple[Action, ...]:
+    return _back(now, f"inconclusive after {now.rollout.spec.progress_deadline_seconds} s: {now.numbers}", "Inconclusive")
+
+
+def _superseded(now: Walk) -> tuple[Action, ...]:
+    newer = waiting(now.observed)
+    return _back(now, f"superseded by {newer.name if newer else 'a newer version'}; {now.numbers}", "Superseded")
+
+
+def _aborted(now: Walk) -> tuple[Action, ...]:
+    if now.rollout.spec.control.abort:
+        return _back(now, f"asked by control.abort{_signed(now)}; {now.numbers}", "Aborted", _who(now))
+    return _back(now, f"asked by spec.rollout.rollbackTo: {now.observed.model.spec.rollout.rollback_to}; {now.numbers}", "Aborted")
+
+
+def _who(now: Walk) -> str:
+    return now.rollout.spec.control.requested_by
+
+
+def _signed(now: Walk) -> str:
+    control = now.rollout.spec.control
+    said = ": ".join(word for word in (control.requested_by, control.reason) if word)
+    return f" ({said})" if said else ""
+
+
+def _by(now: Walk) -> str:
+    return f"asked by control.promote{_signed(now)}"
+
+
+def _returned(now: Walk) -> tuple[Action, ...]:
+    words = f"asked by spec.rollout.rollbackTo: {now.name} has served before, and is mapped and verified in every replica"
+    return _promote(now, words)
+
+
+_DECISIONS: dict[Rollout, Callable[[Walk], tuple[Action, ...]]] = {
+    Rollout.FIRST: lambda now: moves.to(now, RolloutPhase.PROMOTING, "Began", f"{now.name} is the first version: it takes all users"),
+    Rollout.LOADING: _load,
+    Rollout.LOADED: lambda now: moves.enter(now, 0, f"{now.name} is mapped and verified in every replica"),
+    Rollout.RETURNED: _returned,
+    Rollout.ARRIVED: moves.arrive,
+    Rollout.EARNED: _next,
+    Rollout.NEXT_ASKED: _next_asked,
+    Rollout.EARNED_LAST: lambda now: _promote(now, now.numbers),
+    Rollout.PROMOTE_ASKED: lambda now: _promote(now, f"{_by(now)}; {now.numbers}", _who(now)),
+    Rollout.FAILING: lambda now: _back(now, f"harm is shown: {now.numbers}"),
+    Rollout.REFUSED: _refused,
+    Rollout.LATE: _late_back,
+    Rollout.SUPERSEDED: _superseded,
+    Rollout.ABORT_ASKED: _aborted,
+    Rollout.ARMING: moves.hold,
+    Rollout.CONFIRMED: moves.confirm,
+    Rollout.PROMOTED: moves.end,
+    Rollout.ROLLED_BACK: moves.end,
+}
+"""What each deciding word does; the other words only wait."""
+
+_PAUSED: dict[Rollout, moves.Paused] = {
+    Rollout.HELD: "User",
+    Rollout.FROZEN: "Frozen",
+    Rollout.AWAITING_APPROVAL: "Approval",
+    Rollout.PAUSED: "Step",
+}
+"""Words under which no share grows, as the status has them."""
+_REASONS: dict[moves.Paused, str] = {"User": "UserPaused", "Frozen": "Frozen", "Approval": "AwaitingApproval", "Step": "StepPause"}
+
+
+def _waits(word: Rollout, observed: Observed) -> str | None:
+    """What a word waits for; None when the numbers say it."""
+    match word:
+        case Rollout.BLIND:
+            return "the replicas' reports cannot be read: no share changes"
+        case Rollout.UNVERIFIED:
+            return "waits until every replica reports the share"
+        case Rollout.HELD:
+            return "held by a person, a suspension, or replicas out of sync"
+        case Rollout.FROZEN:
+            return frozen(observed.model.spec.rollout.freeze_windows, observed.now)
+        case Rollout.AWAITING_APPROVAL:
+            rollout = active(observed)
+            step = rollout.status.step if rollout else 0
+            return f"waits for a person: set spec.control.promote to Next with step {step}, or to Full"
+        case Rollout.PAUSED:
+            rollout = active(observed)
+            pause = steps.present(rollout).pause if rollout else None
+            return f"pauses for {pause.seconds} s" if pause else None
+        case _:
+            return None
+
+
+def _facts(word: Rollout, observed: Observed, rollout: RolloutState | None) -> tuple[Fact, ...]:
+    if rollout is not None:
+        message = f"{rollout.name}: {rollout.status.message or word}"
+        progressing = Fact(type=ConditionType.PROGRESSING, holds=True, reason=str(word), message=message[:2000])
+    elif observed.model.spec.rollout.rollback_to is not None:
+        reason, message = rollback.told(rollback.judge(observed), observed)
+        progressing = Fact(type=ConditionType.PROGRESSING, holds=False, reason=reason, message=message[:2000])
+    else:
+        progressing = Fact(type=ConditionType.PROGRESSING, holds=False, reason=str(word), message="no rollout is under way")
+    ended = [r for r in observed.rollouts if r.status.phase in ENDED]
+    back = bool(ended) and ended[-1].status.phase in (RolloutPhase.ROLLED_BACK, RolloutPhase.ABORTED)
+    reason = str(ended[-1].status.phase) if ended else "NoRollout"
+    message = f"{ended[-1].name}: {ended[-1].status.message}"[:2000] if ended else "no rollout has ended yet"
+    return progressing, _pause(word, observed), Fact(type=ConditionType.ROLLED_BACK, holds=back, reason=reason, message=message)
+
+
+def _pause(word: Rollout, observed: Observed) -> Fact:
+    """Whether a rollout under way waits for time or a person, rather than for evidence."""
+    why = _PAUSED.get(word)
+    if why is None:
+        return Fact(type=ConditionType.ROLLOUT_PAUSED, holds=False, reason="NotPaused", message="no rollout is paused")
+    return Fact(type=ConditionType.ROLLOUT_PAUSED, holds=True, reason=_REASONS[why], message=_waits(word, observed) or why)

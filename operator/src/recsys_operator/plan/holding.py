@@ -1,0 +1,55 @@
+"""Holding: after a promotion the way back stays armed; what is shown against the new champion while it is.
+
+Users who are held back on the version before go on being compared with all others, in everything. Without them nobody is left to compare
+with at the same time; then the errors are held against those that the version before had under the last shares of the walk. Rewards are
+not: they change with the hour.
+"""
+
+from dataclasses import dataclass
+
+from recsys_operator.plan import shares, steps
+from recsys_operator.plan.evidence import Comparison, Verdict, more_often
+from recsys_operator.plan.reports import Counted, reports
+from recsys_operator.plan.weighing import judged_apart, totals, weigh
+from recsys_operator.state.observed import Observed, RolloutState
+from recsys_schemas.serving_api import stratum_of
+from recsys_schemas.v1alpha1.rollout import Evidence
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guard:
+    """What is shown of a version that serves all users, with the numbers in words."""
+
+    failing: bool
+    evidence: Evidence
+    words: str
+
+
+def guard(observed: Observed, rollout: RolloutState) -> Guard | None:
+    """What is shown against it; None while nothing can be seen."""
+    seen, spec = reports(observed), rollout.spec
+    if seen is None or spec.stable is None:
+        return None
+    now = shares.in_force(observed)
+    if now.get(spec.stable.name):
+        weighing = weigh(rollout, seen, now)
+        return Guard(failing=weighing.failing, evidence=weighing.evidence, words=weighing.words) if weighing else None
+    last = steps.weight_at(spec, len(spec.steps) - 1)
+    before = seen.counted(spec.stable.name, stratum_of(shares.at_weight(observed, rollout, last)))
+    candidate = seen.counted(spec.candidate.name, stratum_of(now))
+    return _against(rollout, before, candidate)
+
+
+def _against(rollout: RolloutState, before: Counted, candidate: Counted) -> Guard:
+    analysis = rollout.spec.analysis
+    alpha = analysis.alpha / 2 / judged_apart(rollout.spec)
+    found = more_often(before.errors.effective, candidate.errors.effective, margin=analysis.max_error_rate_increase, alpha=alpha)
+    return Guard(
+        failing=found.verdict is Verdict.WORSE,
+        evidence=Evidence(stable=totals(before), candidate=totals(candidate)),
+        words=_told(found, before, candidate),
+    )
+
+
+def _told(found: Comparison, before: Counted, candidate: Counted) -> str:
+    return f"errors {candidate.errors.count} against {before.errors.count} before it ({found.verdict})"

@@ -1,0 +1,122 @@
+"""Rows for the tests of admission: rollouts that no walk could follow, and windows that never open or never close."""
+
+from typing import Any
+
+from tests.kube.admission_rows import Broken, rm
+
+STEPS = "spec.rollout.steps"
+SHADOW: dict[str, Any] = {"shadow": {"seconds": 5}}
+MIX: dict[str, Any] = {"interleave": {"percent": 50}}
+PAUSE: dict[str, Any] = {"pause": {"seconds": 5}}
+
+
+def by(strategy: str, steps: list[dict[str, Any]], *says: str, breaks: str = "", **more: Any) -> Broken:
+    """A rollout of one strategy with its steps."""
+    broken = f"spec.rollout#{breaks}" if breaks else ""
+    return Broken(at="spec.rollout", value={"strategy": strategy, "steps": steps} | more, says=says, breaks=broken)
+
+
+def window(*says: str, breaks: str = "", **fields: Any) -> Broken:
+    """One freeze window."""
+    at = "spec.rollout.freezeWindows"
+    return rm(at, [fields], *says, breaks=f"{at}[]{breaks}" if breaks else "")
+
+
+WALKS = {
+    "weights that fall": rm(
+        STEPS,
+        [{"setWeight": 25}, PAUSE, {"setWeight": 5}],
+        STEPS,
+        "setWeight must not fall",
+        "order the weights upwards",
+        breaks="steps: setWeight must not fall",
+    ),
+    "a shadow after users have seen it": rm(
+        STEPS, [{"setWeight": 5}, SHADOW], "must come before the first setWeight", breaks="steps: a shadow or interleave step must come"
+    ),
+    "a canary that begins with waiting": by(
+        "Canary", [PAUSE, {"setWeight": 5}], "put a setWeight or a shadow before it", breaks="steps: the first step must not be a pause"
+    ),
+    "a canary without a share": by("Canary", [SHADOW], "set strategy BlueGreen", breaks="steps: a Canary needs a setWeight"),
+    "all at once, step by step": by(
+        "BlueGreen",
+        [SHADOW, {"setWeight": 5}],
+        "strategy BlueGreen gives no share step by step: remove setWeight",
+        breaks="steps: BlueGreen and Shadow have no setWeight",
+    ),
+    "a test of two shares": by(
+        "ABTest",
+        [{"setWeight": 5}, {"setWeight": 50}],
+        "exactly one setWeight, as its last step",
+        breaks="steps: an ABTest has exactly one setWeight",
+    ),
+    "a shadow without a shadow": by("Shadow", [PAUSE], "needs a shadow step", breaks="steps: strategy Shadow needs"),
+    "mixed lists in a canary": by(
+        "Canary",
+        [MIX, {"setWeight": 5}],
+        "strategy Canary has no interleave steps: set strategy Interleave",
+        breaks="steps: only the strategy Interleave",
+    ),
+    "nothing to mix": by("Interleave", [SHADOW], "exactly one interleave step", breaks="steps: strategy Interleave needs exactly one"),
+    "more held back than is left": by(
+        "Canary",
+        [{"setWeight": 95}],
+        "setWeight and holdback exceed 100 together",
+        breaks="steps: setWeight and holdback exceed",
+        holdback=10,
+    ),
+    "more held back than is not mixed": by(
+        "Interleave", [MIX | {"interleave": {"percent": 95}}], "exceed 100 together", breaks="steps: interleave.percent", holdback=10
+    ),
+    "all mixed and some held back": by("Interleave", [], "interleave.percent and holdback exceed 100", holdback=10),
+    "a step of two verbs": rm(
+        STEPS,
+        [{"setWeight": 5} | PAUSE],
+        "spec.rollout.steps[0]",
+        "exactly one of setWeight, pause, shadow, interleave in a step, seen several",
+        breaks="[]exactly one of setWeight, pause",
+    ),
+    "a step of no verb": rm(STEPS, [{"setWeight": 5}, {}], "spec.rollout.steps[1]", "seen none"),
+    "a step to everybody": rm(STEPS, [{"setWeight": 100}], "spec.rollout.steps[0].setWeight", "100", "equal to 99"),
+    "a pause for nothing": rm(STEPS, [{"setWeight": 5}, {"pause": {}}], "exactly one of seconds, approval in a pause, seen none"),
+    "a pause for two things": rm(
+        STEPS,
+        [{"setWeight": 5}, {"pause": {"seconds": 5, "approval": True}}],
+        "seen both: remove one",
+        breaks="spec.rollout.steps[].pause#exactly one of seconds, approval",
+    ),
+    "a rollout with a pause for two things": Broken(
+        kind="RecommenderRollout",
+        at="spec.steps",
+        value=[{"setWeight": 5}, {"pause": {"seconds": 5, "approval": True}}],
+        says=("spec.steps[1].pause", "seen both: remove one"),
+        breaks="spec.steps[].pause#exactly one of seconds, approval",
+    ),
+    "an approval denied beforehand": rm(STEPS, [{"setWeight": 5}, {"pause": {"approval": False}}], "spec.rollout.steps[1].pause.approval"),
+    "an unknown strategy": rm("spec.rollout.strategy", "Lottery", '"Lottery"', '"Canary", "BlueGreen"'),
+}
+
+WINDOWS = {
+    "a window that ends when it begins": window(
+        "from and to are both 09:00, so the window never opens",
+        breaks="#freezeWindows: a window that ends",
+        to="09:00",
+        **{"from": "09:00"},
+    ),
+    "dates the wrong way round": window(
+        "lastDate 2026-12-24 is before firstDate 2027-01-02",
+        breaks="#freezeWindows: lastDate is before",
+        firstDate="2027-01-02",
+        lastDate="2026-12-24",
+    ),
+    "a window without an end": window("every day and the whole day never ends", breaks="#freezeWindows: a window of every day"),
+    "a clock of nowhere": window(
+        "unknown time zone Europe/Atlantis", breaks="#freezeWindows: timeZone is unknown", timeZone="Europe/Atlantis", to="09:00"
+    ),
+    "a clock of no shape": window('"+01:00"', timeZone="+01:00", to="09:00", breaks=".timeZone#pattern"),
+    "an hour of no clock": window('"25:00"', to="25:00", breaks=".to#pattern"),
+    "a beginning of no clock": window('"24:00"', to="09:00", breaks=".from#pattern", **{"from": "24:00"}),
+    "a date of no calendar": window('"2026-13-01"', firstDate="2026-13-01", to="09:00", breaks=".firstDate#pattern"),
+    "an end of no calendar": window('"soon"', lastDate="soon", to="09:00", breaks=".lastDate#pattern"),
+    "a day of no week": window('"Caturday"', days=["Caturday"]),
+}
