@@ -11,8 +11,16 @@ from packaging.markers import Marker
 
 _PINNED = re.compile(r"^([A-Za-z0-9._-]+)(?:\[[^]]*\])?==([^\s;\\]+)\s*(?:;\s*(.*?))?\s*\\?$")
 _HASH = re.compile(r"--hash=sha256:([0-9a-f]{64})")
-PYTHON = {"python_version": "3.11", "python_full_version": "3.11.2", "sys_platform": "linux", "platform_system": "Linux", "os_name": "posix",
-          "platform_machine": "x86_64", "implementation_name": "cpython", "platform_python_implementation": "CPython"}  # fmt: skip
+PYTHON = {
+    "python_version": "3.11",
+    "python_full_version": "3.11.2",
+    "sys_platform": "linux",
+    "platform_system": "Linux",
+    "platform_machine": "x86_64",
+    "os_name": "posix",
+    "implementation_name": "cpython",
+    "platform_python_implementation": "CPython",
+}
 """Where the lock's markers are judged: in the image, not here."""
 
 

@@ -118,7 +118,9 @@ def etcd(programs: Path, run_dir: Path, ports: Ports) -> Command:
     )
 
 
-def apiserver(programs: Path, run_dir: Path, ports: Ports, papers: Papers, *, audit: bool, site: Site = ALONE) -> Command:
+def apiserver(  # noqa: PLR0913 - all that it stands on
+    programs: Path, run_dir: Path, ports: Ports, papers: Papers, *, audit: bool, site: Site = ALONE
+) -> Command:
     """Return the command of an API server with RBAC and ServiceAccount tokens; anonymous requests are refused."""
     argv: list[str | Path] = [
         programs / "kube-apiserver",

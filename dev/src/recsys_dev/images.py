@@ -130,7 +130,11 @@ def by_engine(name: str, images: Sequence[Image], progress: Progress) -> None:
         if done.returncode != 0:
             raise Unmet(f"`{name} build` of {image.tag}", f"exit {done.returncode}", "Its words above say why.")
         listed = subprocess.run(
-            [name, "run", "--rm", "--entrypoint", "cat", image.tag, "/var/lib/dpkg/status"], capture_output=True, text=True, check=False, timeout=300
+            [name, "run", "--rm", "--entrypoint", "cat", image.tag, "/var/lib/dpkg/status"],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
         )
         bill = REPOSITORY / "build" / "images" / f"{image.tag.replace(':', '-')}.cdx.json"
         write_bill(bill, image.tag, image.lock, listed.stdout, epoch())
@@ -139,7 +143,7 @@ def by_engine(name: str, images: Sequence[Image], progress: Progress) -> None:
 def main() -> int:
     """Build the images named, or those of the operator and the Ray apps for CPUs."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("images", nargs="*", default=DEFAULT, choices=[*IMAGES, []], help=f"which: {', '.join(IMAGES)}")
+    parser.add_argument("images", nargs="*", metavar="image", help=f"which: {', '.join(IMAGES)}")
     parser.add_argument("--without-engine", action="store_true", help="carry the Dockerfiles out in root folders, even where an engine is")
     asked = parser.parse_args()
     console = Console(highlight=False, soft_wrap=True)
@@ -148,7 +152,10 @@ def main() -> int:
     def tell(line: str) -> None:
         console.print(f"{time.monotonic() - began:6.1f} s  {line}", markup=False)
 
-    images = [IMAGES[name] for name in asked.images]
+    unknown = [name for name in asked.images if name not in IMAGES]
+    if unknown:
+        raise Unmet("image to build", ", ".join(unknown), f"Known are: {', '.join(IMAGES)}.")
+    images = [IMAGES[name] for name in asked.images or DEFAULT]
     chosen = None if asked.without_engine else engine()
     if chosen is not None:
         by_engine(chosen, images, tell)
@@ -160,7 +167,8 @@ def main() -> int:
             link = out / file.name
             link.unlink(missing_ok=True)
             link.symlink_to(file)
-            tell(f"{tag}: {file.stat().st_size / 2**20:,.0f} MiB, {file.with_suffix('.digest').read_text().strip()}, {link.relative_to(REPOSITORY)}")
+            digest = file.with_suffix(".digest").read_text().strip()
+            tell(f"{tag}: {file.stat().st_size / 2**20:,.0f} MiB, {digest}, {link.relative_to(REPOSITORY)}")
     tell(f"Done in {clock(time.monotonic() - began)}; bills of materials: build/images/*.cdx.json")
     return 0
 

@@ -130,7 +130,7 @@ class Cluster:
             processes.stop_all(self.run_dir)
 
 
-def start(
+def start(  # noqa: PLR0913 - each is named where it is called
     run_dir: Path,
     ports: Ports | None = None,
     *,

@@ -1,4 +1,4 @@
-"""Layers of images, made without an engine: a command runs in a root folder that overlays the layers below, and what it changed is the layer.
+"""Layers of images, made without an engine: a command runs over the layers below, and what it changed is the next layer.
 
 Each layer is kept in the cache under the digest of all that it was made from, so that what has not changed is not made again.
 Needs root, for mounts and `chroot`; everything is mounted in a namespace that ends with the command.
@@ -69,7 +69,7 @@ class Layers:
         self._finish(key)
         return key
 
-    def run(  # noqa: PLR0913 - what a RUN or COPY is made of
+    def run(  # noqa: PLR0913, PLR0917 - what a RUN or COPY is made of
         self,
         key: str,
         below: Sequence[str],
@@ -78,12 +78,17 @@ class Layers:
         binds: Sequence[Bind] = (),
         beside: Sequence[str] = (),
     ) -> None:
-        """Make the layer `key`: run a shell command as root over the layers `below`, the lowest first; it sees those `beside` at /mnt/from."""
+        """Make the layer `key`: run a shell command as root over the layers `below`, the lowest first.
+
+        It sees the layers `beside` at /mnt/from.
+        """
         tree, work = self._fresh(key), self.folder / key / "work"
         merged = self.folder / key / "merged"
         for folder in (work, merged):
             folder.mkdir()
-        mount = f"lowerdir={self._stacked(below)},upperdir={tree.relative_to(self.folder)},workdir={work.relative_to(self.folder)},redirect_dir=off,metacopy=off"
+        upper = f"upperdir={tree.relative_to(self.folder)},workdir={work.relative_to(self.folder)}"
+        mount = f"lowerdir={self._stacked(below)},{upper},redirect_dir=off,metacopy=off"
+        words = " ".join(shlex.quote(f"{name}={value}") for name, value in environment.items())
         at = shlex.quote(str(merged))
         lines = [
             "mount --make-rprivate /",
@@ -96,7 +101,7 @@ class Layers:
             *_network(at),
             *(line for bind in binds for line in _bound(bind, at)),
             *([f"mkdir {at}/mnt/from", f"mount -t overlay overlay -o lowerdir={self._stacked(beside)} {at}/mnt/from"] if beside else []),
-            f"exec chroot {at} /usr/bin/env -i {' '.join(shlex.quote(f'{k}={v}') for k, v in environment.items())} /bin/sh -euc {shlex.quote(script)}",
+            f"exec chroot {at} /usr/bin/env -i {words} /bin/sh -euc {shlex.quote(script)}",
         ]
         argv = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "bash", "-euc", "\n".join(lines)]
         _run(argv, script.splitlines()[0][:100])
@@ -137,7 +142,11 @@ class Layers:
 
 def _network(at: str) -> list[str]:
     """Names, and the authorities that this machine trusts: behind a proxy that signs for itself, those are the ones that hold."""
-    lines = [f"touch {at}/run/hosts {at}/run/resolv.conf", f"cat /etc/resolv.conf > {at}/run/resolv.conf", f"cat /etc/hosts > {at}/run/hosts"]
+    lines = [
+        f"touch {at}/run/hosts {at}/run/resolv.conf",
+        f"cat /etc/resolv.conf > {at}/run/resolv.conf",
+        f"cat /etc/hosts > {at}/run/hosts",
+    ]
     lines += [f"mount --bind {at}/run/{name} {at}/etc/{name}" for name in ("hosts", "resolv.conf")]
     return [*lines, f"cat {AUTHORITIES} > {at}/run/authorities.crt"] if AUTHORITIES.exists() else lines
 
@@ -159,7 +168,9 @@ def digest_of(*parts: str) -> str:
 def digest_of_tree(root: Path) -> str:
     """Return a digest of a file or folder: names, modes and bytes."""
     digest = hashlib.sha256()
-    for path in [root] if root.is_file() else sorted(path for path in root.rglob("*") if path.is_file() and "__pycache__" not in path.parts):
+    for path in (
+        [root] if root.is_file() else sorted(path for path in root.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    ):
         name = path.relative_to(root).as_posix()
         digest.update(f"{name} {path.stat().st_mode & 0o111:o}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()

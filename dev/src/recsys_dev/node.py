@@ -106,7 +106,9 @@ def start(run_dir: Path, *, audit: bool = False, progress: Progress = lambda _li
         raise
 
 
-def _start(run_dir: Path, space: Space, programs: Path, debian: Path, *, audit: bool, progress: Progress) -> Node:
+def _start(  # noqa: PLR0913 - all that it stands on
+    run_dir: Path, space: Space, programs: Path, debian: Path, *, audit: bool, progress: Progress
+) -> Node:
     at = space.addresses
     site = Site(address=at.machine, service_range=at.services, first_service=at.service(1), has_nodes=True)
     progress("Starting the control plane and the node's programs.")

@@ -21,7 +21,5 @@ KUBE_PROXY = _of_node("kube-proxy", 15)
 SCHEDULER = _of_node("kube-scheduler", 15)
 COREDNS = Program(name="coredns", module="coredns", package="recsys.dev/tools/coredns", cold_seconds=120)
 PAUSE = Program(name="pause", module="pause", package="recsys.dev/tools/pause", cold_seconds=5)
-KUBERAY = Program(
-    name="kuberay-operator", module="kuberay", package="github.com/ray-project/kuberay/ray-operator", cold_seconds=180
-)
+KUBERAY = Program(name="kuberay-operator", module="kuberay", package="github.com/ray-project/kuberay/ray-operator", cold_seconds=180)
 NODE_PROGRAMS = (KUBELET, KUBE_PROXY, SCHEDULER, COREDNS, PAUSE, KUBERAY)

@@ -22,7 +22,14 @@ _GROUP = "recsys-node-"
 _HOLD = "trap 'exit 0' TERM; while :; do sleep 3600 & wait $!; done"
 _HIDDEN = ("/run", "/var/log", "/var/lib/kubelet", "/var/lib/cni", "/usr/libexec/kubernetes")
 """Where containerd's shims, CNI and the kubelet write whatever they are told: folders in memory stand over them."""
-_SYSCTLS = ("vm/overcommit_memory", "vm/panic_on_oom", "kernel/panic", "kernel/panic_on_oops", "kernel/keys/root_maxkeys", "kernel/keys/root_maxbytes")
+_SYSCTLS = (
+    "vm/overcommit_memory",
+    "vm/panic_on_oom",
+    "kernel/panic",
+    "kernel/panic_on_oops",
+    "kernel/keys/root_maxkeys",
+    "kernel/keys/root_maxbytes",
+)
 """What the kubelet sets for the whole machine: private files stand over them."""
 _LINES = 50
 _NEEDED = ("unshare", "nsenter", "ip", "mount", "nft")
@@ -114,7 +121,22 @@ def open_space(run_dir: Path) -> Space:
             group.mkdir(exist_ok=True)
             for name in ("cpuset.cpus", "cpuset.mems") if controller.name == "cpuset" else ():
                 (group / name).write_text((controller / name).read_text())
-    argv = ["unshare", "-m", "-p", "-n", "-i", "-u", "--fork", "--mount-proc", "--propagation", "private", "--kill-child=SIGKILL", "bash", "-c", _HOLD]
+    argv = [
+        "unshare",
+        "-m",
+        "-p",
+        "-n",
+        "-i",
+        "-u",
+        "--fork",
+        "--mount-proc",
+        "--propagation",
+        "private",
+        "--kill-child=SIGKILL",
+        "bash",
+        "-c",
+        _HOLD,
+    ]
     child = processes.start(run_dir, "node-space", Command(argv=argv))
     space = Space(run_dir=run_dir, addresses=addresses, child=child, init=_init(child))
     try:
@@ -134,7 +156,11 @@ def sweep() -> list[str]:
 
 def _require() -> None:
     if os.geteuid() != 0:
-        raise Unmet("a real node", f"needs root for its namespaces; this is user {os.geteuid()}", "Run it as root, or use kind: docs/guides/kind.md.")
+        raise Unmet(
+            "a real node",
+            f"needs root for its namespaces; this is user {os.geteuid()}",
+            "Run as root, or use kind: docs/guides/kind.md.",
+        )
     if not (CGROUPS / "memory").is_dir():
         raise Unmet("control groups", f"{CGROUPS} is not of version 1", "Use kind on this machine: docs/guides/kind.md.")
     missing = [name for name in _NEEDED if shutil.which(name) is None]
@@ -156,9 +182,18 @@ def _init(child: Child) -> int:
     listed = Path(f"/proc/{child.pid}/task/{child.pid}/children")
     processes.wait_until(lambda: bool(listed.read_text().split()), what="the node's namespaces", deadline_s=10.0, children=[child])
     init = int(listed.read_text().split()[0])
-    own = os.readlink(f"/proc/{os.getpid()}/ns/mnt")
-    processes.wait_until(lambda: _cmdline(init).startswith("bash") and os.readlink(f"/proc/{init}/ns/mnt") != own, what="the node's first process", deadline_s=10.0, children=[child])
+    own = _mounts("self")
+    processes.wait_until(
+        lambda: _cmdline(init).startswith("bash") and _mounts(str(init)) != own,
+        what="the node's first process",
+        deadline_s=10.0,
+        children=[child],
+    )
     return init
+
+
+def _mounts(pid: str) -> str:
+    return str(Path("/proc", pid, "ns/mnt").readlink())
 
 
 def _cmdline(pid: int) -> str:
@@ -207,7 +242,9 @@ def _remove_groups(group: str) -> bool:
     """Remove a node's control groups, the deepest first; the kernel may need a moment after its processes ended."""
     end = time.monotonic() + 10
     while True:
-        folders = sorted((path for top in CGROUPS.glob(f"*/{group}") for path in [top, *top.rglob("*/")]), key=lambda path: -len(path.parts))
+        folders = sorted(
+            (path for top in CGROUPS.glob(f"*/{group}") for path in [top, *top.rglob("*/")]), key=lambda path: -len(path.parts)
+        )
         for folder in folders:
             with contextlib.suppress(OSError):
                 folder.rmdir()

@@ -4,6 +4,7 @@ from datetime import timedelta
 
 from recsys_operator.plan import (
     acting,
+    cluster,
     freshness,
     ingest,
     mirror,
@@ -49,7 +50,7 @@ def plan(observed: Observed) -> Plan:
     if observed.model.deleting_since is not None:
         return _farewell(observed)
     seen = topics.judge(observed)
-    parts = [topics.act(seen, observed), ingest.act(ingest.judge(observed, seen), observed)]
+    parts = [cluster.act(cluster.judge(observed), observed), topics.act(seen, observed), ingest.act(ingest.judge(observed, seen), observed)]
     parts.append(training.act(training.judge(observed, seen), observed, seen))
     walk = acting.act(rollout.judge(observed, seen), observed)
     written = next((action.status for action in walk.actions if isinstance(action, WriteRolloutStatus)), None)
@@ -62,6 +63,7 @@ def plan(observed: Observed) -> Plan:
     actions = first + tuple(action for part in parts for action in part.actions)
     written_now = {action.name for action in actions if isinstance(action, WriteVersionStatus | DeleteVersion)}
     actions += upkeep.lost(observed, written_now)
+    actions = cluster.with_own_jobs(observed, actions)
     facts = [fact for part in parts for fact in part.facts]
     busy = any(part.busy for part in parts)
     wait = SOON if _moved(observed, actions) else BUSY if busy else IDLE
@@ -140,7 +142,10 @@ def _farewell(observed: Observed) -> Plan:
         app = observed.ray.apps.get(app_name(model))
         if app is not None and app.arguments is not None and app.arguments.uid == model.uid:
             actions.append(RemoveApp(name=app_name(model)))
-    gone = not actions and (late or not isinstance(observed.ray, Unavailable))
+    reachable = not isinstance(observed.ray, Unavailable)
+    if not actions and (late or reachable or cluster.is_alone(observed)):
+        actions += cluster.farewell(observed)
+    gone = not actions and (late or reachable or cluster.is_alone(observed))
     throttles = raising.leave(observed)
     if throttles and not late:
         actions += throttles
