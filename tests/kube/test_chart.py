@@ -154,6 +154,13 @@ def test_with_named_namespaces_the_operator_has_no_cluster_wide_right(own: Clust
     assert {"name": "RECSYS_WATCH_NAMESPACES", "value": f"{TEAM},team-books"} in container["env"]
 
 
+def test_without_kept_clusters_the_operator_has_no_right_to_anything_of_kuberay(own: Cluster):
+    plain = own.helm("template", RELEASE, str(CHART), "--set", "kuberay.enabled=false")
+    assert "ray.io" not in plain.replace("selector: {ray.io", "")
+    assert "RECSYS_RAY_IMAGE" not in plain
+    assert "ray.io" in own.helm("template", RELEASE, str(CHART))
+
+
 def test_the_pods_are_admitted_where_pod_security_is_restricted(installed: Cluster):
     template = one(rendered(installed), "Deployment")["spec"]["template"]
     pod: dict[str, Any] = {"apiVersion": "v1", "kind": "Pod", "spec": template["spec"]}
@@ -194,6 +201,10 @@ GROUPS = {
     "secrets": "",
     "namespaces": "",
     "pods": "",
+    "persistentvolumeclaims": "",
+    "rayservices": "ray.io",
+    "rayclusters": "ray.io",
+    "rayjobs": "ray.io",
     "configmaps": "",
     "events": "events.k8s.io",
     "leases": "coordination.k8s.io",
@@ -207,13 +218,22 @@ ALLOWED = [
     *(("patch", f"{kind.plural}/status") for kind in KINDS),
     *((verb, "secrets") for verb in ("get", "create")),
     ("create", "events"),
+    *((verb, "rayservices") for verb in ("get", "create", "update", "delete")),
+    *((verb, "rayjobs") for verb in ("list", "create", "delete")),
+    ("get", "rayclusters"),
+    ("list", "pods"),
+    ("get", "persistentvolumeclaims"),
 ]
 DENIED = [
     *((verb, "recommendermodels") for verb in ("create", "update", "delete", "deletecollection")),
     *((verb, what) for what in ("recommendermodelversions", "recommenderrollouts") for verb in ("patch", "update")),
     *((verb, "secrets") for verb in ("list", "watch", "update", "patch", "delete")),
     *((verb, "customresourcedefinitions") for verb in ("list", "watch", "create", "update", "patch", "delete")),
-    *((verb, what) for what in ("pods", "configmaps", "clusterroles", "namespaces") for verb in ("get", "list", "create", "delete")),
+    *((verb, what) for what in ("configmaps", "clusterroles", "namespaces") for verb in ("get", "list", "create", "delete")),
+    *((verb, "pods") for verb in ("get", "watch", "create", "update", "patch", "delete")),
+    *((verb, "rayservices") for verb in ("list", "watch", "patch")),
+    *((verb, "rayclusters") for verb in ("list", "create", "update", "patch", "delete")),
+    *((verb, "persistentvolumeclaims") for verb in ("list", "create", "update", "patch", "delete")),
     ("get", "leases"),
 ]
 

@@ -10,6 +10,8 @@ import pytest
 ROOT = Path(__file__).parents[3]
 TARGETS = ("setup", "tools", "demo", "test", "test-unit", "test-kube", "test-kafka", "test-ray", "test-e2e", "chaos-line", "chaos-ingest")
 OTHERS = (
+    "images",
+    "e2e-node",
     "bench",
     "bench-cold",
     "bench-ingest",
