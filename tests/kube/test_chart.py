@@ -171,6 +171,20 @@ def test_the_pods_are_admitted_where_pod_security_is_restricted(installed: Clust
         installed.kubectl("create", "--dry-run=server", "-n", NAMESPACE, "-f", "-", input=json.dumps(pod))
 
 
+def test_brokers_and_a_store_to_try_out_are_admitted_where_pod_security_is_restricted(installed: Cluster):
+    namespace = "try-out"
+    installed.kubectl("create", "namespace", namespace)
+    installed.kubectl("label", "namespace", namespace, RESTRICTED)
+    asked = "tryOut.kafka.enabled=true,tryOut.objects.enabled=true,crds.install=false,rbac.people=false,replicas=0"
+    installed.helm("install", "trial", str(CHART), "--namespace", namespace, "--set", asked)
+
+    def names() -> set[str]:
+        return set(installed.kubectl("--namespace", namespace, "get", "pods", "-o", "name").split())
+
+    wanted = {f"pod/trial-{each}" for each in ("kafka-0", "kafka-1", "kafka-2", "objects-0")}
+    processes.wait_until(lambda: names() == wanted, what="three brokers and a store", deadline_s=60)
+
+
 def test_two_pods_are_made_and_only_metrics_and_health_may_be_reached(installed: Cluster):
     installed.kubectl("wait", "deployment", RELEASE, "-n", NAMESPACE, "--for=jsonpath={.status.replicas}=2", "--timeout=60s")
     policy = json.loads(installed.kubectl("get", "networkpolicy", RELEASE, "-n", NAMESPACE, "-o", "json"))["spec"]
