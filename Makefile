@@ -23,6 +23,7 @@ FAST := $(wildcard tests/unit tests/properties tests/worlds)
 DATA ?=
 KEEP ?=
 N ?= 20
+MODELS ?= 100,1000
 ARGS ?=
 
 .PHONY: help
@@ -106,6 +107,10 @@ bench-models: $(VENV) ## Every algorithm beside `implicit`, on DATA=folder in a 
 .PHONY: bench-ingest
 bench-ingest: $(VENV) ## Ingest beside a bare drain and Spark: rates, CPU, memory, time to visibility, restart (8 min; fetches 280 MB once).
 	@PYTHONPATH=tests $(PYTHON) -m bench.ingest $(ARGS)
+
+.PHONY: bench-operator
+bench-operator: tools ## One operator and MODELS=100,1000 models: time until all are observed, memory, CPU and writes at rest (15 min).
+	@PYTHONPATH=tests $(PYTHON) -m bench.operators --models $(MODELS) $(ARGS)
 
 .PHONY: bench-tables
 bench-tables: $(VENV) ## Commits a second and the time to open a table, as it ages to 10,000 commits (20 min; ARGS='--commits 1000' for less).

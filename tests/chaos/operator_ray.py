@@ -39,8 +39,8 @@ from recsys_schemas.version_card import (
     version_folder,
 )
 
-ANSWERS = 4000
-"""What all arms together answer between two looks of the operator."""
+ANSWERS = 64_000
+"""What all arms together answer between two looks of the operator: a thousand for each group of users, so that rates come out even."""
 
 
 @dataclass(slots=True, kw_only=True)

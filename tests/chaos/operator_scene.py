@@ -69,6 +69,16 @@ class Parts:
         found: list[dict[str, Any]] = (self.get(path) or {}).get("items", [])
         return found
 
+    def topics(self) -> tuple[str, list[str]]:
+        """The Kafka cluster's id and its topics. A broker sends us to the proxy too, so that no blow may fall meanwhile."""
+        kept = dict(self.kafka_proxy.directors)
+        self.kafka_proxy.directors.clear()
+        try:
+            seen = AdminClient({"bootstrap.servers": f"{LOOPBACK}:{self.kafka_proxy.port}"}).list_topics(timeout=20)
+            return str(seen.cluster_id), sorted(seen.topics)
+        finally:
+            self.kafka_proxy.directors.update(kept)
+
     def stop(self) -> None:
         self.loop.run(self.kafka_proxy.stop())
         self.loop.run(self.kube.http.aclose())
@@ -224,12 +234,11 @@ def open_stage(parts: Parts, name: str, director: Director, *, program: tuple[st
     )
     keeper = Keeper(parts=parts, name=name, program=program, storage=storage, server=api.url)
     director.crash = keeper.crash
-    parts.kafka_proxy.directors[name] = director
     parts.loop.run(api.start())
     parts.loop.run(ray.start())
     parts.loop.run(before.start())
-    admin = AdminClient({"bootstrap.servers": f"{LOOPBACK}:{parts.brokers.nodes[0].client_port}"})
-    ray.cluster_id = str(admin.list_topics(timeout=10).cluster_id)
+    ray.cluster_id, _ = parts.topics()
+    parts.kafka_proxy.directors[name] = director
     parts.cluster.kubectl("create", "namespace", name)
     parts.cluster.kubectl("create", "secret", "generic", "ray-auth", "--namespace", name, "--from-literal=token=none")
     return Stage(parts=parts, name=name, director=director, ray=ray, ray_proxy=before, kube_proxy=api, keeper=keeper)
@@ -263,8 +272,7 @@ def effects(stage: Stage) -> dict[str, Any]:
     versions = {body["metadata"]["name"]: body for body in stage.parts.items(api_path(stage.name, "recommendermodelversions"))}
     status = stage.look()
     secret = stage.parts.get(f"/api/v1/namespaces/{stage.name}/secrets/{MODEL}-api") or {}
-    admin = AdminClient({"bootstrap.servers": f"{LOOPBACK}:{stage.parts.brokers.nodes[0].client_port}"})
-    topics = [name for name in admin.list_topics(timeout=10).topics if name.startswith(f"{stage.name}.")]
+    _, named = stage.parts.topics()
     return {
         "phase": status.get("phase"),
         "champion": (status.get("champion") or {}).get("version"),
@@ -275,7 +283,7 @@ def effects(stage: Stage) -> dict[str, Any]:
         "jobs begun": dict(sorted(Counter(_job(each) for each in stage.ray.began).items())),
         # With or without an application before the first version: a matter of moments.
         "arms, each time that they changed": [arms for arms in stage.ray.walks if arms],
-        "topics": sorted(name.removeprefix(stage.name) for name in topics),
+        "topics": [name.removeprefix(stage.name) for name in named if name.startswith(f"{stage.name}.")],
         "keys of the API": sorted(secret.get("data", {})),
     }
 

@@ -269,7 +269,10 @@ def test_the_operator_leads_by_its_own_lease_alone(installed: Cluster):
     assert not may(installed, "create", "leases", namespace="kube-system")
 
 
-PROMOTE = ("patch", "rro", "movies-000002", "--type=merge", "-p", '{"spec":{"control":{"promote":"Full"}}}')
+def control(role: str, **fields: Any) -> tuple[str, ...]:
+    """What kubectl is asked for a change of `spec.control` that carries the name of who has a role."""
+    signed = {"requestedBy": f"system:serviceaccount:{TEAM}:has-{role}"}
+    return "patch", "rro", "movies-000002", "--type=merge", "-p", json.dumps({"spec": {"control": signed | fields}})
 
 
 def person(cluster: Cluster, role: str, kind: str = "clusterrole") -> Path:
@@ -287,18 +290,25 @@ def test_an_editor_writes_models_but_not_history_nor_approval(installed: Cluster
     installed.kubectl("scale", "rm", "movies", "--replicas=3", kubeconfig=editor)
     assert "movies-000002" in installed.kubectl("get", "rro", kubeconfig=editor)
     for words in (
-        PROMOTE,
         ("delete", "rro", "movies-000002"),
         ("patch", "rm", "movies", "--subresource=status", "--type=merge", "-p", "{}"),
     ):
         with pytest.raises(CommandFailedError, match=r"[Ff]orbidden"):
             installed.kubectl(*words, kubeconfig=editor)
+    installed.kubectl(*control(role, paused=True, reason="wait for the news desk"), kubeconfig=editor)
+    installed.kubectl(*control(role, paused=False, abort=True), kubeconfig=editor)
+    installed.kubectl(*control(role, paused=False, abort=False), kubeconfig=editor)
+    for asked in ({"promote": "Full"}, {"promote": "Next", "step": 0}):
+        with pytest.raises(CommandFailedError, match=rf"has-{role} may not promote in namespace {TEAM}.*-approver"):
+            installed.kubectl(*control(role, **asked), kubeconfig=editor)
 
 
 @pytest.mark.parametrize("role", [f"{RELEASE}-approver", "admin"])
 def test_an_approver_steers_a_rollout_and_can_change_nothing_else_of_it(installed: Cluster, role: str):
     approver = person(installed, role)
-    installed.kubectl(*PROMOTE, kubeconfig=approver)
+    installed.kubectl(*control(role, promote="Next", step=0), kubeconfig=approver)
+    installed.kubectl(*control(role, promote="Full", step=None, reason="measured by hand"), kubeconfig=approver)
+    installed.kubectl(*control(role, promote="None"), kubeconfig=approver)
     with pytest.raises(CommandFailedError, match=r"only spec\.control of a rollout may be changed"):
         installed.kubectl(
             "patch", "rro", "movies-000002", "--type=merge", "-p", '{"spec":{"steps":[{"setWeight":99}]}}', kubeconfig=approver
@@ -309,11 +319,31 @@ def test_an_approver_steers_a_rollout_and_can_change_nothing_else_of_it(installe
         installed.kubectl("patch", "rm", "movies", "--type=merge", "-p", '{"spec":{"suspend":true}}', kubeconfig=approver)
 
 
+def test_nobody_asks_anything_of_a_rollout_in_another_name(installed: Cluster):
+    installed.kubectl("create", "serviceaccount", "has-second", "-n", TEAM)
+    bound = ("create", "rolebinding", "has-second", "-n", TEAM, f"--clusterrole={RELEASE}-approver", f"--serviceaccount={TEAM}:has-second")
+    installed.kubectl(*bound)
+    somebody = installed.service_account_kubeconfig(TEAM, "has-second")
+    for asked in (control(f"{RELEASE}-viewer", promote="Full"), control(f"{RELEASE}-viewer", paused=True)):
+        with pytest.raises(CommandFailedError, match=r"requestedBy: write your own user name, .*has-second"):
+            installed.kubectl(*asked, kubeconfig=somebody)
+    unsigned = ("patch", "rro", "movies-000002", "--type=merge", "-p", '{"spec":{"control":{"requestedBy":"","paused":true}}}')
+    with pytest.raises(CommandFailedError, match=r"requestedBy: write your own user name"):
+        installed.kubectl(*unsigned, kubeconfig=somebody)
+
+
+def test_without_the_policy_editors_may_not_touch_rollouts(own: Cluster):
+    documents = rendered(own, "admissionPolicy.enabled=false")
+    assert not kinds_of(documents) & {"ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"}
+    (editor,) = [each for each in documents if each["kind"] == "ClusterRole" and each["metadata"]["name"].endswith("-editor")]
+    assert not [rule for rule in editor["rules"] if "recommenderrollouts" in rule["resources"] and "patch" in rule["verbs"]]
+
+
 @pytest.mark.parametrize("role", [f"{RELEASE}-viewer", "view"])
 def test_a_viewer_sees_and_changes_nothing(installed: Cluster, role: str):
     viewer = person(installed, role)
     assert "movies" in installed.kubectl("get", "recsys", "-o", "name", kubeconfig=viewer)
-    for words in (PROMOTE, ("delete", "rm", "movies")):
+    for words in (control(role, promote="Full"), control(role, paused=True), ("delete", "rm", "movies")):
         with pytest.raises(CommandFailedError, match=r"[Ff]orbidden"):
             installed.kubectl(*words, kubeconfig=viewer)
 

@@ -82,20 +82,48 @@ def test_the_status_of_a_model_that_is_not_ready_ends_with_1(here: Place) -> Non
 
 def test_a_rollout_is_paused_resumed_promoted_and_aborted(here: Place) -> None:
     rollout(here, "movies-000002", phase="Progressing")
-    for word, wanted in (
+    signed = {"requestedBy": "admin", "reason": "told at ten"}
+    for words, wanted in (
         ("pause", {"paused": True, "abort": False, "promote": "None"}),
         ("resume", {"paused": False, "abort": False, "promote": "None"}),
-        ("promote", {"paused": False, "abort": False, "promote": "Full"}),
+        ("promote --next", {"paused": False, "abort": False, "promote": "Next", "step": 0}),
+        ("promote --full", {"paused": False, "abort": False, "promote": "Full"}),
         ("abort", {"paused": False, "abort": True, "promote": "Full"}),
     ):
-        done = recsys(here, word, "movies-000002")
+        word, *more = words.split()
+        done = recsys(here, word, "movies-000002", *more, "--reason", "told at ten")
         assert done.returncode == 0, done.stderr
-        assert control(here, "movies-000002") == wanted
+        assert control(here, "movies-000002") == wanted | signed
+
+
+def test_a_rollout_is_approved_only_where_it_waits_for_that(here: Place) -> None:
+    rollout(here, "movies-000002", phase="Paused", paused="User", step=0)
+    done = recsys(here, "approve", "movies-000002")
+    assert (done.returncode, "waits for no approval (Paused, User)" in done.stderr) == (2, True)
+    rollout(here, "movies-000002", phase="Paused", paused="Approval", step=0)
+    assert recsys(here, "approve", "movies-000002").returncode == 0
+    assert (control(here, "movies-000002")["promote"], control(here, "movies-000002")["step"]) == ("Next", 0)
+
+
+def test_promoting_says_how_far(here: Place) -> None:
+    done = recsys(here, "promote", "movies-000002")
+    assert (done.returncode, "one of the arguments --next --full is required" in done.stderr) == (2, True)
+
+
+def test_a_rollout_is_watched_line_by_line_until_it_has_ended(here: Place) -> None:
+    here.model()
+    uid = here.get("rm", "movies")["metadata"]["uid"]
+    rollout(here, "movies-000002", phase="Successful", weight=100, message="all is well")
+    owner = {"apiVersion": "recsys.dev/v1alpha1", "kind": "RecommenderModel", "name": "movies", "uid": uid, "controller": True}
+    own = {"metadata": {"labels": {"recsys.dev/model-uid": uid}, "ownerReferences": [owner]}}
+    here.kubectl("patch", "rro", "movies-000002", "--type=merge", "-p", json.dumps(own))
+    done = recsys(here, "watch", "movies", "--until-ended")
+    assert (done.returncode, done.stdout) == (0, "movies-000002: movies-000002 100 %; Successful; all is well\n"), done.stderr
 
 
 def test_a_rollout_that_has_ended_is_not_steered(here: Place) -> None:
     rollout(here, "movies-000002", phase="RolledBack")
-    done = recsys(here, "promote", "movies-000002")
+    done = recsys(here, "promote", "movies-000002", "--full")
     assert (done.returncode, "has ended (RolledBack)" in done.stderr) == (2, True)
     assert control(here, "movies-000002").get("promote", "None") == "None"
 
@@ -107,7 +135,7 @@ def test_every_verdict_is_explained_with_its_words(here: Place) -> None:
     done = recsys(here, "explain", "movies-000002")
     assert done.returncode == 0, done.stderr
     assert "movies-000002 with nothing before it, at 5 % of users (reported by every replica)" in done.stdout
-    assert f"2026-09-01T03:40:00+00:00   0      Held      {words}" in done.stdout
+    assert f"2026-09-01T03:40:00+00:00   0      Held      -          {words}" in done.stdout
 
 
 @pytest.mark.parametrize(

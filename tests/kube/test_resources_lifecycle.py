@@ -89,6 +89,8 @@ def test_the_smallest_resource_is_stored_with_everything_that_holds(model: dict[
         ("rate", 3, 2),
         ("reco_requests", 3, 2),
         ("reco_responses", 3, 2),
+        ("reco_preferences", 3, 2),
+        ("reco_items", 3, 2),
     ]
     assert [step["setWeight"] for step in spec["rollout"]["steps"]] == [5, 25, 50]
     assert [gate["name"] for gate in spec["gates"]] == ["baselines", "champion"]

@@ -12,7 +12,7 @@ from recsys_dev.errors import Unmet
 from recsys_dev.eyes import Seen
 from recsys_dev.line import NAMESPACE
 from recsys_dev.report import comparison, margin_words
-from recsys_dev.stage import EVENT_TOPICS, MODEL, REQUESTS, RESPONSES, Stage, short
+from recsys_dev.stage import EVENT_TOPICS, ITEMS, MODEL, PREFERENCES, REQUESTS, RESPONSES, Stage, short
 from recsys_dev.story import ENDED, roll_back, walk
 from recsys_dev.tallies import quantiles
 from recsys_dev.topics_seen import manifests
@@ -31,7 +31,7 @@ BAD_RECORDS = (b"{not json", b'{"event_id":"x","user_id":"u1","item_id":"m1"}')
 def verify_topics(stage: Stage) -> None:
     """3: the operator has created and verified the topics; say what the brokers say."""
     stage.story.wait(lambda seen: seen.holds("TopicsReady"), what="TopicsReady", deadline_s=90, in_vain=stage.in_vain)
-    names = (*EVENT_TOPICS, REQUESTS, RESPONSES)
+    names = (*EVENT_TOPICS, REQUESTS, RESPONSES, PREFERENCES, ITEMS)
     stage.report.topics = stage.topics.describe(names)
     stage.tell(f"{stage.kubectl} recsys topics verify {MODEL}")
     plugin = [sys.executable, "-m", "kubectl_recsys", "--namespace", NAMESPACE, "topics", "verify", MODEL]
@@ -40,7 +40,7 @@ def verify_topics(stage: Stage) -> None:
         stage.tell(line)
     stage.report.claims.check("`topics verify` finds the topics as asked", verified.returncode == 0, verified.stdout + verified.stderr)
     right = all((t.partitions, t.replicas, t.min_in_sync) == WANTED and t.in_sync == t.replicas for t in stage.report.topics)
-    stage.report.claims.check("four topics with 3 partitions, RF 3, min ISR 2, all in sync", right, str(stage.report.topics))
+    stage.report.claims.check("six topics with 3 partitions, RF 3, min ISR 2, all in sync", right, str(stage.report.topics))
 
 
 def replay_history(stage: Stage) -> None:

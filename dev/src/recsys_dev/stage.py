@@ -22,6 +22,7 @@ from recsys_schemas.v1alpha1.version import VersionPhase
 
 EVENT_TOPICS = ("watch", "rate")
 REQUESTS, RESPONSES = "reco_requests", "reco_responses"
+PREFERENCES, ITEMS = "reco_preferences", "reco_items"
 MODEL = "movies"
 MARK_EVERY_S = 2.0
 STEPS = 9

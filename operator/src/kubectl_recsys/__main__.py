@@ -4,16 +4,19 @@ import argparse
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
 from typing import Protocol, TypeAlias
 
 from kubernetes.config import ConfigException, list_kube_config_contexts
 
 from kubectl_recsys.acls import PARTS, print_acls
+from kubectl_recsys.online import asked_of, restore, rewind
 from kubectl_recsys.snapshots import snapshots
 from kubectl_recsys.steering import STEERS, go_back, steer
 from kubectl_recsys.topics import verify_topics
 from kubectl_recsys.versions import WORDS, look
 from kubectl_recsys.views import explain, status
+from kubectl_recsys.watching import watch
 from recsys_operator.world.errors import WorldError
 from recsys_operator.world.kube import Kube, load_configuration, open_kube
 
@@ -40,6 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except WorldError as error:
         sys.stderr.write(f"kubectl recsys: {error}\n")
         return 2
+    except KeyboardInterrupt:
+        return 130
 
 
 def _command(asked: argparse.Namespace) -> Command:
@@ -75,10 +80,11 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for word, (command, what, words) in _VIEWS.items():
         _add(commands, word, words, what, command)
-    for word, change in STEERS.items():
-        _add(commands, word, change.help, "ROLLOUT", _steering(word))
+    _add_watch(commands)
+    _add_steering(commands)
     _add_versions(commands)
     _add_going_back(commands)
+    _add_online(commands)
     topics = commands.add_parser("topics", help="a model's topics on the brokers").add_subparsers(required=True, metavar="COMMAND")
     _add(topics, "verify", "compare partitions, replicas and in-sync replicas with the spec", "MODEL", verify_topics)
     _add_acls(topics)
@@ -105,6 +111,27 @@ def _add_versions(commands: _Commands) -> None:
     one.add_argument("name", metavar="[WORD] MODEL")
     one.add_argument("more", nargs=argparse.REMAINDER, metavar="...", help="goes to the tool `recsys`, such as -o json")
     one.set_defaults(made_of=_versions)
+
+
+def _add_online(commands: _Commands) -> None:
+    about = "what answers know of the last events"
+    parts = commands.add_parser("online", help=about, description=about).add_subparsers(required=True, metavar="COMMAND")
+    words = "leave the records since a moment or an offset out of what answers know: a bad hour, undone"
+    one = parts.add_parser("rewind", help=words, description=f"{words}: adds to spec.serving.online.skip")
+    one.add_argument("name", metavar="MODEL")
+    one.add_argument("--to", required=True, metavar="WHEN", help="a time (2026-11-30T09:00:00Z), how long ago (15m), or an offset (1204)")
+    one.add_argument("--until", metavar="WHEN", help="where the bad records end; default: now")
+    one.add_argument("--topic", help="default: all topics of events")
+    one.add_argument("--partition", type=int, help="default: all of them")
+    one.set_defaults(made_of=_rewinding)
+    _add(parts, "restore", "let answers know again what was left out", "MODEL", restore)
+
+
+def _rewinding(asked: argparse.Namespace) -> Command:
+    async def command(kube: Kube, namespace: str, name: str) -> int:
+        return await rewind(kube, namespace, name, asked_of(asked, datetime.now(UTC)))
+
+    return command
 
 
 def _add_going_back(commands: _Commands) -> None:
@@ -146,9 +173,43 @@ def _acls(asked: argparse.Namespace) -> Command:
     return command
 
 
-def _steering(word: str) -> Command:
+def _add_watch(commands: _Commands) -> None:
+    words = "draw a model's rollout live: shares, evidence against its boundaries, verdicts"
+    one = commands.add_parser("watch", help=words, description=f"{words}; without a terminal, a line for each change")
+    one.add_argument("name", metavar="MODEL")
+    one.add_argument("--until-ended", action="store_true", help="return when it has ended: 0 when it was promoted, else 1")
+    one.set_defaults(made_of=_watching)
+
+
+def _watching(asked: argparse.Namespace) -> Command:
     async def command(kube: Kube, namespace: str, name: str) -> int:
-        return await steer(kube, namespace, name, word)
+        return await watch(kube, namespace, name, until_ended=asked.until_ended)
+
+    return command
+
+
+def _add_steering(commands: _Commands) -> None:
+    for word in ("pause", "resume", "approve", "abort"):
+        _add_asking(commands, word, STEERS[word].help)
+    far = _add_asking(commands, "promote", "leave a step, or all that are left; a failing candidate is still rolled back")
+    each = far.add_mutually_exclusive_group(required=True)
+    for word in ("next", "full"):
+        each.add_argument(f"--{word}", dest="far", action="store_const", const=word, help=STEERS[f"promote --{word}"].help)
+
+
+def _add_asking(commands: _Commands, word: str, words: str) -> argparse.ArgumentParser:
+    one = commands.add_parser(word, help=words, description=words)
+    one.add_argument("name", metavar="ROLLOUT")
+    one.add_argument("--reason", default="", help="why; decisions carry it with your name")
+    one.set_defaults(made_of=_steering, word=word)
+    return one
+
+
+def _steering(asked: argparse.Namespace) -> Command:
+    word = f"promote --{asked.far}" if asked.word == "promote" else asked.word
+
+    async def command(kube: Kube, namespace: str, name: str) -> int:
+        return await steer(kube, namespace, name, word, asked.reason)
 
     return command
 

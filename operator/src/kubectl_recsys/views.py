@@ -114,6 +114,6 @@ async def explain(kube: Kube, namespace: str, name: str) -> int:
         )
     )
     print()
-    rows = ((each.time.isoformat(timespec="seconds"), each.step, each.verdict, each.words) for each in seen.decisions)
-    print(table(("TIME", "STEP", "VERDICT", "WHY"), rows))
+    rows = ((each.time.isoformat(timespec="seconds"), each.step, each.verdict, each.by or None, each.words) for each in seen.decisions)
+    print(table(("TIME", "STEP", "VERDICT", "ASKED BY", "WHY"), rows))
     return 0

@@ -4,6 +4,8 @@ Without this each status that a pass writes would wake the next one, and a model
 over without a pause. A status that somebody else has changed is seen at the next look that the plan asks for, seconds later.
 """
 
+import hashlib
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,10 +13,10 @@ _PARTS = ("uid", "generation", "deletionTimestamp", "finalizers", "labels", "ann
 
 
 class News:
-    """Remembers what each object looked like, without its status. Bounded by the objects that exist."""
+    """Remembers a digest of what each object looked like, without its status. Bounded by the objects that exist."""
 
     def __init__(self) -> None:
-        self._seen: dict[tuple[str, str, str], Mapping[str, Any]] = {}
+        self._seen: dict[tuple[str, str, str], bytes] = {}
 
     def is_news(self, event: str | None, body: Mapping[str, Any]) -> bool:
         """Whether an event is about more than a status.
@@ -28,7 +30,8 @@ class News:
         if event == "DELETED":
             self._seen.pop(where, None)
             return True
-        looks = {part: metadata.get(part) for part in _PARTS}
+        parts = json.dumps({part: metadata.get(part) for part in _PARTS}, sort_keys=True, default=str)
+        looks = hashlib.blake2b(parts.encode(), digest_size=16).digest()
         known = self._seen.get(where)
         self._seen[where] = looks
         return event != "MODIFIED" or looks != known

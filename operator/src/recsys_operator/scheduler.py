@@ -22,6 +22,12 @@ LONGEST_BACK_OFF_S = 60.0
 LONGEST_WAIT_S = 300.0
 """However quiet it is, each model is looked at this often: an event may be lost."""
 DRAIN_S = 10.0
+LEISURE_S = 5.0
+"""A look that is due after so long is one of leisure: nothing is under way, and whatever happens to the model wakes it."""
+LEISURE_SHARE = 0.2
+"""Looks of leisure take so much of one core at most, however many models there are: they come the more seldom."""
+_MEMORY = 0.05
+"""Weight of the newest pass in what a pass costs."""
 
 
 @dataclass(slots=True)
@@ -42,6 +48,9 @@ class Scheduler:
     lines: dict[Key, _Line] = field(default_factory=dict[Key, _Line])
     gate: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(CONCURRENT))
     stopping: bool = False
+    cost_s: float = 0.0
+    """CPU-seconds of a pass, over the last ones."""
+    _spent_s: float = field(default_factory=time.process_time)
 
     def wake(self, key: Key) -> None:
         """Something happened to this model: look at it soon."""
@@ -75,13 +84,24 @@ class Scheduler:
             if wait is None and not line.woken.is_set():
                 break
             try:
-                async with asyncio.timeout(min(wait or 0.0, LONGEST_WAIT_S)):
+                async with asyncio.timeout(self.leisurely(wait or 0.0)):
                     await line.woken.wait()
             except TimeoutError:
                 pass
             if not self.stopping:
                 await asyncio.sleep(max(0.0, began + LEAST_GAP_S - time.monotonic()))
         self.lines.pop(key, None)
+
+    def leisurely(self, wait: float) -> float:
+        """Seconds until the next look; the more models there are, the later one that nothing asks for."""
+        if wait < LEISURE_S:
+            return wait
+        return min(max(wait, len(self.lines) * self.cost_s / LEISURE_SHARE), LONGEST_WAIT_S)
+
+    def _count_cost(self) -> None:
+        spent = time.process_time()
+        self.cost_s += _MEMORY * (spent - self._spent_s - self.cost_s)
+        self._spent_s = spent
 
     async def _pass(self, key: Key, line: _Line) -> float | None:
         """Seconds until the next look; None when the model is gone."""
@@ -104,6 +124,7 @@ class Scheduler:
             finally:
                 telemetry.RECONCILES.labels(outcome=outcome).inc()
                 telemetry.RECONCILE_SECONDS.observe(time.monotonic() - began)
+                self._count_cost()
         return None if wake_at is None else max(0.0, (wake_at - self.clock()).total_seconds())
 
     def back_off(self, key: Key, line: _Line, words: str) -> float:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from recsys_schemas.artifact import Artifact
-from recsys_schemas.events import Identifier
+from recsys_schemas.events import EpochMilliseconds, Identifier, ItemWord
 
 CATALOGUE_REPORT = "catalogue/report.json"
 """Path of the newest report below the storage URI."""
@@ -61,8 +61,14 @@ class CatalogueItem(Artifact):
     """As in the events."""
     title: Annotated[str, Field(max_length=1024)] | None = None
     """For people."""
-    genres: Annotated[list[Annotated[str, Field(min_length=1, max_length=128)]], Field(max_length=64)] | None = None
+    genres: Annotated[list[ItemWord], Field(max_length=64)] | None = None
     """In a CSV separated by `|`."""
+    category: ItemWord | None = None
+    """The one shelf that it stands on; questions may ask for it."""
+    tags: Annotated[list[ItemWord], Field(max_length=64)] | None = None
+    """Further words that questions may ask for; in a CSV separated by `|`."""
+    released_at: EpochMilliseconds | None = None
+    """Since when it has been there; in a CSV a date (`2024-05-31`, also with a time, UTC where no zone is named) or milliseconds."""
     text: Annotated[str, Field(max_length=65_536)] | None = None
     """What describes the item: new items are recommended by it."""
 

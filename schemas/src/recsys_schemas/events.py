@@ -18,6 +18,10 @@ EpochMilliseconds = Annotated[int, Field(ge=0, le=4_102_444_800_000)]
 """Milliseconds since 1970-01-01T00:00:00Z, up to the year 2100."""
 
 
+ItemWord = Annotated[str, Field(min_length=1, max_length=128)]
+"""A genre, a category or a tag."""
+
+
 class _Event(BaseModel):
     """Unknown fields are allowed in events: schemas evolve by adding, and an old reader must not break."""
 
@@ -56,6 +60,61 @@ class RateEvent(_Event):
     """Stars, 0 to 5."""
     request_id: Identifier | None = None
     """The answer that led here, if any."""
+
+
+class Level(StrEnum):
+    """How well somebody knows what there is."""
+
+    BEGINNER = "beginner"
+    """What most people like says more than their own words."""
+    REGULAR = "regular"
+    """As measured."""
+    EXPERT = "expert"
+    """Their own words say more."""
+
+
+class PreferenceEvent(_Event):
+    """What a user says of themselves before anything is known of them. The newest of a user counts; no value takes all of it back.
+
+    Its topic is compacted: the newest record of each key stays for as long as the topic is there.
+    """
+
+    user_id: Identifier
+    """Who; the record's key."""
+    timestamp: EpochMilliseconds
+    """When it was said."""
+    genres: Annotated[list[ItemWord], Field(max_length=32)] = []
+    """Genres that they like, in any case."""
+    items: Annotated[list[Identifier], Field(max_length=200)] = []
+    """Items that they like."""
+    level: Level = Level.REGULAR
+    """How well they know what there is."""
+
+
+class ItemEvent(_Event):
+    """What is known of an item now: it takes the place of what the catalogue's file says of it. No value takes it back.
+
+    Its topic is compacted: the newest record of each key stays for as long as the topic is there.
+    """
+
+    item_id: Identifier
+    """As in the events; the record's key."""
+    timestamp: EpochMilliseconds
+    """When it was said."""
+    withdrawn: bool = False
+    """True: it is not shown any more."""
+    title: Annotated[str, Field(max_length=1024)] | None = None
+    """For people."""
+    genres: Annotated[list[ItemWord], Field(max_length=64)] | None = None
+    """Its genres."""
+    text: Annotated[str, Field(max_length=65_536)] | None = None
+    """What describes it."""
+    category: ItemWord | None = None
+    """The one shelf that it stands on."""
+    tags: Annotated[list[ItemWord], Field(max_length=64)] | None = None
+    """Further words that questions may ask for."""
+    released_at: EpochMilliseconds | None = None
+    """Since when it has been there."""
 
 
 class RequestEvent(_Event):

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from recsys_schemas.catalogue import CatalogueItem, CatalogueReport
 from recsys_schemas.dashboard import UID as DASHBOARD
 from recsys_schemas.dashboard import dashboard
-from recsys_schemas.events import DeadLetter, RateEvent, RequestEvent, ResponseEvent, WatchEvent
+from recsys_schemas.events import DeadLetter, ItemEvent, PreferenceEvent, RateEvent, RequestEvent, ResponseEvent, WatchEvent
 from recsys_schemas.kinds import KINDS, Kind, crd
 from recsys_schemas.mirror import MirrorJob, MirrorReport
 from recsys_schemas.reference import events_page, kind_page, metrics_page, serving_page
@@ -31,6 +31,8 @@ DASHBOARD_FOLDER = "charts/recsys-operator/dashboards"
 EVENTS: Mapping[str, type[BaseModel]] = {
     "watch": WatchEvent,
     "rate": RateEvent,
+    "preference": PreferenceEvent,
+    "item": ItemEvent,
     "reco_requests": RequestEvent,
     "reco_responses": ResponseEvent,
     "dead_letter": DeadLetter,

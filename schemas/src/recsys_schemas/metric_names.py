@@ -146,6 +146,9 @@ SERVE_LOG_DROPPED = _serving(
     "recsys_answer_log_dropped_total", "answers", (), "Answers that could not be logged to Kafka because the queue was full."
 )
 
+SERVE_FILTERED = _serving("recsys_filtered_answers_total", "answers", (), "Answers to questions with filters.")
+SERVE_EXPLORED = _serving("recsys_explored_answers_total", "answers", (), "Answers in whose last place something new was tried out.")
+
 ALL = (
     RECONCILES,
     RECONCILE_SECONDS,
@@ -175,4 +178,6 @@ ALL = (
     SERVE_REQUESTS,
     SERVE_SECONDS,
     SERVE_LOG_DROPPED,
+    SERVE_FILTERED,
+    SERVE_EXPLORED,
 )

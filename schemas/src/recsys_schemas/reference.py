@@ -59,11 +59,19 @@ def events_page() -> str:
     lines = [
         "# Events",
         "",
-        "Every record's value is one JSON object in UTF-8; its key is the `user_id`, so that one user's events keep their order.",
+        "Every record's value is one JSON object in UTF-8; its key is the `user_id` (of items the `item_id`), so that their order is kept.",
         "Fields that are not named here are allowed and ignored: schemas evolve by adding.",
         "JSON Schemas to validate with: `schemas/events/`.",
     ]
-    models = (events.WatchEvent, events.RateEvent, events.RequestEvent, events.ResponseEvent, events.DeadLetter)
+    models = (
+        events.WatchEvent,
+        events.RateEvent,
+        events.PreferenceEvent,
+        events.ItemEvent,
+        events.RequestEvent,
+        events.ResponseEvent,
+        events.DeadLetter,
+    )
     return "\n".join([*lines, *_sections(models)]) + "\n"
 
 

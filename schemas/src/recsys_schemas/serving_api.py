@@ -3,12 +3,14 @@
 import hashlib
 from collections.abc import Mapping
 from enum import StrEnum
+from math import ceil, log2
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from recsys_schemas.artifact import Artifact
-from recsys_schemas.events import Identifier, RankedItem
+from recsys_schemas.catalogue import CatalogueItem
+from recsys_schemas.events import EpochMilliseconds, Identifier, ItemWord, Level, RankedItem
 from recsys_schemas.kafka_access import KafkaSecurity
 
 
@@ -32,6 +34,7 @@ class Reason(StrEnum):
     PERSONAL = "personal"
     SESSION = "session"
     SIMILAR = "similar"
+    ONBOARDING = "onboarding"
     POPULAR = "popular"
     FALLBACK = "fallback"
 
@@ -49,25 +52,51 @@ class Role(StrEnum):
     """Read metrics."""
 
 
-class _Asked(Artifact):
+ContextValue = Annotated[str, Field(max_length=256)] | bool | int | Annotated[float, Field(allow_inf_nan=False)]
+Words = Annotated[list[ItemWord], Field(max_length=50)]
+
+
+class Filters(Artifact):
+    """Which items may be shown at all. Each that is given must hold; of the words in one list any will do, in any case.
+
+    An item of which the catalogue does not say it does not pass. Answers are exact: items are left out before the best are taken.
+    """
+
+    categories: Words = []
+    """One of these categories."""
+    genres: Words = []
+    """One of these genres."""
+    tags: Words = []
+    """One of these tags."""
+    max_age_days: Annotated[float, Field(ge=0, le=100_000)] | None = None
+    """Released at most so many days ago."""
+    min_age_days: Annotated[float, Field(ge=0, le=100_000)] | None = None
+    """Released at least so many days ago."""
+
+
+class Asked(Artifact):
     """What every question may say."""
 
     k: Annotated[int, Field(ge=1, le=100)] = 20
     """How many items."""
     exclude: Annotated[list[Identifier], Field(max_length=1000)] = []
     """Items not to show, besides those that the answer goes by."""
+    filters: Filters | None = None
+    """Which items may be shown at all; those of the catalogue and its live records."""
+    context: Annotated[dict[Annotated[str, Field(min_length=1, max_length=64)], ContextValue], Field(max_length=16)] = {}
+    """What is known of the moment, such as `{"device": "tv"}`: logged with the question, for whoever evaluates answers."""
     deadline_ms: Annotated[float, Field(gt=0, le=60_000)] | None = None
     """Later than this the answer is the popular fallback; spec.serving.timeoutMilliseconds where that is less or nothing is said."""
 
 
-class RecommendationRequest(_Asked):
+class RecommendationRequest(Asked):
     """POST /v1/recommendations: for a user, by what they liked up to a second ago. Items that they have seen are not shown."""
 
     user_id: Identifier
     """For whom."""
 
 
-class SessionRequest(_Asked):
+class SessionRequest(Asked):
     """POST /v1/sessions: for somebody who is nobody's user yet, by the items of the session."""
 
     session_id: Identifier
@@ -76,14 +105,14 @@ class SessionRequest(_Asked):
     """What was looked at or liked, the newest last. Items that the version does not know say nothing."""
 
 
-class SimilarItemsRequest(_Asked):
+class SimilarItemsRequest(Asked):
     """POST /v1/similar-items: what is liked by those who like an item. Answered by the stable version."""
 
     item_id: Identifier
     """Which."""
 
 
-class PopularRequest(_Asked):
+class PopularRequest(Asked):
     """POST /v1/popular: what is liked most now, the last second included. Answered by the stable version."""
 
 
@@ -108,8 +137,8 @@ class RecommendationResponse(Artifact):
     variant: Variant
     """Its arm."""
     reason: Reason
-    """personal: from the user's own history; session, similar: from the items given; popular: nothing is known of the user or the
-    items; fallback: the model was late or broken."""
+    """personal: from the user's own history; session, similar: from the items given; onboarding: from what the user said they like;
+    popular: nothing is known of the user or the items; fallback: the model was late or broken."""
 
 
 class BatchResponse(Artifact):
@@ -117,6 +146,50 @@ class BatchResponse(Artifact):
 
     answers: list[RecommendationResponse]
     """One for each request."""
+
+
+class PreferencesRequest(Artifact):
+    """POST /v1/users/{user_id}/preferences: what a user says of themselves. It takes the place of what they said before."""
+
+    genres: Annotated[list[ItemWord], Field(max_length=32)] = []
+    """Genres that they like, in any case."""
+    items: Annotated[list[Identifier], Field(max_length=200)] = []
+    """Items that they like."""
+    level: Level = Level.REGULAR
+    """How well they know what there is: an expert's words weigh more beside what most people like, a beginner's less."""
+
+
+class PreferencesResponse(Artifact):
+    """What a user has said of themselves; as long as nothing they did is known, their answers go by it."""
+
+    user_id: Identifier
+    """Who."""
+    said_at: EpochMilliseconds
+    """When."""
+    genres: list[str]
+    """Genres that they like."""
+    items: list[str]
+    """Items that they like."""
+    level: Level
+    """How well they know what there is."""
+
+
+class ItemsRequest(Artifact):
+    """POST /v1/items: what is known of items now. It takes the place of what the catalogue's file says of them."""
+
+    items: Annotated[list[CatalogueItem], Field(min_length=1, max_length=1000)]
+    """New items may be shown from then on; the file of the catalogue should have them before the next version is trained."""
+
+
+class ItemResponse(Artifact):
+    """What a live record says of one item."""
+
+    item: CatalogueItem
+    """As it was sent."""
+    said_at: EpochMilliseconds
+    """When."""
+    withdrawn: bool
+    """Whether it is not shown any more."""
 
 
 class EventsRequest(Artifact):
@@ -184,6 +257,15 @@ class Skip(Artifact):
         return self.first <= offset <= self.last and partition == self.partition and topic == self.topic
 
 
+class Shuffle(Artifact):
+    """Answers whose best items stand in an order drawn by lot."""
+
+    share: Annotated[float, Field(gt=0, le=1)]
+    """Part of the answers."""
+    depth: Annotated[int, Field(ge=2, le=1000)]
+    """So many of the best items."""
+
+
 class ServingRecord(Artifact):
     """The deployment's `user_config`: which arms, with what shares. One small value, replaced as a whole."""
 
@@ -200,6 +282,8 @@ class ServingRecord(Artifact):
     """SHA-256 (hex) of a bearer token → its role."""
     skips: Annotated[list[Skip], Field(max_length=1000)] = []
     """Records that the replicas' live knowledge leaves out."""
+    shuffle: Shuffle | None = None
+    """In what part of the answers chance decides the order; none: in none."""
 
 
 class JwtTrust(Artifact):
@@ -245,6 +329,16 @@ class ServingArguments(Artifact):
     """Where answers are logged."""
     event_topics: dict[str, str]
     """Event type → topic, for POST /v1/events."""
+    preferences_topic: str | None = None
+    """Where users' preferences are kept; none: they cannot be sent."""
+    items_topic: str | None = None
+    """Where live records of items are kept; none: they cannot be sent."""
+    exploration: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Part of the answers to users of whom nothing is known whose last place is given to an item that nobody has liked yet."""
+    logged_percent: Annotated[int, Field(ge=0, le=100)] = 100
+    """Of how many answers in a hundred question and answer are logged, by the request's id."""
+    allowed_origins: list[str] = []
+    """Origins whose pages may ask from a browser."""
     timeout_ms: Annotated[float, Field(gt=0)]
     """Later than this an answer is the popular fallback."""
     kafka_security: KafkaSecurity | None = None
@@ -269,6 +363,32 @@ def stratum_of(shares: Mapping[str, int]) -> str:
     return hashlib.blake2b(told.encode(), digest_size=4, person=b"stratum").hexdigest()
 
 
+FOLDS = 16
+"""Groups of users that latencies are kept for: user group % FOLDS."""
+LATENCY_LEAST_MS = 0.1
+"""Upper bound of the first latency bin."""
+LATENCY_STEPS = 16
+"""Bins in which the latency doubles: each is 4.4 % wider than the one before."""
+LATENCY_BINS = 20 * LATENCY_STEPS
+"""The last bin, beyond 100 s, is open."""
+
+
+def latency_bin(milliseconds: float) -> int:
+    """The bin of a latency: 0 for the fastest.
+
+    >>> latency_bin(0.05), latency_bin(0.1), latency_bin(0.2), latency_bin(1e9)
+    (0, 0, 16, 320)
+    """
+    if milliseconds <= LATENCY_LEAST_MS:
+        return 0
+    return min(LATENCY_BINS, ceil(LATENCY_STEPS * log2(milliseconds / LATENCY_LEAST_MS) - 1e-9))
+
+
+def latency_edge(place: int) -> float:
+    """Upper bound of a bin, milliseconds."""
+    return LATENCY_LEAST_MS * 2 ** (place / LATENCY_STEPS)
+
+
 class StratumCounters(Artifact):
     """What one arm did in one replica while the shares were the same: each list has one number for each group of users."""
 
@@ -280,6 +400,12 @@ class StratumCounters(Artifact):
     """Answers that it gave itself under these shares, and that are older than the attribution time."""
     rewards: list[int]
     """Of those, named by a later event."""
+    fallbacks: list[int] = []
+    """Of the requests, those that the arm answered with what is popular, because it knew nothing of who asked."""
+    empty_lists: list[int] = []
+    """Of the requests, those that the arm answered with no item at all."""
+    latency: dict[int, list[int]] = {}
+    """Latency bin (see `latency_bin`) → requests in it, by fold of users; kept for the newest few sets of shares only."""
 
 
 class ArmCounters(Artifact):
@@ -326,6 +452,47 @@ class OnlineState(Artifact):
     """Why it cannot follow; empty while it can."""
 
 
+class ToldState(Artifact):
+    """What one replica knows of preferences and of live records of items."""
+
+    caught_up: bool
+    """Whether it knows all that was there when it began."""
+    users: Annotated[int, Field(ge=0)]
+    """Users whose preferences it knows."""
+    items: Annotated[int, Field(ge=0)]
+    """Items with a live record."""
+    unreadable: Annotated[int, Field(ge=0)]
+    """Records that are none."""
+    trouble: str = ""
+    """Why it cannot follow; empty while it can."""
+
+
+class ServerMetadata(Artifact):
+    """GET /v2: who answers (Open Inference Protocol)."""
+
+    name: str
+    """Of the server."""
+    version: str
+    """Of the API."""
+    extensions: list[str]
+    """None: items are asked for by the routes under /v1."""
+
+
+class ModelMetadata(Artifact):
+    """GET /v2/models/{name}[/versions/{version}]: what answers (Open Inference Protocol)."""
+
+    name: str
+    """Of the model."""
+    versions: list[str]
+    """Versions that the replica which answers has mapped."""
+    platform: str
+    """The algorithm of the version, or of the stable one."""
+    inputs: list[str]
+    """None: a recommendation is asked for by the routes under /v1."""
+    outputs: list[str]
+    """None: the same."""
+
+
 class ReplicaReport(Artifact):
     """What one replica serves and has counted."""
 
@@ -343,6 +510,8 @@ class ReplicaReport(Artifact):
     """Version → counters."""
     online: dict[str, OnlineState] = {}
     """Version → what it knows of the events since."""
+    told: ToldState | None = None
+    """What it knows of preferences and live items; none where the model has no topics of them."""
 
 
 class EvidenceResponse(Artifact):

@@ -74,6 +74,11 @@ class Measured:
         fields = Path(f"/proc/{self._child.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / _TICKS
 
+    def memory_mib(self, what: str = "VmRSS") -> float:
+        """What it holds now, or `VmHWM`: the most that it ever held."""
+        lines = Path(f"/proc/{self._child.pid}/status").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith(f"{what}:")) / 1024
+
     def kill(self) -> float:
         """End it as a power cut would; returns the clock seconds of that."""
         self._child.kill()

@@ -7,10 +7,10 @@ not: they change with the hour.
 
 from dataclasses import dataclass
 
-from recsys_operator.plan import shares, steps
-from recsys_operator.plan.evidence import Comparison, Verdict, more_often
+from recsys_operator.plan import findings, shares, steps
+from recsys_operator.plan.evidence import Verdict
 from recsys_operator.plan.reports import Counted, reports
-from recsys_operator.plan.weighing import judged_apart, totals, weigh
+from recsys_operator.plan.weighing import level_of, place_of, totals, weigh
 from recsys_operator.state.observed import Observed, RolloutState
 from recsys_schemas.serving_api import stratum_of
 from recsys_schemas.v1alpha1.rollout import Evidence
@@ -41,15 +41,10 @@ def guard(observed: Observed, rollout: RolloutState) -> Guard | None:
 
 
 def _against(rollout: RolloutState, before: Counted, candidate: Counted) -> Guard:
-    analysis = rollout.spec.analysis
-    alpha = analysis.alpha / 2 / judged_apart(rollout.spec)
-    found = more_often(before.errors.effective, candidate.errors.effective, margin=analysis.max_error_rate_increase, alpha=alpha)
+    level = level_of(rollout.spec.analysis, place_of(rollout.spec, 100))["errors"]
+    found = findings.errors(rollout.spec.analysis, before.errors, candidate.errors, level)
     return Guard(
         failing=found.verdict is Verdict.WORSE,
-        evidence=Evidence(stable=totals(before), candidate=totals(candidate)),
-        words=_told(found, before, candidate),
+        evidence=Evidence(stable=totals(before), candidate=totals(candidate), shown=[found.shown]),
+        words=f"{found.words} before it ({found.verdict})",
     )
-
-
-def _told(found: Comparison, before: Counted, candidate: Counted) -> str:
-    return f"errors {candidate.errors.count} against {before.errors.count} before it ({found.verdict})"

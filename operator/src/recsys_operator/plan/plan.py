@@ -41,6 +41,9 @@ SOON = timedelta(seconds=0.25)
 BUSY = timedelta(seconds=1)
 """While something is under way."""
 IDLE = timedelta(seconds=5)
+"""While nothing is."""
+ASLEEP = timedelta(seconds=60)
+"""While the model is suspended: nothing is done for it, and a change of it is told at once."""
 LET_GO = timedelta(seconds=60)
 """A deletion waits so long for an engine that does not answer; then the model goes, and a warning says what may be left."""
 
@@ -66,7 +69,8 @@ def plan(observed: Observed) -> Plan:
     actions = cluster.with_own_jobs(observed, actions)
     facts = [fact for part in parts for fact in part.facts]
     busy = any(part.busy for part in parts)
-    wait = SOON if _moved(observed, actions) else BUSY if busy else IDLE
+    asleep = observed.model.spec.suspend and observed.model.generation == observed.model.status.observed_generation
+    wait = SOON if _moved(observed, actions) else BUSY if busy else ASLEEP if asleep else IDLE
     return Plan(actions=actions, status=status.compose(observed, facts, serving.retry(app, observed)), wake_at=observed.now + wait)
 
 

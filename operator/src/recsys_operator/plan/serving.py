@@ -9,7 +9,7 @@ from recsys_operator.plan.topics import USABLE, Topics
 from recsys_operator.state.actions import Action, DeployApp, EnsureTokens
 from recsys_operator.state.observed import AppState, Observed, Unavailable
 from recsys_operator.state.plan import Fact, Part
-from recsys_schemas.serving_api import JwtTrust, RateLimit, ServingArguments, ServingRecord, Skip
+from recsys_schemas.serving_api import JwtTrust, RateLimit, ServingArguments, ServingRecord, Shuffle, Skip
 from recsys_schemas.v1alpha1.conditions import ConditionType
 from recsys_schemas.v1alpha1.model import ServingRetry
 from recsys_schemas.v1alpha1.rollout import RolloutStatus
@@ -41,7 +41,7 @@ def arguments(observed: Observed) -> ServingArguments:
     """What the application is started with."""
     model, roles = observed.model, topics_by_role(observed.model)
     access = model.spec.serving.access
-    limit = access.rate_limit
+    limit, logging = access.rate_limit, model.spec.serving.payload_logging
     return ServingArguments(
         namespace=model.key.namespace,
         name=model.key.name,
@@ -51,6 +51,11 @@ def arguments(observed: Observed) -> ServingArguments:
         requests_topic=roles["Requests"].name,
         responses_topic=roles["Responses"].name,
         event_topics={role.lower(): roles[role].name for role in ("Watch", "Rate") if role in roles},
+        preferences_topic=roles["Preferences"].name if "Preferences" in roles else None,
+        items_topic=roles["Items"].name if "Items" in roles else None,
+        exploration=model.spec.serving.exploration,
+        logged_percent={"Off": 0, "Sampled": logging.sample_percent, "Full": 100}[logging.mode],
+        allowed_origins=list(access.allowed_origins),
         timeout_ms=model.spec.serving.timeout_milliseconds,
         kafka_security=model.spec.kafka.security.by_name(model.key.namespace),
         jwt=JwtTrust.model_validate(access.jwt.model_dump()) if access.jwt else None,
@@ -63,7 +68,7 @@ def record(observed: Observed, status: RolloutStatus | None = None) -> ServingRe
     app = own_app(observed)
     deployed = app.record if app else None
     written = observed.model.status.serving.epoch if observed.model.status.serving else 0
-    asked = shares.active(observed)
+    asked, shuffle = shares.active(observed), observed.model.spec.serving.shuffle
     analysis = asked.spec.analysis if asked else observed.model.spec.rollout.analysis
     wanted = ServingRecord(
         epoch=deployed.epoch if deployed else 0,
@@ -71,6 +76,7 @@ def record(observed: Observed, status: RolloutStatus | None = None) -> ServingRe
         arms=shares.arms(observed, status),
         attribution_seconds=analysis.attribution_seconds,
         tokens={} if isinstance(observed.tokens, Unavailable) else dict(observed.tokens),
+        shuffle=Shuffle(share=shuffle.share, depth=shuffle.depth) if shuffle else None,
         skips=[
             Skip(topic=each.topic, partition=each.partition, first=each.first, last=each.last)
             for each in observed.model.spec.serving.online.skip
@@ -93,7 +99,8 @@ def _differs(observed: Observed, app: AppState | None, wanted: ServingRecord) ->
         return True
     spec = observed.model.spec.serving
     same = app.arguments == arguments(observed) and app.record == wanted
-    return not (same and app.replicas_wanted == spec.replicas and app.route_prefix == route_prefix(observed.model))
+    many = app.autoscaling == spec.autoscaling and (spec.autoscaling is not None or app.replicas_wanted == spec.replicas)
+    return not (same and many and app.resources == spec.resources and app.route_prefix == route_prefix(observed.model))
 
 
 def judge(observed: Observed, topics: Topics, status: RolloutStatus | None) -> Serving:
@@ -130,6 +137,8 @@ def act(word: Serving, observed: Observed, status: RolloutStatus | None) -> Part
             name=app_name(observed.model),
             route_prefix=route_prefix(observed.model),
             replicas=observed.model.spec.serving.replicas,
+            autoscaling=observed.model.spec.serving.autoscaling,
+            resources=observed.model.spec.serving.resources,
             arguments=arguments(observed),
             record=_renewed(observed, status) if word is Serving.SENDING_AGAIN else record(observed, status),
         )

@@ -43,8 +43,13 @@ NEEDS_RIGHTS = ("RaisingReplication", "RaiseDenied")
 _LEAST = "min.insync.replicas"
 
 
+COMPACTED = ("Preferences", "Items")
+"""Roles of topics that keep the newest record of each key, whatever its age."""
+
+
 def _config(topic: Topic) -> dict[str, str]:
-    return {_LEAST: str(topic.min_insync_replicas), "retention.ms": str(topic.retention_hours * 3_600_000)}
+    kept = {"cleanup.policy": "compact"} if topic.role in COMPACTED else {"retention.ms": str(topic.retention_hours * 3_600_000)}
+    return {_LEAST: str(topic.min_insync_replicas)} | kept
 
 
 def _differs(observed: Observed, topic: Topic, seen: TopicsState) -> bool:

@@ -6,15 +6,20 @@ Only what was counted under the same shares is compared: see `recsys_schemas.ser
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from recsys_operator.plan.evidence import Comparison, Grouped, Verdict, less_often, likely_excess, more_often
+from recsys_operator.plan import findings
+from recsys_operator.plan.evidence import Levels, Verdict, levels, likely_excess
+from recsys_operator.plan.findings import Finding
 from recsys_operator.plan.reports import Counted, Reports
 from recsys_operator.state.observed import RolloutState
 from recsys_schemas.serving_api import stratum_of
 from recsys_schemas.v1alpha1.analysis import Analysis
 from recsys_schemas.v1alpha1.rollout import ArmTotals, Evidence, RolloutSpec
 
-_TOLD_EFFECT = 1.05
-"""A smaller design effect is not worth a word."""
+WATCHED = ("errors", "reward", "latency p50", "latency p99", "fallbacks", "empty lists", "users")
+"""What is watched in every rollout."""
+_DEMANDED = ("errors", "reward", "latency p50", "latency p99")
+"""What must be shown to be no worse where the spec demands NotWorse."""
+_ALWAYS_TOLD = ("errors", "reward", "latency p99")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,26 +29,57 @@ class Weighing:
     analysis: Analysis
     stable: Counted
     candidate: Counted
-    errors: Comparison
-    reward: Comparison
+    findings: tuple[Finding, ...]
 
     @property
     def failing(self) -> bool:
-        """Whether harm is shown."""
-        return Verdict.WORSE in (self.errors.verdict, self.reward.verdict)
+        """Whether harm is shown in any metric."""
+        return any(finding.verdict is Verdict.WORSE for finding in self.findings)
+
+    @property
+    def not_worse(self) -> bool:
+        """Whether the candidate is shown not to be worse in errors, reward and latency."""
+        return not self._unproven
+
+    @property
+    def _unproven(self) -> list[str]:
+        proven = (Verdict.NOT_WORSE, Verdict.BETTER)
+        return [finding.metric for finding in self.findings if finding.metric in _DEMANDED and finding.verdict not in proven]
+
+    @property
+    def objection(self) -> str:
+        """Why no further users are given though no harm is shown; empty where nothing speaks against it.
+
+        It only ever delays, so it needs no error budget.
+        """
+        invalid = next((finding for finding in self.findings if finding.verdict is Verdict.INVALID), None)
+        if invalid is not None:
+            return f"the arms did not get the users that their shares say ({invalid.words}): find what loses or adds requests"
+        if self._harm_is_likely:
+            return "harm is likely though not shown"
+        if self.analysis.demand == "NotWorse" and self._unproven:
+            return f"not yet shown to be no worse in {', '.join(self._unproven)}"
+        return ""
+
+    @property
+    def _harm_is_likely(self) -> bool:
+        stable, candidate, analysis = self.stable, self.candidate, self.analysis
+        errs, erred = stable.errors.effective, candidate.errors.effective
+        if erred.rate > analysis.acceptable_error_rate and likely_excess(errs, erred) > analysis.max_error_rate_increase:
+            return True
+        earns, earned = stable.rewards.effective, candidate.rewards.effective
+        return likely_excess(earned, earns) > analysis.max_reward_decrease * earns.rate
 
     @property
     def doubtful(self) -> bool:
-        """Whether harm is likely, though not shown: nothing is rolled back for it, but no further users are given either."""
-        stable, candidate = self.stable, self.candidate
-        if likely_excess(stable.errors.effective, candidate.errors.effective) > self.analysis.max_error_rate_increase:
-            return True
-        return likely_excess(candidate.rewards.effective, stable.rewards.effective) > self.analysis.max_reward_decrease
+        """Whether something speaks against giving it further users: nothing is rolled back for it."""
+        return bool(self.objection)
 
     @property
     def better(self) -> bool:
-        """Whether the candidate is shown to earn more, while no harm is even likely: its whole interval lies above the stable one's."""
-        return self.reward.candidate[0] > self.reward.stable[1] and not self.doubtful
+        """Whether the candidate is shown to earn more, while no harm is shown or even likely."""
+        reward = next(finding for finding in self.findings if finding.metric == "reward")
+        return reward.verdict is Verdict.BETTER and not self.failing and not self.doubtful
 
     @property
     def answers(self) -> int:
@@ -53,21 +89,15 @@ class Weighing:
     @property
     def evidence(self) -> Evidence:
         """The numbers, as the status keeps them."""
-        return Evidence(stable=totals(self.stable), candidate=totals(self.candidate))
+        shown = [finding.shown for finding in self.findings]
+        return Evidence(stable=totals(self.stable), candidate=totals(self.candidate), shown=shown)
 
     @property
     def words(self) -> str:
-        """The numbers that anyone can recompute the verdicts from."""
-        stable, candidate = self.stable, self.candidate
-        return (
-            f"errors {_told(candidate.errors)} against {_told(stable.errors)} ({self.errors.verdict}), "
-            f"reward {_told(candidate.rewards)} against {_told(stable.rewards)} ({self.reward.verdict})"
-        )
-
-
-def _told(grouped: Grouped) -> str:
-    effect = grouped.design_effect
-    return f"{grouped.count}" + (f" (worth {grouped.count.trials / effect:.0f})" if effect > _TOLD_EFFECT else "")
+        """The numbers that anyone can recompute the verdicts from: of errors, reward and latency, and of all that shows harm."""
+        alarming = (Verdict.WORSE, Verdict.INVALID)
+        told = [finding for finding in self.findings if finding.metric in _ALWAYS_TOLD or finding.verdict in alarming]
+        return ", ".join(f"{finding.words} ({finding.verdict})" for finding in told)
 
 
 def totals(counted: Counted) -> ArmTotals:
@@ -82,29 +112,51 @@ def totals(counted: Counted) -> ArmTotals:
     )
 
 
-def judged_apart(spec: RolloutSpec) -> int:
-    """How many times a candidate is judged by itself: at each share, in each shadow or interleave step, and while the way back is armed."""
-    weights = {step.set_weight for step in spec.steps if step.set_weight is not None}
-    return max(1, len(weights) + sum(not step.pause and step.set_weight is None for step in spec.steps) + (spec.hold_seconds > 0))
-
-
 def weigh(rollout: RolloutState, seen: Reports, shares: Mapping[str, int] | None = None) -> Weighing | None:
     """Compare what both arms did at the present shares; None without a stable arm: there is nothing to compare with.
 
     `shares` (version → percent) are those in force, where more than the two arms have one.
-
-    The rollout's budget `alpha` is split evenly over errors and rewards, and over the steps, for each is judged by itself.
     """
     spec, weight = rollout.spec, rollout.status.weight
     if spec.stable is None:
         return None
-    stratum = stratum_of(shares or {spec.stable.name: 100 - weight, spec.candidate.name: weight})
+    given = shares or {spec.stable.name: 100 - weight, spec.candidate.name: weight}
+    stratum = stratum_of(given)
     stable, candidate = seen.counted(spec.stable.name, stratum), seen.counted(spec.candidate.name, stratum)
-    analysis, alpha = spec.analysis, spec.analysis.alpha / 2 / judged_apart(spec)
-    return Weighing(
-        analysis=analysis,
-        stable=stable,
-        candidate=candidate,
-        errors=more_often(stable.errors.effective, candidate.errors.effective, margin=analysis.max_error_rate_increase, alpha=alpha),
-        reward=less_often(stable.rewards.effective, candidate.rewards.effective, margin=analysis.max_reward_decrease, alpha=alpha),
+    theirs, ours = given.get(spec.stable.name, 0), given.get(spec.candidate.name, 0)
+    share = ours / (ours + theirs) if ours + theirs else 0.0
+    return weighed(spec.analysis, stable, candidate, place=place_of(spec, weight), share=share)
+
+
+def place_of(spec: RolloutSpec, weight: int) -> int:
+    """How many shares of the walk come before this one; what is not on it, the time after a promotion, comes after all of them."""
+    weights = sorted({step.set_weight for step in spec.steps if step.set_weight is not None})
+    return weights.index(weight) if weight in weights else len(weights)
+
+
+def weighed(analysis: Analysis, stable: Counted, candidate: Counted, *, place: int, share: float) -> Weighing:
+    """Compare two arms that were counted over the same time.
+
+    Args:
+        analysis: limits and the error budget.
+        stable: what the arm did that is there.
+        candidate: what the one did that would replace it.
+        place: how many other shares of the same rollout came before: each has its part of the budget.
+        share: the candidate's part of the users of both.
+    """
+    level = level_of(analysis, place)
+    found = (
+        findings.errors(analysis, stable.errors, candidate.errors, level["errors"]),
+        findings.reward(analysis, stable.rewards, candidate.rewards, level["reward"]),
+        findings.latency("latency p50", analysis, stable.latency, candidate.latency, level["latency p50"]),
+        findings.latency("latency p99", analysis, stable.latency, candidate.latency, level["latency p99"]),
+        findings.fallbacks(analysis, stable.fallbacks, candidate.fallbacks, level["fallbacks"]),
+        findings.empty_lists(analysis, stable.empty_lists, candidate.empty_lists, level["empty lists"]),
+        findings.users(stable.errors, candidate.errors, share, level["users"]),
     )
+    return Weighing(analysis=analysis, stable=stable, candidate=candidate, findings=found)
+
+
+def level_of(analysis: Analysis, place: int) -> dict[str, Levels]:
+    """The levels at one of the rollout's shares."""
+    return levels(analysis.alpha, analysis.alpha_not_worse, place=place, watched=WATCHED)

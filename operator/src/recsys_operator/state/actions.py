@@ -1,12 +1,13 @@
 """What a plan may ask for. Every action is idempotent and carries a derived id: doing it twice changes nothing."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from recsys_schemas.mirror import MirrorJob
 from recsys_schemas.serving_api import ServingArguments, ServingRecord
 from recsys_schemas.train_job import IngestJob, PreflightJob, TrainJob, UpkeepJob
+from recsys_schemas.v1alpha1.model import Autoscaling, ReplicaResources
 from recsys_schemas.v1alpha1.rollout import RolloutSpec, RolloutStatus
 from recsys_schemas.v1alpha1.version import VersionSpec, VersionStatus
 
@@ -163,6 +164,8 @@ class DeployApp:
     replicas: int
     arguments: ServingArguments
     record: ServingRecord
+    autoscaling: Autoscaling | None = None
+    resources: ReplicaResources = field(default_factory=ReplicaResources)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

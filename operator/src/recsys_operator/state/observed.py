@@ -10,7 +10,7 @@ from recsys_schemas.mirror import MirrorReport
 from recsys_schemas.serving_api import EvidenceResponse, Role, ServingArguments, ServingRecord
 from recsys_schemas.snapshot import SnapshotManifest
 from recsys_schemas.upkeep import UpkeepReport
-from recsys_schemas.v1alpha1.model import ModelSpec, ModelStatus
+from recsys_schemas.v1alpha1.model import Autoscaling, ModelSpec, ModelStatus, ReplicaResources
 from recsys_schemas.v1alpha1.rollout import RolloutSpec, RolloutStatus
 from recsys_schemas.v1alpha1.version import VersionSpec, VersionStatus
 from recsys_schemas.version_card import PreflightReport, RunProgress, VersionCard
@@ -172,6 +172,8 @@ class AppState:
     """Ray's word: NOT_STARTED, DEPLOYING, DEPLOY_FAILED, RUNNING, UNHEALTHY, DELETING."""
     message: str = ""
     replicas_wanted: int = 0
+    autoscaling: Autoscaling | None = None
+    resources: ReplicaResources = field(default_factory=ReplicaResources)
     running_replicas: tuple[str, ...] = ()
     """Ids of the replicas in state RUNNING."""
     arguments: ServingArguments | None = None

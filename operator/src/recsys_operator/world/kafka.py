@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import (
     AlterConfigOpType,
+    ClusterMetadata,
     ConfigEntry,
     ConfigResource,
     ConfigSource,
@@ -34,6 +35,7 @@ from recsys_operator.world.ends import Ends, read_ends
 from recsys_operator.world.errors import RefusedError, UnavailableError
 from recsys_operator.world.kafka_client import CALL_S, CHANGE_S, DENIED, Brokers, open_client, raise_refusal, silence, words_of
 from recsys_operator.world.probe import probe_all
+from recsys_operator.world.shared import Shared
 from recsys_schemas.kafka_access import GRANT
 
 CONFIG_AGE_S = 5.0
@@ -60,7 +62,9 @@ _TRY_AGAIN = frozenset(
     }
 )
 
-_Clients = OrderedDict[tuple[tuple[str, ...], str], Brokers]
+_Identity = tuple[tuple[str, ...], str]
+_Clients = OrderedDict[_Identity, Brokers]
+_Metadata = Shared[_Identity, ClusterMetadata]
 
 
 @dataclass(slots=True)
@@ -68,6 +72,8 @@ class Kafka:
     """Clients by connection: a changed Secret makes another one. The least recently used goes when there are too many."""
 
     clients: _Clients = field(default_factory=_Clients)
+    metadata: _Metadata = field(default_factory=_Metadata)
+    """All topics of a cluster: models of one share what one of them has read a moment ago."""
 
     async def read(
         self, at: Connection, names: Iterable[str], *, ends_of: Iterable[str], now: datetime, asked: moves.Asked | None = None
@@ -89,16 +95,21 @@ class Kafka:
         if not brokers.known and not any(said.open for said in await probe_all(bootstrap)):
             raise await silence(at, "none is reachable")
         try:
-            found = await asyncio.to_thread(_read, brokers, wanted, with_ends, now)
+            found = await asyncio.to_thread(_read, brokers, await self._described(at, brokers), wanted, with_ends, now)
             if asked is not None and asked.needed(found):
                 # Topics again, after what is under way: a move that has ended since shows its replicas, never the other way round.
                 seen = await asyncio.to_thread(moves.read_moves, at, brokers.admin, wanted)
-                found = replace(await asyncio.to_thread(_read, brokers, wanted, with_ends, now), moves=seen)
+                self.metadata.forget(at.identity)
+                after = await self._described(at, brokers)
+                found = replace(await asyncio.to_thread(_read, brokers, after, wanted, with_ends, now), moves=seen)
         except (KafkaException, TimeoutError) as error:
             raise_refusal(at, brokers, error)
             raise await silence(at, f"within {CALL_S:g} s: {words_of(error)}") from error
         brokers.known = True
         return found
+
+    async def _described(self, at: Connection, brokers: Brokers) -> ClusterMetadata:
+        return await self.metadata.get(at.identity, lambda: asyncio.to_thread(_describe, brokers))
 
     async def create(self, at: Connection, name: str, partitions: int, replicas: int, config: Mapping[str, str]) -> None:
         """Make a topic; one that exists is left alone.
@@ -110,6 +121,7 @@ class Kafka:
         brokers = self._brokers(at)
         done = KafkaError.TOPIC_ALREADY_EXISTS
         made = await _change(f"topic {name}", lambda: brokers.admin.create_topics([new], request_timeout=CHANGE_S)[name], done=done)
+        self.metadata.forget(at.identity)
         # A new topic misses from metadata for a moment; one that we may not describe misses from them for ever.
         now = time.monotonic()
         if not made and now - brokers.hidden.setdefault(name, now) > _HIDDEN_S:
@@ -122,6 +134,7 @@ class Kafka:
         # The brokers refuse both the number that there is and a lower one with these words.
         done = KafkaError.INVALID_PARTITIONS
         await _change(f"topic {name}", lambda: admin.create_partitions([new], request_timeout=CHANGE_S)[name], done=done)
+        self.metadata.forget(at.identity)
 
     async def configure(self, at: Connection, name: str, config: Mapping[str, str]) -> None:
         """Set these keys and no others (KIP-339)."""
@@ -142,6 +155,7 @@ class Kafka:
         """One step of adding replicas."""
         brokers = self._brokers(at)
         await asyncio.to_thread(moves.perform, at, brokers.admin, action)
+        self.metadata.forget(at.identity)
         for name in () if isinstance(action, ReassignReplicas) else action.topics:
             brokers.configs.pop(name, None)
 
@@ -162,11 +176,15 @@ class Kafka:
         return [self.clients.pop(key) for key in idle]
 
 
-def _read(brokers: Brokers, names: set[str], with_ends: set[str], now: datetime) -> TopicsState:
+def _describe(brokers: Brokers) -> ClusterMetadata:
     # All topics in one answer: asking for one by name could make it, and describe_topics waits for a dead broker.
     metadata = brokers.admin.list_topics(timeout=CALL_S)
     brokers.admin.poll(0)
     brokers.told.clear()
+    return metadata
+
+
+def _read(brokers: Brokers, metadata: ClusterMetadata, names: set[str], with_ends: set[str], now: datetime) -> TopicsState:
     here = sorted(names & metadata.topics.keys())
     for name in here:
         brokers.hidden.pop(name, None)

@@ -37,7 +37,7 @@ from recsys_operator.world.objects import (
     read_rollout,
     read_version,
 )
-from recsys_operator.world.ray_words import read_apps, serving_url
+from recsys_operator.world.ray_words import serving_url
 from recsys_operator.world.registry import Left
 from recsys_operator.world.tokens import operator_token, read_roles
 from recsys_operator.world.world import World
@@ -46,6 +46,7 @@ from recsys_schemas.mirror import MirrorReport
 from recsys_schemas.serving_api import EvidenceResponse
 from recsys_schemas.snapshot import SnapshotManifest
 from recsys_schemas.upkeep import UpkeepReport
+from recsys_schemas.v1alpha1.model import INGESTED
 from recsys_schemas.v1alpha1.version import VersionPhase
 
 _T = TypeVar("_T")
@@ -134,9 +135,9 @@ async def _children(world: World, model: ModelState) -> tuple[tuple[VersionState
 async def _topics(world: World, model: ModelState, now: datetime) -> TopicsState:
     kafka = model.spec.kafka
     names = [topic.name for topic in kafka.topics]
-    events = [topic.name for topic in kafka.topics if topic.role in ("Watch", "Rate")]
+    ingested = [topic.name for topic in kafka.topics if topic.role in INGESTED]
     at = await read_connection(world.kube, model)
-    return await world.kafka.read(at, [*names, model.dead_letter_topic], ends_of=events, now=now, asked=asked_replicas(model))
+    return await world.kafka.read(at, [*names, model.dead_letter_topic], ends_of=ingested, now=now, asked=asked_replicas(model))
 
 
 def asked_replicas(model: ModelState) -> Asked:
@@ -165,14 +166,13 @@ async def _ray(world: World, model: ModelState, kept: ClusterState | None) -> Ra
     if kept is not None and not kept.ready:
         raise UnavailableError(f"spec.ray.cluster: RayService {model.key.namespace}/{kept.name} has no head that is ready yet")
     cluster = await world.ray(model)
-    jobs, details = await asyncio.gather(cluster.jobs(model.uid[:8]), cluster.serve())
-    asked = model.spec.ray
+    seen, asked = await cluster.look(), model.spec.ray
+    jobs = seen.jobs_of(model.uid[:8])
     if asked.cluster is not None and asked.cluster.training is not None:
         jobs = {**jobs, **await ray_jobs.read(world.kube, model)}
     default = cluster.keeper.serving_url if cluster.keeper else None
-    return RayState(
-        jobs=jobs, apps=read_apps(details), serving_url=serving_url(asked.serving_url or default, asked.dashboard_url or "", details)
-    )
+    url = serving_url(asked.serving_url or default, asked.dashboard_url or "", seen.details)
+    return RayState(jobs=jobs, apps=seen.apps, serving_url=url)
 
 
 async def _evidence(world: World, model: ModelState, ray: RayState) -> EvidenceResponse | None:

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, TypeAlias
@@ -13,13 +13,14 @@ from weakref import WeakValueDictionary
 import httpx
 
 from recsys_operator.state.actions import DeployApp
-from recsys_operator.state.observed import JobState
+from recsys_operator.state.observed import AppState, JobState
 from recsys_operator.world.errors import RefusedError, UnavailableError
 from recsys_operator.world.kube import Json, seen
 from recsys_operator.world.kuberay import Keeper
-from recsys_operator.world.ray_words import read_job
+from recsys_operator.world.ray_words import read_apps, read_job
 from recsys_operator.world.serve_config import changed, without
 from recsys_operator.world.serve_config import with_app as merged
+from recsys_operator.world.shared import Shared
 from recsys_schemas.mirror import MirrorJob
 from recsys_schemas.train_job import IngestJob, PreflightJob, TrainJob, UpkeepJob
 
@@ -38,6 +39,24 @@ DRIVER_CPUS = 0.1
 Job: TypeAlias = IngestJob | TrainJob | PreflightJob | UpkeepJob | MirrorJob
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """What a dashboard tells of its whole cluster."""
+
+    jobs: Sequence[Json]
+    apps: Mapping[str, AppState]
+    details: Json
+    """Of Serve, as Ray reports them."""
+
+    def jobs_of(self, uid8: str) -> Mapping[str, JobState]:
+        """Jobs whose id carries these eight characters of the model's uid."""
+        mine = [body for body in self.jobs if f"-{uid8}-" in (body.get("submission_id") or "")]
+        return {job.id: job for job in map(read_job, mine)}
+
+
+_Looks = Shared[tuple[str, str], Look]
+
+
 @dataclass(slots=True)
 class Rays:
     """What all clusters share: one pool of connections, and one writer of Serve's config for each cluster."""
@@ -45,6 +64,7 @@ class Rays:
     http: httpx.AsyncClient
     training_command: str
     locks: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary[str, asyncio.Lock])
+    looks: _Looks = field(default_factory=_Looks)
 
     def at(self, url: str, token: str, *, secret: str = "", keeper: Keeper | None = None) -> "RayCluster":
         """The cluster behind a dashboard; `secret` says where its token is from, `keeper` where its Serve config is written."""
@@ -57,6 +77,7 @@ class Rays:
             lock=lock,
             training_command=self.training_command,
             keeper=keeper,
+            looks=self.looks,
         )
 
 
@@ -73,13 +94,19 @@ class RayCluster:
     training_command: str
     keeper: Keeper | None = None
     """None: its Serve config is sent to it itself."""
+    looks: _Looks = field(repr=False)
+
+    async def look(self) -> Look:
+        """All jobs and applications; models of one cluster share what one of them has read a moment ago."""
+        return await self.looks.get((self.url, self.token), self._look)
+
+    async def _look(self) -> Look:
+        answer, details = await asyncio.gather(self._call("GET", _JOBS), self.serve())
+        return Look(jobs=_json(answer, list), apps=read_apps(details), details=details)
 
     async def jobs(self, uid8: str) -> Mapping[str, JobState]:
         """Jobs whose id carries these eight characters of the model's uid."""
-        answer = await self._call("GET", _JOBS)
-        bodies: list[Json] = _json(answer, list)
-        mine = [body for body in bodies if f"-{uid8}-" in (body.get("submission_id") or "")]
-        return {job.id: job for job in map(read_job, mine)}
+        return (await self.look()).jobs_of(uid8)
 
     async def submit(self, job_id: str, job: Job) -> None:
         """Start a job under this id; one submitted before under it, ended or not, is left alone."""
@@ -164,6 +191,9 @@ class RayCluster:
         except (httpx.HTTPError, TimeoutError) as error:
             words = f"{self._named_by}: no Ray dashboard answers at {self.url} within {within:g} s ({method} {path}: {seen(error)})"
             raise UnavailableError(f"{words}; start the cluster or correct the address") from error
+        finally:
+            if method != "GET":
+                self.looks.forget((self.url, self.token))
         if answer.is_success or (missing_ok and answer.status_code == HTTPStatus.NOT_FOUND):
             return answer
         raise self._refusal(method, path, answer)

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from recsys_operator.state.observed import AppState, JobState, JobWord
 from recsys_operator.world.kube import Json
-from recsys_operator.world.serve_config import DEPLOYMENT
+from recsys_operator.world.serve_config import DEPLOYMENT, read_autoscaling, read_resources
 from recsys_schemas.serving_api import ServingArguments, ServingRecord
 
 DEFAULT_SERVE_PORT = 8000
@@ -64,6 +64,8 @@ def _app(name: str, body: Json) -> AppState:
         route_prefix=body.get("route_prefix") or config.get("route_prefix") or "",
         word=word,
         message=message.strip()[-_LONGEST_MESSAGE:],
+        autoscaling=read_autoscaling(wanted),
+        resources=read_resources(wanted),
         replicas_wanted=int(wanted.get("num_replicas") or running.get("target_num_replicas") or 0),
         running_replicas=tuple(
             sorted(replica["replica_id"] for replica in running.get("replicas", []) if replica.get("state") == "RUNNING")

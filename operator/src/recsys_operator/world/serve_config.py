@@ -1,7 +1,10 @@
 """Serve's declarative config, which is always sent as a whole: read, one application changed, all others kept as they are."""
 
+import contextlib
+
 from recsys_operator.state.actions import DeployApp
 from recsys_operator.world.kube import Json
+from recsys_schemas.v1alpha1.model import Autoscaling, ReplicaResources
 
 DEPLOYMENT = "Recommender"
 IMPORT_PATH = "ray_apps.serving.app:build"
@@ -27,7 +30,8 @@ def app_config(action: DeployApp) -> Json:
     """One model's application as Serve has it."""
     deployment: Json = {
         "name": DEPLOYMENT,
-        "num_replicas": action.replicas,
+        **_how_many(action),
+        "ray_actor_options": _reserved(action.resources),
         # New code starts a new replica beside each old one: with none beside, one replica would mean seconds without answers.
         "max_surge_percent": 100,
         "max_ongoing_requests": 100,
@@ -44,6 +48,49 @@ def app_config(action: DeployApp) -> Json:
         "args": action.arguments.model_dump(mode="json"),
         "deployments": [deployment],
     }
+
+
+def _how_many(action: DeployApp) -> Json:
+    scaling = action.autoscaling
+    if scaling is None:
+        return {"num_replicas": action.replicas}
+    config: Json = {
+        "min_replicas": scaling.min_replicas,
+        "max_replicas": scaling.max_replicas,
+        "target_ongoing_requests": scaling.target_ongoing_requests,
+        "upscale_delay_s": float(scaling.upscale_delay_seconds),
+        "downscale_delay_s": float(scaling.downscale_delay_seconds),
+    }
+    return {"autoscaling_config": config}
+
+
+def read_autoscaling(deployment: Json) -> Autoscaling | None:
+    """What a deployment's config says of it, as `app_config` writes it; None where the number of replicas stands."""
+    config: Json = deployment.get("autoscaling_config") or {}
+    with contextlib.suppress(KeyError, TypeError, ValueError):  # another application's may be of any form
+        return Autoscaling(
+            min_replicas=int(config["min_replicas"]),
+            max_replicas=int(config["max_replicas"]),
+            target_ongoing_requests=float(config["target_ongoing_requests"]),
+            upscale_delay_seconds=int(config["upscale_delay_s"]),
+            downscale_delay_seconds=int(config["downscale_delay_s"]),
+        )
+    return None
+
+
+def _reserved(resources: ReplicaResources) -> Json:
+    memory: Json = {"memory": resources.memory_mebibytes << 20} if resources.memory_mebibytes else {}
+    return {"num_cpus": resources.cpus, **memory}
+
+
+def read_resources(deployment: Json) -> ReplicaResources:
+    """What a deployment's config reserves for a replica; what the application's code does, where it says nothing."""
+    options: Json = deployment.get("ray_actor_options") or {}
+    memory = options.get("memory")
+    with contextlib.suppress(TypeError, ValueError):
+        mebibytes = int(memory) >> 20 if memory else None
+        return ReplicaResources(cpus=options.get("num_cpus", ReplicaResources().cpus), memory_mebibytes=mebibytes)
+    return ReplicaResources()
 
 
 def with_app(details: Json, action: DeployApp, *, http_options: Json) -> Json:

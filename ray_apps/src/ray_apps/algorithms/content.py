@@ -9,7 +9,8 @@ Source: Salton & Buckley, "Term-weighting approaches in automatic text retrieval
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -122,6 +123,34 @@ def _weighed(names: list[str], rows: NDArray[np.int64], terms: NDArray[np.int64]
         weights=weights.astype(np.float32),
         features=tuple(names[term] for term in chosen),
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vocabulary:
+    """The features of some content by name, and how much each says: one more item can be told in the same terms."""
+
+    index: Mapping[str, int]
+    rarity: NDArray[np.float64]
+    """Shape (features,)."""
+
+    @classmethod
+    def of(cls, content: Content) -> "Vocabulary":
+        """The vocabulary of items that are known."""
+        held_by = np.bincount(content.indices, minlength=len(content.features))
+        described = int(np.count_nonzero(np.diff(content.indptr)))
+        index = {name: place for place, name in enumerate(content.features)}
+        return cls(index=index, rarity=1 + np.log((1 + described) / (1 + held_by)))
+
+    def vector(self, item: CatalogueItem) -> NDArray[np.float64]:
+        """One item, as `content_of` weighs it, of length 1, shape (features,); 0 where nothing that is said of it is known."""
+        told = [(self.index[name], SORTS.index(name.partition(":")[0]), count) for name, count in _said(item) if name in self.index]
+        vector = np.zeros(len(self.index))
+        if told:
+            terms, sorts, counts = (np.array(column, dtype=np.int64) for column in zip(*told, strict=True))
+            weights = (1 + np.log(counts)) * self.rarity[terms]
+            weights *= np.array(LENGTHS)[sorts] / _lengths(weights, sorts, len(SORTS))
+            vector[terms] = weights / np.sqrt((weights * weights).sum())
+        return vector
 
 
 def _lengths(weights: NDArray[np.float64], groups: NDArray[np.int64], n_groups: int) -> NDArray[np.float64]:

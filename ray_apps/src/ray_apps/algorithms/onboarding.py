@@ -79,7 +79,7 @@ def row_sums(indptr: NDArray[np.int64], values: NDArray[np.floating]) -> NDArray
     return sums
 
 
-def with_prior(popularity: NDArray[np.floating], content: Content) -> NDArray[np.float64]:
+def with_prior(popularity: NDArray[np.floating] | NDArray[np.integer], content: Content) -> NDArray[np.float64]:
     """Popularity and the mean popularity on top of it, shape (n_items,); 0 for an item of which nothing at all is known."""
     known = np.diff(content.indptr) > 0
     wanted = popularity.astype(np.float64)
@@ -95,32 +95,39 @@ class Onboarding:
     """Popularity with its prior, shape (n_items,)."""
     genres: Mapping[str, list[int]]
     """What may be liked by name: genres, case folded, with their features."""
+    popularity: NDArray[np.floating] | NDArray[np.integer]
+    """What `wanted` was made of."""
 
-    def scores(self, genres: Iterable[str] = (), items: Indices | None = None) -> Scores:
+    def scores(self, genres: Iterable[str] = (), items: Indices | None = None, taste: float = TASTE) -> Scores:
         """Scores of all items, shape (n_items,), at least 0; popularity when nothing is said.
 
         Args:
             genres: Genres that they named, in any case; one that no item has says nothing.
             items: Items that they said they like, which are scored as all others; shape (liked,).
+            taste: How much more a perfect match is worth, as a power of e.
         """
         liked = np.empty(0, dtype=np.int32) if items is None else items
         near = similarity(self.content, profile_of(self.content, genres, liked, known=self.genres))
-        return (self.wanted * np.exp(TASTE * near)).astype(np.float32)
+        return (self.wanted * np.exp(taste * near)).astype(np.float32)
 
 
-def onboarding_of(content: Content, popularity: NDArray[np.floating]) -> Onboarding:
+def onboarding_of(
+    content: Content, popularity: NDArray[np.floating] | NDArray[np.integer], genres: Mapping[str, list[int]] | None = None
+) -> Onboarding:
     """What answers people without events.
 
     Args:
         content: What is known of the items.
         popularity: How popular they are, shape (n_items,): `recent_popularity`, or counts.
+        genres: `genres_of(content)`, when it is at hand.
 
     Raises:
         ValueError: there is no popularity for some items.
     """
     if popularity.shape != (len(content),):
         raise ValueError(f"popularity: shape {popularity.shape}; ({len(content)},) was expected, one for each item of the content")
-    return Onboarding(content=content, wanted=with_prior(popularity, content), genres=genres_of(content))
+    known = genres_of(content) if genres is None else genres
+    return Onboarding(content=content, wanted=with_prior(popularity, content), genres=known, popularity=popularity)
 
 
 def _unit(vector: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -2,7 +2,8 @@
 
 import contextlib
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -10,9 +11,12 @@ from ray_apps.serving.arms import LoadedArm, Serving
 from ray_apps.serving.assignment import assigned
 from ray_apps.serving.counters import Tallies, group_of
 from ray_apps.serving.pace import ArmLate
-from ray_apps.serving.questions import Question
-from ray_apps.serving.ranking import ArmFailure, first_allowed, top_k
-from recsys_schemas.serving_api import Reason, Variant
+from ray_apps.serving.questions import Lore, Question
+from ray_apps.serving.ranking import ArmFailure, Indices, Scores, first_allowed, top_k
+from ray_apps.serving.shelf import Shelf, UnknownFieldError
+from ray_apps.serving.shuffling import LOT, shuffled
+from ray_apps.serving.strangers import explored
+from recsys_schemas.serving_api import Reason, Shuffle, Variant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +25,25 @@ class Ranked:
 
     items: list[tuple[str, float]]
     reason: Reason
+    propensity: float = 1.0
+    """Of the last item; that of all others is 1."""
+    explored: bool = False
+    """Whether the last item was tried out."""
+
+
+class Banned(NamedTuple):
+    """Places that are not shown."""
+
+    some: set[int]
+    """A few, by what is asked and known of who asks."""
+    barred: Indices
+    """Perhaps most of them, by filters and because they were withdrawn."""
+
+    def places(self) -> Indices:
+        """Both."""
+        if not self.some:
+            return self.barred
+        return np.concatenate((np.fromiter(self.some, dtype=np.int64, count=len(self.some)), self.barred))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +51,9 @@ class Answer:
     """What the user gets, and who gave it."""
 
     items: list[tuple[str, float]]
+    propensities: list[float]
+    """How likely each item was to be shown at its place."""
+    explored: bool
     version: str
     variant: Variant
     reason: Reason
@@ -43,6 +69,10 @@ async def answer(serving: Serving, question: Question, tallies: Tallies, timeout
     stable = serving.stable
     if stable is None or serving.split is None:
         return None
+    shuffle = serving.record.shuffle if question.counted else None
+    if shuffle is not None:
+        question = replace(question, deep=shuffle.depth)
+    barred = stable.shelf.barred(question.filters)  # before any arm is asked: what the catalogue does not know is no fault of theirs
     first = serving.arms.get(assigned(serving.split, question.who), stable) if question.counted else stable
     within_ms = timeout_ms if question.deadline_ms is None else min(timeout_ms, question.deadline_ms)
     started = time.perf_counter()
@@ -58,22 +88,41 @@ async def answer(serving: Serving, question: Question, tallies: Tallies, timeout
     failed = ranked is None and not (late and elapsed < timeout_ms and within_ms < timeout_ms)
     if question.counted:
         what = "well" if not failed else "late" if late else "failed"
-        tallies.of(first.name).asked(serving.stratum, group_of(question.who), elapsed, what)
+        tallies.of(first.name).asked(serving.stratum, group_of(question.who), elapsed, what, _given(ranked))
     if ranked is None and first is not stable and elapsed + stable.pace.expected_ms < within_ms:
         by = stable
         ranked = await _rescue(stable, question, within_ms - elapsed)
     variant = Variant.STABLE if by is stable else Variant.CANDIDATE
     if ranked is None:
         by, variant = stable, Variant.FALLBACK
-        ranked = Ranked(items=popular(stable, question.k, banned_by(stable, question) | seen(stable, question)), reason=Reason.FALLBACK)
+        banned = Banned(banned_by(stable.shelf, question) | seen(stable, question), barred)
+        ranked = Ranked(items=popular(stable, stable.shelf, question.k, banned), reason=Reason.FALLBACK)
+    items, chances = _listed(ranked, question.k, shuffle)
     return Answer(
-        items=ranked.items,
+        items=items,
+        propensities=chances,
+        explored=ranked.explored,
         version=by.name,
         variant=variant,
         reason=ranked.reason,
         epoch=serving.record.epoch,
         stratum=serving.stratum,
     )
+
+
+def _given(ranked: Ranked | None) -> Literal["some", "popular", "none"]:
+    """What the arm gave; a failure is counted as one, and as nothing else."""
+    if ranked is None:
+        return "some"
+    return "none" if not ranked.items else "popular" if ranked.reason is Reason.POPULAR else "some"
+
+
+def _listed(ranked: Ranked, k: int, shuffle: Shuffle | None) -> tuple[list[tuple[str, float]], list[float]]:
+    """What is shown, and how likely each item was at its place. What goes by popularity alone is never shuffled: all versions show it."""
+    if shuffle is not None and ranked.reason not in (Reason.POPULAR, Reason.FALLBACK):
+        return shuffled(ranked.items, k, shuffle, LOT)
+    items = ranked.items[:k]
+    return items, [*[1.0] * (len(items) - 1), ranked.propensity] if items else []
 
 
 async def _rescue(stable: LoadedArm, question: Question, budget_ms: float) -> Ranked | None:
@@ -104,27 +153,65 @@ async def attempt(arm: LoadedArm, question: Question, budget_ms: float) -> Ranke
 
 
 def rank(arm: LoadedArm, question: Question) -> Ranked:
-    """Score and take the best k; popular items where there is nothing to go by.
+    """Score and take the best k; where there is nothing to go by, what strangers get.
 
     Raises:
         ArmFailure: scores are not finite, or not one per item.
     """
-    history, weights, shunned, reason = question.lore(arm)
-    excluded = banned_by(arm, question) | shunned
-    if history.size == 0:
-        return Ranked(items=popular(arm, question.k, excluded), reason=Reason.POPULAR)
-    scores = arm.version.model.scores(history, weights)
-    if scores.shape != (len(arm.names),):
-        raise ArmFailure(f"scores: shape {scores.shape} for {len(arm.names)} items")
-    banned = np.concatenate((history, np.fromiter(excluded, dtype=history.dtype))) if excluded else history
-    chosen, values = top_k(scores, question.k, banned)
-    return Ranked(items=[(arm.names[int(i)], float(v)) for i, v in zip(chosen.tolist(), values.tolist(), strict=True)], reason=reason)
+    shelf = arm.shelf
+    lore = question.lore(arm)
+    banned = Banned(banned_by(shelf, question) | lore.shunned, _barred(shelf, question))
+    if lore.history.size == 0:
+        return _known_by_words(arm, shelf, question, lore, banned) or _stranger(arm, shelf, question, banned)
+    scores = arm.version.model.scores(lore.history, lore.weights)
+    if scores.shape != (shelf.own,):
+        raise ArmFailure(f"scores: shape {scores.shape} for {shelf.own} items")
+    others = banned.places()
+    return _best(shelf, scores, question.ranked, np.concatenate((lore.history, others)) if others.size else lore.history, lore.reason)
 
 
-def banned_by(arm: LoadedArm, question: Question) -> set[int]:
-    """Places of the items that the question excludes; items that the version does not know are nothing to exclude."""
-    index = arm.places
-    return {index[item] for item in question.exclude if item in index}
+def _best(shelf: Shelf, scores: Scores, k: int, banned: Indices, reason: Reason) -> Ranked:
+    chosen, values = top_k(shelf.extended(scores), k, banned)
+    return Ranked(items=[(shelf.names[int(i)], float(v)) for i, v in zip(chosen.tolist(), values.tolist(), strict=True)], reason=reason)
+
+
+def _known_by_words(arm: LoadedArm, shelf: Shelf, question: Question, lore: Lore, banned: Banned) -> Ranked | None:
+    """By what the user said they like; None where they said nothing that the version knows."""
+    if lore.said is None:
+        return None
+    scores = arm.newcomers.scores(shelf, lore.said, arm.live.knowledge.popularity.counts)
+    if scores is None:
+        return None
+    named = {place for item in lore.said.items if (place := shelf.place(item)) is not None}
+    return _best(shelf, scores, question.ranked, Banned(banned.some | named, banned.barred).places(), Reason.ONBOARDING)
+
+
+def _stranger(arm: LoadedArm, shelf: Shelf, question: Question, banned: Banned) -> Ranked:
+    """What is popular, with now and then something new in the last place."""
+    items = popular(arm, shelf, question.k, banned)
+    if not question.explores or not arm.beside.exploration:
+        return Ranked(items=items, reason=Reason.POPULAR)
+    may = np.zeros(len(shelf.names), dtype=np.bool_)
+    may[shelf.unliked(arm.live.knowledge.popularity)] = True
+    may[banned.places()] = False
+    may[[place for item, _ in items if (place := shelf.place(item)) is not None]] = False
+    last = explored(arm.beside, np.flatnonzero(may), len(items))
+    if last.place is not None:
+        items[-1] = (shelf.names[last.place], 0.0)
+    return Ranked(items=items, reason=Reason.POPULAR, propensity=last.propensity, explored=last.place is not None)
+
+
+def _barred(shelf: Shelf, question: Question) -> Indices:
+    """What may not be shown; nothing at all may, where an arm's catalogue does not know what is asked for (the stable arm's does)."""
+    try:
+        return shelf.barred(question.filters)
+    except UnknownFieldError as error:
+        raise ArmFailure(str(error)) from None
+
+
+def banned_by(shelf: Shelf, question: Question) -> set[int]:
+    """Places of the items that the question excludes; items that nobody knows are nothing to exclude."""
+    return {place for item in question.exclude if (place := shelf.place(item)) is not None}
 
 
 def seen(arm: LoadedArm, question: Question) -> set[int]:
@@ -135,8 +222,11 @@ def seen(arm: LoadedArm, question: Question) -> set[int]:
     return set()
 
 
-def popular(arm: LoadedArm, k: int, banned: set[int]) -> list[tuple[str, float]]:
-    """The items that are most popular now and not banned, with their popularity as score."""
-    popularity = arm.live.knowledge.popularity
-    counts = popularity.counts
-    return [(arm.names[i], float(counts[i])) for i in first_allowed(popularity.order, k, banned)]
+def popular(arm: LoadedArm, shelf: Shelf, k: int, banned: Banned) -> list[tuple[str, float]]:
+    """The items that are most popular now and neither banned nor barred, with their popularity as score."""
+    counts, order = shelf.popular(arm.live.knowledge.popularity)
+    if banned.barred.size:
+        may = np.ones(order.size, dtype=np.bool_)
+        may[banned.barred] = False
+        order = order[may[order]]
+    return [(shelf.names[i], float(counts[i])) for i in first_allowed(order, k, banned.some)]

@@ -4,14 +4,13 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import msgspec
 from pydantic import BaseModel, ValidationError
 
-from ray_apps.serving import access, asgi
+from ray_apps.serving import access, asgi, inference_protocol
 from ray_apps.serving.answer_log import Logged
 from ray_apps.serving.answering import Answer, answer
 from ray_apps.serving.asgi import Receive, Scope, Send
@@ -19,6 +18,7 @@ from ray_apps.serving.counters import group_of
 from ray_apps.serving.docs_page import page
 from ray_apps.serving.event_route import accept_events
 from ray_apps.serving.feedback import NO_VERSION
+from ray_apps.serving.handling import Handler, Route, audit
 from ray_apps.serving.model_route import model_state
 from ray_apps.serving.openapi import openapi
 from ray_apps.serving.problems import ProblemError, unavailable, unfit
@@ -26,12 +26,13 @@ from ray_apps.serving.questions import Question, of_all, of_item, of_session, of
 from ray_apps.serving.replica import Evidence, Replica
 from ray_apps.serving.request_ids import new_id
 from ray_apps.serving.ripening import Shown
+from ray_apps.serving.shelf import UnknownFieldError
+from ray_apps.serving.told_routes import forget_preferences, item_of, preferences_of, say_items, say_preferences, withdraw_item
 from recsys_schemas.serving_api import (
     BatchRequest,
     EvidenceResponse,
     PopularRequest,
     RecommendationRequest,
-    Role,
     ServingRecord,
     SessionRequest,
     SimilarItemsRequest,
@@ -41,21 +42,15 @@ from recsys_schemas.serving_api import (
 RETRY_SECONDS = 2
 """Retry-After while versions load."""
 
-_CLIENT = "recsys.client"
-"""Where a request keeps the name of its client."""
+_CLIENT, _NAMED = "recsys.client", "recsys.named"
+"""Where a request keeps the name of its client, and what its path names."""
+_PREFERENCES, _ITEM = "/v1/users/{user_id}/preferences", "/v1/items/{item_id}"
+_MODEL, _VERSION = "/v2/models/{name}", "/v2/models/{name}/versions/{version}"
+_TEMPLATES = {_PREFERENCES: ("/v1/users/", "/preferences"), _ITEM: ("/v1/items/", ""), _MODEL: ("/v2/models/", "")}
+"""What stands before and after the name in a path; the name itself may have slashes."""
 
 logger = logging.getLogger(__name__)
-Handler = Callable[[Scope, Receive, Send], Awaitable[None]]
 Asked = TypeVar("Asked", bound=BaseModel)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Route:
-    """One method of one path."""
-
-    method: str
-    handler: Handler
-    roles: frozenset[Role] | None
 
 
 class Api:
@@ -67,20 +62,35 @@ class Api:
         self._openapi = msgspec.json.encode(openapi())
         self._page = page(openapi())
         self._timeout_ms = replica.arguments.timeout_ms
-        self._routes = {
-            "/v1/recommendations": Route(method="POST", handler=self._answering(RecommendationRequest, of_user), roles=access.READ),
-            "/v1/sessions": Route(method="POST", handler=self._answering(SessionRequest, of_session), roles=access.READ),
-            "/v1/similar-items": Route(method="POST", handler=self._answering(SimilarItemsRequest, of_item), roles=access.READ),
-            "/v1/popular": Route(method="POST", handler=self._answering(PopularRequest, of_all), roles=access.READ),
-            "/v1/batch": Route(method="POST", handler=self._batch, roles=access.READ),
-            "/v1/events": Route(method="POST", handler=self._events, roles=access.WRITE),
-            "/v1/model": Route(method="GET", handler=self._model, roles=access.ANY),
-            "/v1/evidence": Route(method="GET", handler=self._all_reports, roles=access.OPERATE),
-            "/metrics": Route(method="GET", handler=self._metrics, roles=access.MEASURE),
-            "/openapi.json": Route(method="GET", handler=self._description, roles=access.ANY),
-            "/docs": Route(method="GET", handler=self._docs, roles=access.ANY),
-            "/healthz": Route(method="GET", handler=self._healthz, roles=None),
-            "/readyz": Route(method="GET", handler=self._readyz, roles=None),
+        self._routes: dict[str, Mapping[str, Route]] = {
+            "/v1/recommendations": {"POST": Route(handler=self._answering(RecommendationRequest, of_user), roles=access.READ)},
+            "/v1/sessions": {"POST": Route(handler=self._answering(SessionRequest, of_session), roles=access.READ)},
+            "/v1/similar-items": {"POST": Route(handler=self._answering(SimilarItemsRequest, of_item), roles=access.READ)},
+            "/v1/popular": {"POST": Route(handler=self._answering(PopularRequest, of_all), roles=access.READ)},
+            "/v1/batch": {"POST": Route(handler=self._batch, roles=access.READ)},
+            "/v1/events": {"POST": Route(handler=self._events, roles=access.WRITE)},
+            _PREFERENCES: {
+                "GET": Route(handler=self._preferences, roles=access.READ),
+                "POST": Route(handler=self._say_preferences, roles=access.WRITE),
+                "DELETE": Route(handler=self._forget_preferences, roles=access.WRITE, audited=True),
+            },
+            "/v1/items": {"POST": Route(handler=self._say_items, roles=access.WRITE, audited=True)},
+            _ITEM: {
+                "GET": Route(handler=self._item, roles=access.READ),
+                "DELETE": Route(handler=self._withdraw_item, roles=access.WRITE, audited=True),
+            },
+            "/v1/model": {"GET": Route(handler=self._model, roles=access.ANY)},
+            "/v1/evidence": {"GET": Route(handler=self._all_reports, roles=access.OPERATE)},
+            "/metrics": {"GET": Route(handler=self._metrics, roles=access.MEASURE)},
+            "/openapi.json": {"GET": Route(handler=self._description, roles=access.ANY)},
+            "/docs": {"GET": Route(handler=self._docs, roles=access.ANY)},
+            "/v2": {"GET": Route(handler=self._server, roles=access.ANY)},
+            _MODEL: {"GET": Route(handler=self._model_metadata, roles=access.ANY)},
+            _VERSION: {"GET": Route(handler=self._model_metadata, roles=access.ANY)},
+            "/v2/health/live": {"GET": Route(handler=self._healthz, roles=None)},
+            "/v2/health/ready": {"GET": Route(handler=self._readyz, roles=None)},
+            "/healthz": {"GET": Route(handler=self._healthz, roles=None)},
+            "/readyz": {"GET": Route(handler=self._readyz, roles=None)},
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -91,8 +101,11 @@ class Api:
         if scope["type"] != "http":
             return
         try:
-            handler = self._route(scope)
-            await handler(scope, receive, send)
+            route = self._route(scope)
+            if route.audited:
+                await self._audited(route, scope, receive, send)
+            else:
+                await route.handler(scope, receive, send)
         except ProblemError as error:
             await asgi.send_problem(send, error)
         except asgi.Disconnected:
@@ -102,11 +115,23 @@ class Api:
             detail = "the replica failed; its log has the trace. Try again"
             await asgi.send_problem(send, ProblemError(500, "Internal Server Error", detail))
 
-    def _route(self, scope: Scope) -> Handler:
+    async def _audited(self, route: Route, scope: Scope, receive: Receive, send: Send) -> None:
+        outcome = "500"
+        try:
+            await route.handler(scope, receive, send)
+            outcome = "200"
+        except ProblemError as error:
+            outcome = str(error.problem.status)
+            raise
+        finally:
+            audit(scope[_CLIENT], scope["method"], scope["path"], outcome)
+
+    def _route(self, scope: Scope) -> Route:
         path = scope["path"].removeprefix(scope.get("root_path", ""))
-        route = self._routes.get(path)
-        if route is None:
+        methods = self._routes.get(path) or self._templated(scope, path)
+        if methods is None:
             raise ProblemError(404, "Not Found", f"path: {path!r} is not there; see /openapi.json for what is", field="path")
+        route = methods.get(scope["method"]) or next(iter(methods.values()))
         if route.roles is not None:
             tokens = self._replica.tokens()
             if tokens is None:
@@ -115,10 +140,11 @@ class Api:
             access.check(client, route.roles)
             scope[_CLIENT] = client.name
             self._limit(client.name, 1.0)
-        if scope["method"] != route.method:
-            detail = f"method: saw {scope['method']}; use {route.method}"
-            raise ProblemError(405, "Method Not Allowed", detail, field="method", headers={"Allow": route.method})
-        return route.handler
+        if scope["method"] not in methods:
+            allowed = ", ".join(methods)
+            detail = f"method: saw {scope['method']}; use {allowed.replace(', ', ' or ')}"
+            raise ProblemError(405, "Method Not Allowed", detail, field="method", headers={"Allow": allowed})
+        return route
 
     def _limit(self, client: str, cost: float) -> None:
         limits = self._replica.limits
@@ -135,7 +161,10 @@ class Api:
                 request = schema.model_validate_json(await asgi.read_body(scope, receive), strict=True)
             except ValidationError as error:
                 raise unfit(error) from None
-            body, told = await self._answer(question_of(request))
+            try:
+                body, told = await self._answer(question_of(request))
+            except UnknownFieldError as error:
+                raise _unknown_field(error) from None
             await asgi.send_bytes(send, 200, body)
             told()
 
@@ -148,8 +177,11 @@ class Api:
             raise unfit(error) from None
         self._limit(scope[_CLIENT], len(asked.requests) - 1.0)
         bodies: list[msgspec.Raw] = []
-        for request in asked.requests:
-            body, told = await self._answer(of_user(request))
+        for place, request in enumerate(asked.requests):
+            try:
+                body, told = await self._answer(of_user(request))
+            except UnknownFieldError as error:
+                raise _unknown_field(error, f"requests.{place}.") from None
             told()
             bodies.append(msgspec.Raw(body))
             await asyncio.sleep(0)  # others have their turn between two users
@@ -168,28 +200,58 @@ class Api:
         shown = Shown(credited, answered.stratum, group_of(who))
         shown_at = int(time.time()) if credited == NO_VERSION else replica.ripening.shown(shown)
         request_id = new_id(replica.id_key, credited, who, shown_at, answered.stratum)
-        items = asgi.encode([{"item_id": item, "score": score, "propensity": 1.0} for item, score in answered.items])
+        shown_items = zip(answered.items, answered.propensities, strict=True)
+        items = asgi.encode([{"item_id": item, "score": score, "propensity": chance} for (item, score), chance in shown_items])
 
         def told() -> None:
             milliseconds = (time.perf_counter() - started) * 1000
             replica.metrics.count(answered.variant, answered.reason, 200, milliseconds)
-            replica.log.log(
-                Logged(
-                    request_id=request_id,
-                    user_id=who,
-                    k=question.k,
-                    asked_at=asked_at,
-                    answered_at=asked_at + int(milliseconds),
-                    model_version=answered.version,
-                    variant=answered.variant,
-                    reason=answered.reason,
-                    items=items,
-                    epoch=answered.epoch,
-                    latency_ms=milliseconds,
+            replica.metrics.filtered += question.filters is not None
+            replica.metrics.explored += answered.explored
+            if replica.logs(request_id):
+                replica.log.log(
+                    Logged(
+                        request_id=request_id,
+                        user_id=who,
+                        k=question.k,
+                        asked_at=asked_at,
+                        answered_at=asked_at + int(milliseconds),
+                        model_version=answered.version,
+                        variant=answered.variant,
+                        reason=answered.reason,
+                        items=items,
+                        epoch=answered.epoch,
+                        latency_ms=milliseconds,
+                    )
                 )
-            )
 
         return _body(request_id, who, answered, items), told
+
+    def _templated(self, scope: Scope, path: str) -> Mapping[str, Route] | None:
+        """The route of a path with a name in it, which the scope then keeps."""
+        for template, (before, after) in _TEMPLATES.items():
+            if path.startswith(before) and path.endswith(after) and len(path) > len(before) + len(after):
+                scope[_NAMED] = path[len(before) : len(path) - len(after)]
+                return self._routes[template]
+        return None
+
+    async def _say_preferences(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await asgi.send_bytes(send, 200, await say_preferences(self._replica, scope[_NAMED], await asgi.read_body(scope, receive)))
+
+    async def _forget_preferences(self, scope: Scope, _: Receive, send: Send) -> None:
+        await asgi.send_bytes(send, 200, await forget_preferences(self._replica, scope[_NAMED]))
+
+    async def _preferences(self, scope: Scope, _: Receive, send: Send) -> None:
+        await asgi.send_bytes(send, 200, preferences_of(self._replica, scope[_NAMED]))
+
+    async def _say_items(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await asgi.send_bytes(send, 200, await say_items(self._replica, await asgi.read_body(scope, receive)))
+
+    async def _withdraw_item(self, scope: Scope, _: Receive, send: Send) -> None:
+        await asgi.send_bytes(send, 200, await withdraw_item(self._replica, scope[_NAMED]))
+
+    async def _item(self, scope: Scope, _: Receive, send: Send) -> None:
+        await asgi.send_bytes(send, 200, item_of(self._replica, scope[_NAMED]))
 
     async def _events(self, scope: Scope, receive: Receive, send: Send) -> None:
         body = await accept_events(self._replica, await asgi.read_body(scope, receive))
@@ -214,6 +276,12 @@ class Api:
 
     async def _docs(self, _: Scope, __: Receive, send: Send) -> None:
         await asgi.send_bytes(send, 200, self._page, b"text/html; charset=utf-8")
+
+    async def _server(self, _: Scope, __: Receive, send: Send) -> None:
+        await asgi.send_bytes(send, 200, inference_protocol.server())
+
+    async def _model_metadata(self, scope: Scope, _: Receive, send: Send) -> None:
+        await asgi.send_bytes(send, 200, inference_protocol.model(self._replica, scope[_NAMED]))
 
     async def _healthz(self, _: Scope, __: Receive, send: Send) -> None:
         ill = self._replica.ill()
@@ -248,6 +316,10 @@ class Api:
                 self._replica.close()
                 await send({"type": "lifespan.shutdown.complete"})
                 return
+
+
+def _unknown_field(error: UnknownFieldError, under: str = "") -> ProblemError:
+    return ProblemError(422, "Unprocessable Content", f"{under}{error}", field=f"{under}{error.field}")
 
 
 def _body(request_id: str, user_id: str, answered: Answer, items: bytes) -> bytes:

@@ -15,7 +15,9 @@ from ray_apps.algorithms import load_model
 from ray_apps.serving.answer_log import AnswerLog
 from ray_apps.serving.api import Api
 from ray_apps.serving.arms import Arms
+from ray_apps.serving.beside import Beside
 from ray_apps.serving.counters import Tallies
+from ray_apps.serving.cross_origin import CrossOrigin
 from ray_apps.serving.event_writer import EventWriter
 from ray_apps.serving.feedback import Credits
 from ray_apps.serving.jwks import KeySet
@@ -28,6 +30,7 @@ from ray_apps.serving.replica import Replica
 from ray_apps.serving.reporting import Reporter
 from ray_apps.serving.request_ids import key_of
 from ray_apps.serving.ripening import Ripening
+from ray_apps.serving.told.following import ITEMS, PREFERENCES, ToldFollower
 from ray_apps.stores.objects import open_store
 from ray_apps.stores.registry import LoadedVersion, open_version
 from recsys_schemas.serving_api import ServingArguments
@@ -53,6 +56,11 @@ def assemble(arguments: ServingArguments, replica_id: str) -> Replica:
         topics={topic: event_type for event_type, topic in arguments.event_topics.items()},
         security=arguments.kafka_security,
     )
+    arms = Arms(
+        opener,
+        lambda followed, trained, places: Follower(source, followed, trained, places),
+        Beside(exploration=arguments.exploration),
+    )
     key = key_of(arguments.uid)
     tallies = Tallies()
     ripening = Ripening(tallies)
@@ -60,16 +68,34 @@ def assemble(arguments: ServingArguments, replica_id: str) -> Replica:
         replica_id=replica_id,
         arguments=arguments,
         id_key=key,
-        arms=Arms(opener, lambda followed, trained, places: Follower(source, followed, trained, places)),
+        arms=arms,
+        told=follow_told(arguments, arms),
         tallies=tallies,
         ripening=ripening,
         credits=Credits(key, ripening),
-        log=AnswerLog(arguments.bootstrap_servers, arguments.requests_topic, arguments.responses_topic, security=arguments.kafka_security),
+        log=AnswerLog(
+            arguments.bootstrap_servers,
+            arguments.requests_topic,
+            arguments.responses_topic,
+            security=arguments.kafka_security,
+        ),
         events=EventWriter(arguments.bootstrap_servers, arguments.kafka_security),
         metrics=AnswerMetrics(f"{arguments.namespace}/{arguments.name}"),
         bearers=Bearers(arguments.jwt, KeySet(arguments.jwt.jwks_uri)) if arguments.jwt else None,
         limits=RateLimits(arguments.rate_limit.per_second, arguments.rate_limit.burst) if arguments.rate_limit else None,
     )
+
+
+def follow_told(arguments: ServingArguments, arms: Arms) -> ToldFollower | None:
+    """Follow preferences and live items, where the model has topics of them."""
+    topics = {arguments.preferences_topic: PREFERENCES, arguments.items_topic: ITEMS}
+    source = Source(
+        name=f"{arguments.namespace}.{arguments.name}",
+        bootstrap_servers=arguments.bootstrap_servers,
+        topics={topic: kind for topic, kind in topics.items() if topic is not None},
+        security=arguments.kafka_security,
+    )
+    return ToldFollower(source, arms.beside.told, arms.renew) if source.topics else None
 
 
 @serve.deployment(
@@ -94,9 +120,11 @@ class Recommender:
         self._replica = assemble(asked, serve.get_replica_context().replica_id.unique_id)
         self._reporter = Reporter(asked.uid, self._replica.report)
 
-    def __serve_build_asgi_app__(self) -> Api:
+    def __serve_build_asgi_app__(self) -> Api | CrossOrigin:
         """The ASGI application that Ray Serve's ingress calls."""
-        return Api(self._replica, self._reporter.evidence)
+        api = Api(self._replica, self._reporter.evidence)
+        origins = self._replica.arguments.allowed_origins
+        return CrossOrigin(api, frozenset(origins)) if origins else api
 
     def reconfigure(self, user_config: Any) -> None:
         """Take the ServingRecord in `user_config`. Swaps pointers; never raises, for Ray Serve would stop the replica."""

@@ -11,9 +11,12 @@ import numpy as np
 from pydantic import JsonValue
 
 from ray_apps.serving.assignment import Split, split_of
+from ray_apps.serving.beside import Beside
 from ray_apps.serving.online.live import Enliven, Followed, Live
 from ray_apps.serving.pace import Pace
 from ray_apps.serving.record import RecordRefused, check_succession, parse
+from ray_apps.serving.shelf import Assortment, Shelf
+from ray_apps.serving.strangers import Newcomers
 from ray_apps.stores.registry import LoadedVersion
 from recsys_schemas.serving_api import Arm, OnlineState, ServingRecord, Variant, stratum_of
 
@@ -44,7 +47,17 @@ class LoadedArm:
     """Item id → index."""
     live: Live
     """What has happened since it was trained."""
+    beside: Beside
+    """What it goes by beside its version."""
+    assortment: Assortment
+    newcomers: Newcomers
+    """How it scores for somebody who said what they like."""
     pace: Pace = field(default_factory=Pace)
+
+    @property
+    def shelf(self) -> Shelf:
+        """What it may show now: take it once for an answer."""
+        return self.assortment.shelf
 
     def close(self) -> None:
         """Let its threads go."""
@@ -80,12 +93,13 @@ class Arms:
     as the last request that reads it has been answered.
     """
 
-    def __init__(self, opener: Opener, enliven: Enliven, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, opener: Opener, enliven: Enliven, beside: Beside | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self.serving: Serving | None = None
         self.wanted: ServingRecord | None = None
         self.refused_record: str | None = None
         self._opener = opener
         self._enliven = enliven
+        self.beside = beside or Beside()
         self._clock = clock
         self._loaded: dict[tuple[str, str], LoadedArm] = {}
         self._refused: dict[tuple[str, str], _Refusal] = {}
@@ -138,6 +152,13 @@ class Arms:
         """Version → what it knows of the events since, of the arms that follow them."""
         told = {arm.name: arm.live.state() for arm in list(self._loaded.values())}
         return {name: state for name, state in told.items() if state is not None}
+
+    def renew(self) -> None:
+        """Live records of items have changed: put them on every arm's shelf."""
+        with self._changed:
+            told = self.beside.told.items()
+            for loaded in self._loaded.values():
+                loaded.assortment.renew(told)
 
     def close(self) -> None:
         """Stop the loading thread and whatever the arms follow."""
@@ -206,7 +227,7 @@ class Arms:
     def _load(self, arm: Arm) -> None:
         key = (arm.version, arm.digest)
         try:
-            loaded = load(arm, self._opener, self._enliven)
+            loaded = load(arm, self._opener, self._enliven, self.beside)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with the bytes, the replica goes on with what it has
             self._note_refusal(key, f"{type(error).__name__}: {error}")
             return
@@ -217,6 +238,7 @@ class Arms:
             while not (self._closed or loaded.live.wait(0.1) or self._clock() >= due):
                 pass
         with self._changed:
+            loaded.assortment.renew(self.beside.told.items())
             self._loaded[key] = loaded
             self._refused.pop(key, None)
             self._settle()
@@ -236,7 +258,7 @@ def _urgency(arm: Arm) -> tuple[bool, bool]:
     return (arm.variant is not Variant.STABLE, arm.share == 0)
 
 
-def load(arm: Arm, opener: Opener, enliven: Enliven) -> LoadedArm:
+def load(arm: Arm, opener: Opener, enliven: Enliven, beside: Beside | None = None) -> LoadedArm:
     """Map a version and let it follow what happens; the bytes are verified before they are mapped."""
     version = opener(arm.version, arm.digest)
     names: Sequence[str] = version.item_ids
@@ -247,4 +269,14 @@ def load(arm: Arm, opener: Opener, enliven: Enliven) -> LoadedArm:
     snapshot = version.card.snapshot
     offsets = {(each.topic, each.partition): each.next_offset for each in snapshot.offsets}
     live = enliven(Followed(cluster_id=snapshot.cluster_id, offsets=offsets), np.asarray(version.popularity), places)
-    return LoadedArm(name=arm.version, digest=arm.digest, version=version, names=names, places=places, live=live)
+    return LoadedArm(
+        name=arm.version,
+        digest=arm.digest,
+        version=version,
+        names=names,
+        places=places,
+        live=live,
+        beside=beside or Beside(),
+        assortment=Assortment(version, names, places),
+        newcomers=Newcomers(version.content),
+    )

@@ -17,7 +17,7 @@ def page(description: dict[str, Any]) -> bytes:
     info = description["info"]
     parts = [f"<h1>{escape(info['title'])} {escape(info['version'])}</h1><p>{escape(info['description'])}</p>"]
     for path, methods in description["paths"].items():
-        parts += [_operation(path, method, operation) for method, operation in methods.items()]
+        parts += [_operation(path, method, operation) for method, operation in methods.items() if method != "parameters"]
     parts.append("<h1>Schemas</h1>")
     parts += [_schema(name, schema) for name, schema in sorted(description["components"]["schemas"].items())]
     title = escape(info["title"])

@@ -49,8 +49,8 @@ class EventWriter:
         """Whether the thread that serves delivery reports runs."""
         return self._thread.is_alive()
 
-    async def write(self, topic: str, records: Sequence[tuple[bytes, bytes]]) -> None:
-        """Write (key, value) records and wait until every one is acknowledged.
+    async def write(self, topic: str, records: Sequence[tuple[bytes, bytes | None]]) -> None:
+        """Write (key, value) records, without a value to take one back, and wait until every one is acknowledged.
 
         Raises:
             NotAcknowledged: at least one was not, within the deadline.

@@ -11,11 +11,17 @@ from recsys_schemas.serving_api import (
     EventsRequest,
     EventsResponse,
     EvidenceResponse,
+    ItemResponse,
+    ItemsRequest,
+    ModelMetadata,
     ModelResponse,
     PopularRequest,
+    PreferencesRequest,
+    PreferencesResponse,
     Problem,
     RecommendationRequest,
     RecommendationResponse,
+    ServerMetadata,
     SessionRequest,
     SimilarItemsRequest,
 )
@@ -27,8 +33,9 @@ _REF = "#/components/schemas/{model}"
 def openapi() -> Json:
     """The whole description. Paths are relative to the model's route prefix."""
     requests: list[type[BaseModel]] = [RecommendationRequest, SessionRequest, SimilarItemsRequest, PopularRequest]
-    requests += [BatchRequest, EventsRequest]
-    answers: list[type[BaseModel]] = [RecommendationResponse, BatchResponse, EventsResponse, ModelResponse, EvidenceResponse, Problem]
+    requests += [BatchRequest, EventsRequest, PreferencesRequest, ItemsRequest]
+    answers: list[type[BaseModel]] = [RecommendationResponse, BatchResponse, EventsResponse, PreferencesResponse, ItemResponse]
+    answers += [ModelResponse, EvidenceResponse, ServerMetadata, ModelMetadata, Problem]
     _, schemas = models_json_schema(
         [*((model, "validation") for model in requests), *((model, "serialization") for model in answers)], ref_template=_REF
     )
@@ -62,12 +69,23 @@ def _paths() -> Json:
                 "Send events; answered when all in-sync replicas of Kafka have them. Repeats of an event_id are dropped. Token: writer.",
                 _json(EventsResponse, "All events are on Kafka."),
                 EventsRequest,
-                (400, 401, 403, 413, 422, 503),
+                _ASKED,
             )
         },
+        "/v1/users/{user_id}/preferences": _named("user_id", _preferences()),
+        "/v1/items": {
+            "post": _operation(
+                "sayItems",
+                "Say what is known of items now, in the place of the catalogue's file: new ones may be shown from then on. Token: writer.",
+                _json(EventsResponse, "All records are on Kafka."),
+                ItemsRequest,
+                (*_ASKED, 404),
+            )
+        },
+        "/v1/items/{item_id}": _named("item_id", _item()),
         "/v1/model": {
             "get": _operation(
-                "model", "What the replica that answers serves. Tokens: any.", _json(ModelResponse, "Its state."), None, (401, 503)
+                "model", "What the replica that answers serves. Tokens: any.", _json(ModelResponse, "Its state."), None, _OPEN
             )
         },
         "/v1/evidence": {
@@ -76,22 +94,75 @@ def _paths() -> Json:
                 "Every replica's counters, by version. Token: operator.",
                 _json(EvidenceResponse, "Every replica's last report."),
                 None,
-                (401, 403, 503),
+                _OPEN,
             )
         },
         "/metrics": {
-            "get": _operation("metrics", "This replica's Prometheus metrics. Token: operator.", _plain("text/plain"), None, (401, 403, 503))
+            "get": _operation("metrics", "This replica's Prometheus metrics. Token: operator.", _plain("text/plain"), None, _OPEN)
         },
-        "/openapi.json": {"get": _operation("description", "This description. Tokens: any.", _plain("application/json"), None, (401, 503))},
-        "/docs": {"get": _operation("docs", "This description as a page. Tokens: any.", _plain("text/html"), None, (401, 503))},
+        "/openapi.json": {"get": _operation("description", "This description. Tokens: any.", _plain("application/json"), None, _OPEN)},
+        "/docs": {"get": _operation("docs", "This description as a page. Tokens: any.", _plain("text/html"), None, _OPEN)},
+        "/v2": {
+            "get": _operation(
+                "server", "Who answers (Open Inference Protocol). Tokens: any.", _json(ServerMetadata, "The server."), None, _OPEN
+            )
+        },
+        "/v2/models/{name}": _named("name", {"get": _metadata("modelMetadata", "What answers")}),
+        "/v2/models/{name}/versions/{version}": _named("name", _named("version", {"get": _metadata("versionMetadata", "One version")})),
+        "/v2/health/live": {"get": _open("live", "Whether the replica works (Open Inference Protocol). No token.")},
+        "/v2/health/ready": {"get": _open("ready", "Whether a version answers (Open Inference Protocol). No token.")},
         "/healthz": {"get": _open("healthz", "Whether the replica works. No token.")},
         "/readyz": {"get": _open("readyz", "Whether a version answers. No token.")},
     }
 
 
+_OPEN = (401, 403, 405, 429, 503)
+"""Problems of every route with a token."""
+_ASKED = (400, 413, 415, 422, *_OPEN)
+"""Problems of every route with a body."""
+
+
+def _preferences() -> Json:
+    told = _json(PreferencesResponse, "What the user has said.")
+    none = (*_OPEN, 404, 422)
+    return {
+        "get": _operation("preferences", "What a user has said they like. Tokens: reader, writer.", told, None, none),
+        "post": _operation(
+            "sayPreferences",
+            "Say what a user likes, in the place of what was said before; answers go by it until deeds are known. Token: writer.",
+            told,
+            PreferencesRequest,
+            (*_ASKED, 404),
+        ),
+        "delete": _operation(
+            "forgetPreferences", "Take back what a user has said. Token: writer.", _json(EventsResponse, "It is on Kafka."), None, none
+        ),
+    }
+
+
+def _item() -> Json:
+    told, none = _json(ItemResponse, "The record."), (*_OPEN, 404, 422)
+    return {
+        "get": _operation("item", "What the live record says of an item. Tokens: reader, writer.", told, None, none),
+        "delete": _operation("withdrawItem", "Show an item no more. Token: writer.", _json(EventsResponse, "It is on Kafka."), None, none),
+    }
+
+
+def _metadata(name: str, what: str) -> Json:
+    told = _json(ModelMetadata, "The model.")
+    return _operation(name, f"{what} (Open Inference Protocol). Tokens: any.", told, None, (*_OPEN, 404))
+
+
+def _named(name: str, operations: Json) -> Json:
+    """A path with an id in it."""
+    what = {"type": "string", "minLength": 1, "maxLength": 128, "pattern": r"^[^\x00-\x1f\x7f]+$"}
+    before = operations.get("parameters", [])
+    return {**operations, "parameters": [{"name": name, "in": "path", "required": True, "schema": what}, *before]}
+
+
 def _answering(name: str, summary: str, asked: type[BaseModel], answer: type[BaseModel] = RecommendationResponse) -> Json:
     told = _json(answer, "The best items, best first.")
-    return {"post": _operation(name, f"{summary} Tokens: reader, writer.", told, asked, (400, 401, 403, 413, 422, 503))}
+    return {"post": _operation(name, f"{summary} Tokens: reader, writer.", told, asked, _ASKED)}
 
 
 def _operation(name: str, summary: str, success: Json, request: type[BaseModel] | None, errors: tuple[int, ...]) -> Json:
@@ -103,7 +174,7 @@ def _operation(name: str, summary: str, success: Json, request: type[BaseModel] 
 
 
 def _open(name: str, summary: str) -> Json:
-    return _operation(name, summary, _plain("application/json"), None, (503,)) | {"security": []}
+    return _operation(name, summary, _plain("application/json"), None, (405, 503)) | {"security": []}
 
 
 def _json(model: type[BaseModel], description: str) -> Json:

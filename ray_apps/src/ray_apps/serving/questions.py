@@ -1,14 +1,24 @@
 """What the API is asked, in one form: who asks, how many items, and what an arm is to go by."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 
 from ray_apps.serving.arms import LoadedArm
 from ray_apps.serving.online.blending import Indices, Weights, blended
-from recsys_schemas.serving_api import PopularRequest, Reason, RecommendationRequest, SessionRequest, SimilarItemsRequest
+from recsys_schemas.events import PreferenceEvent
+from recsys_schemas.serving_api import (
+    Asked,
+    ContextValue,
+    Filters,
+    PopularRequest,
+    Reason,
+    RecommendationRequest,
+    SessionRequest,
+    SimilarItemsRequest,
+)
 
 ANYBODY = "anonymous"
 """Who asks when nobody is named: the stable arm answers, and nothing is counted as evidence."""
@@ -25,6 +35,8 @@ class Lore(NamedTuple):
     """Further items that are not shown."""
     reason: Reason
     """Why these items, where there is a history."""
+    said: PreferenceEvent | None = None
+    """What the user said they like; an answer goes by it where there is no history."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +49,17 @@ class Question:
     exclude: Sequence[str]
     lore: Callable[[LoadedArm], Lore]
     deadline_ms: float | None
+    filters: Filters | None = None
+    context: Mapping[str, ContextValue] = field(default_factory=dict[str, ContextValue])
+    explores: bool = False
+    """Whether something new may be tried out where nothing is known of who asks."""
+    deep: int = 0
+    """So many of the best are ranked at least, though only k are shown."""
+
+    @property
+    def ranked(self) -> int:
+        """How many of the best an arm is asked for."""
+        return max(self.k, self.deep)
 
     @property
     def counted(self) -> bool:
@@ -50,7 +73,7 @@ def of_user(request: RecommendationRequest) -> Question:
     def lore(arm: LoadedArm) -> Lore:
         return known_of(arm, request.user_id)
 
-    return Question(who=request.user_id, k=request.k, exclude=request.exclude, lore=lore, deadline_ms=request.deadline_ms)
+    return _question(request.user_id, request, lore, explores=True)
 
 
 def of_session(request: SessionRequest) -> Question:
@@ -59,7 +82,7 @@ def of_session(request: SessionRequest) -> Question:
     def lore(arm: LoadedArm) -> Lore:
         return _by_items(arm, request.items, Reason.SESSION)
 
-    return Question(who=request.session_id, k=request.k, exclude=request.exclude, lore=lore, deadline_ms=request.deadline_ms)
+    return _question(request.session_id, request, lore, explores=True)
 
 
 def of_item(request: SimilarItemsRequest) -> Question:
@@ -68,7 +91,7 @@ def of_item(request: SimilarItemsRequest) -> Question:
     def lore(arm: LoadedArm) -> Lore:
         return _by_items(arm, [request.item_id], Reason.SIMILAR)
 
-    return Question(who=ANYBODY, k=request.k, exclude=request.exclude, lore=lore, deadline_ms=request.deadline_ms)
+    return _question(ANYBODY, request, lore)
 
 
 def of_all(request: PopularRequest) -> Question:
@@ -77,7 +100,21 @@ def of_all(request: PopularRequest) -> Question:
     def lore(arm: LoadedArm) -> Lore:  # noqa: ARG001 - as the others
         return _NOTHING
 
-    return Question(who=ANYBODY, k=request.k, exclude=request.exclude, lore=lore, deadline_ms=request.deadline_ms)
+    return _question(ANYBODY, request, lore)
+
+
+def _question(who: str, asked: Asked, lore: Callable[[LoadedArm], Lore], *, explores: bool = False) -> Question:
+    """What all questions have in common."""
+    return Question(
+        who=who,
+        k=asked.k,
+        exclude=asked.exclude,
+        lore=lore,
+        deadline_ms=asked.deadline_ms,
+        filters=asked.filters,
+        context=asked.context,
+        explores=explores,
+    )
 
 
 _NOTHING = Lore(np.empty(0, dtype=np.int32), np.empty(0, dtype=np.float32), set(), Reason.POPULAR)
@@ -89,11 +126,27 @@ def known_of(arm: LoadedArm, user_id: str) -> Lore:
     deeds = arm.live.knowledge.recent.of(user_id)
     shunned: set[int] = set()
     if deeds:
+        new = arm.shelf.new
         history, weights, shunned = blended(history, weights, deeds, arm.places)
-    return Lore(history, weights, shunned, Reason.PERSONAL)
+        shunned |= {place for deed in deeds if (place := new.get(deed.item)) is not None}
+    said = None if history.size else arm.beside.told.preferences(user_id)
+    return Lore(history, weights, shunned, Reason.PERSONAL, said)
 
 
 def _by_items(arm: LoadedArm, items: Sequence[str], reason: Reason) -> Lore:
-    """Items that the version does not know say nothing."""
-    known = sorted({place for item in items if (place := arm.places.get(item)) is not None})
-    return Lore(np.array(known, dtype=np.int32), np.ones(len(known), dtype=np.float32), set(), reason)
+    """An item that came since is spoken for by those of the version that are most like it; what nobody knows says nothing."""
+    shelf = arm.shelf
+    said: dict[int, float] = {}
+    shunned: set[int] = set()
+    for item in items:
+        place = arm.places.get(item)
+        if place is not None:
+            said[place] = 1.0
+        elif (place := shelf.new.get(item)) is not None:
+            shunned.add(place)
+            for near, alike in zip(shelf.near[place - shelf.own].tolist(), shelf.says[place - shelf.own].tolist(), strict=True):
+                if alike:
+                    said.setdefault(near, alike)
+    known = sorted(said)
+    weights = np.array([said[place] for place in known], dtype=np.float32)
+    return Lore(np.array(known, dtype=np.int32), weights, shunned, reason)

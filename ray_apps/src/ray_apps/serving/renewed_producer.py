@@ -57,7 +57,7 @@ class RenewedProducer:
         self._left: list[_Left] = []
         self._producer = self._open(self._secrets)
 
-    def produce(self, topic: str, value: bytes, key: bytes, on_delivery: Delivered | None = None) -> None:
+    def produce(self, topic: str, value: bytes | None, key: bytes, on_delivery: Delivered | None = None) -> None:
         """Queue a record.
 
         Raises:

@@ -1,5 +1,6 @@
 """What one replica is made of, put together once and handed to the API; nothing here knows Ray Serve."""
 
+import zlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
@@ -12,8 +13,10 @@ from ray_apps.serving.jwt_bearer import Bearers
 from ray_apps.serving.limits import RateLimits
 from ray_apps.serving.metrics import AnswerMetrics
 from ray_apps.serving.ripening import Ripening
+from ray_apps.serving.told.following import ToldFollower
 from recsys_schemas.serving_api import EvidenceResponse, ReplicaReport, Role, ServingArguments
 
+_ALL = 100
 Evidence = Callable[[], Awaitable[EvidenceResponse]]
 
 
@@ -33,6 +36,8 @@ class Replica:
     metrics: AnswerMetrics
     bearers: Bearers | None = None
     """Whose signed tokens are taken; None: nobody's."""
+    told: ToldFollower | None = None
+    """Who follows preferences and live items; None where the model has no topics of them."""
     limits: RateLimits | None = None
     """How often one client may ask; None: as often as it likes."""
     closed: list[bool] = field(default_factory=list)
@@ -48,7 +53,13 @@ class Replica:
             refused=self.arms.refused(),
             counters=self.tallies.counters(),
             online=self.arms.online(),
+            told=self.told.state() if self.told else None,
         )
+
+    def logs(self, request_id: str) -> bool:
+        """Whether this answer is one of those that are logged."""
+        percent = self.arguments.logged_percent
+        return percent >= _ALL or zlib.crc32(request_id.encode()) % _ALL < percent
 
     def attribution_seconds(self) -> float:
         """How long after an answer an event may reward it, by the newest record."""
@@ -75,5 +86,7 @@ class Replica:
         self.log.close()
         self.events.close()
         self.arms.close()
+        if self.told:
+            self.told.close()
         if self.bearers:
             self.bearers.close()

@@ -9,6 +9,7 @@ import io
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from typing import Any
 
 import pyarrow as pa
@@ -20,7 +21,8 @@ from ray_apps.stores.objects import StorageError, Store, open_store
 from recsys_schemas.catalogue import MOST_NAMED, CatalogueItem, CatalogueReport, RefusedRow
 
 MOST_BYTES = 512 << 20
-_COLUMNS = ("item_id", "title", "genres", "text")
+_COLUMNS = ("item_id", "title", "genres", "text", "category", "tags", "released_at")
+_LISTS = ("genres", "tags")
 _MEND = "put a .csv with a header, or a .parquet file there, with a column item_id"
 
 
@@ -120,11 +122,28 @@ def _place(uri: str) -> tuple[Store, str]:
 def _item(row: Mapping[str, Any], known: set[str]) -> CatalogueItem | str:
     """The row's item, or why it is none."""
     try:
-        item = CatalogueItem.model_validate({name: row[name] for name in _COLUMNS if row.get(name) not in (None, "", [])})
+        told = {name: row[name] for name in _COLUMNS if row.get(name) not in (None, "", [])}
+        if "released_at" in told:
+            told["released_at"] = _moment(told["released_at"])
+        item = CatalogueItem.model_validate(told)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         return f"{'.'.join(map(str, first['loc']))}: {first['msg']}; seen {ascii(row.get(str(first['loc'][0])))[:100]}"
     return f"item_id: {item.item_id!a} is there before; give each item one row" if item.item_id in known else item
+
+
+def _moment(told: object) -> object:
+    """Milliseconds since the epoch of a date or a time, UTC where no zone is named; what is neither stays as it is, to be refused."""
+    if isinstance(told, str) and not told.strip().isdigit():
+        try:
+            told = datetime.fromisoformat(told.strip())
+        except ValueError:
+            return told
+    if isinstance(told, date) and not isinstance(told, datetime):
+        told = datetime(told.year, told.month, told.day, tzinfo=UTC)
+    if isinstance(told, datetime):
+        return int((told if told.tzinfo else told.replace(tzinfo=UTC)).timestamp() * 1000)
+    return told
 
 
 def _csv(uri: str, data: bytes) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
@@ -141,7 +160,8 @@ def _csv(uri: str, data: bytes) -> Iterator[tuple[int, Mapping[str, Any] | str]]
         for cells in reader:
             if len(cells) == len(header):
                 row: dict[str, Any] = dict(zip(header, cells, strict=True))
-                row["genres"] = [genre.strip() for genre in (row.get("genres") or "").split("|") if genre.strip()]
+                for name in _LISTS:
+                    row[name] = [word.strip() for word in (row.get(name) or "").split("|") if word.strip()]
                 yield line, row
             elif cells:
                 yield line, f"row: {len(cells)} cells, and the header has {len(header)}; quote cells that hold a comma"

@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from ray_apps.stores.artefacts import ArtefactRefused, check_names, digest_of_bytes, map_verified, npy_bytes
 from ray_apps.stores.content import Content, content_of_arrays
 from ray_apps.stores.copies import local_copy
+from ray_apps.stores.facets import Facets, facets_of_arrays
 from ray_apps.stores.identifiers import Identifiers, Positions, packed
 from ray_apps.stores.objects import Store
 from recsys_schemas.version_card import (
@@ -89,6 +90,8 @@ class VersionContents:
     model: Arrays
     content: Content | None = None
     """What a catalogue says of the items; None without one."""
+    facets: Facets | None = None
+    """What may be asked of the items by name; None without a catalogue."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +110,8 @@ class LoadedVersion:
     history_weights: NDArray[np.float32]
     content: Content | None = None
     """What a catalogue says of the items: what a new user likes by name is scored with it. None for a version without a catalogue."""
+    facets: Facets | None = None
+    """What may be asked of the items by name. None for a version without a catalogue."""
 
     @property
     def item_index(self) -> Mapping[str, int]:
@@ -140,7 +145,8 @@ def _named(contents: VersionContents) -> dict[str, NDArray[np.generic]]:
         contents.popularity.astype(np.int64),
     )
     model = {f"{MODEL_PREFIX}{name}": array for name, array in contents.model.items()}
-    return dict(zip(OWN_FILES, own, strict=True)) | model | (contents.content.arrays() if contents.content else {})
+    described = (contents.content.arrays() if contents.content else {}) | (contents.facets.arrays() if contents.facets else {})
+    return dict(zip(OWN_FILES, own, strict=True)) | model | described
 
 
 def _folder(version: str) -> str:
@@ -295,6 +301,7 @@ def _assembled(card: VersionCard, arrays: Arrays, load: ModelLoader) -> LoadedVe
         history_indices=indices,
         history_weights=np.asarray(arrays["history_weights"], dtype=np.float32),
         content=content_of_arrays(arrays, len(items)),
+        facets=facets_of_arrays(arrays, len(items)),
     )
 
 

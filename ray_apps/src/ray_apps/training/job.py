@@ -83,7 +83,8 @@ def run(
         if existing is not None:
             return existing
         asked_of(job, algorithms)
-        dataset = read_dataset(open_snapshot(store, job.snapshot_sequence), read_described(store, job.catalogue), job.group_by)
+        described = read_described(store, job.catalogue)
+        dataset = read_dataset(open_snapshot(store, job.snapshot_sequence), described, job.group_by, job.attribution_seconds)
         fitter = fitter_of(job, _means(job, store, crew(dataset) if crew else None))
         return write(job, written(dataset), _learned(job, store, dataset, algorithms, fitter), worker)
     except Unsuitable as error:
@@ -241,6 +242,7 @@ def contents_of(dataset: Dataset, model: Recommender) -> VersionContents:
         popularity=dataset.interactions.popularity(),
         model=model.arrays(),
         content=dataset.interactions.content,
+        facets=dataset.facets,
     )
 
 

@@ -71,8 +71,9 @@ class Topic(Resource):
 
     name: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[a-zA-Z0-9._-]+$")]
     """Its name on the brokers."""
-    role: Literal["Watch", "Rate", "Requests", "Responses"]
-    """What it carries: watch or rate events, questions to the API, or its answers."""
+    role: Literal["Watch", "Rate", "Requests", "Responses", "Preferences", "Items"]
+    """What it carries: watch or rate events, questions to the API, its answers, what users say of themselves, or live records of items.
+    The last two are compacted: the newest record of each key stays, whatever its age."""
     partitions: Annotated[int, Field(ge=1, le=1000)] = 3
     """Number of partitions; may grow, never fall."""
     replicas: Annotated[int, Field(ge=1, le=7)] = 3
@@ -86,13 +87,19 @@ class Topic(Resource):
     verified, never made or changed."""
 
 
+INGESTED = ("Watch", "Rate", "Responses")
+"""Roles of the topics that snapshots are made of: events, and the answers that the API has logged."""
+
+
 def default_topics() -> list[Topic]:
-    """The four topics of a model that names none."""
+    """The six topics of a model that names none."""
     return [
         Topic(name="watch", role="Watch"),
         Topic(name="rate", role="Rate"),
         Topic(name="reco_requests", role="Requests", retention_hours=168),
         Topic(name="reco_responses", role="Responses", retention_hours=168),
+        Topic(name="reco_preferences", role="Preferences"),
+        Topic(name="reco_items", role="Items"),
     ]
 
 
@@ -118,11 +125,13 @@ class Kafka(Resource):
                 ("self.exists_one(t, t.role == 'Responses')", "topics: exactly one topic must have the role Responses"),
                 ("self.filter(t, t.role == 'Watch').size() <= 1", "topics: at most one topic may have the role Watch"),
                 ("self.filter(t, t.role == 'Rate').size() <= 1", "topics: at most one topic may have the role Rate"),
+                ("self.filter(t, t.role == 'Preferences').size() <= 1", "topics: at most one topic may have the role Preferences"),
+                ("self.filter(t, t.role == 'Items').size() <= 1", "topics: at most one topic may have the role Items"),
             ),
         ),
     ] = Field(default_factory=default_topics)
     """The topics; created when missing (unless only observed), verified always, never shrunk, never deleted. Default: watch, rate,
-    reco_requests, reco_responses, each with 3 partitions, 3 replicas, 2 of them in sync."""
+    reco_requests, reco_responses, reco_preferences, reco_items, each with 3 partitions, 3 replicas, 2 of them in sync."""
     replication_throttle_bytes_per_second: Annotated[int, Field(ge=10_000, le=100_000_000_000)] = 50_000_000
     """How fast at most one broker sends, and one receives, while replicas are added to existing topics. Must exceed what producers
     write, or it never ends."""
@@ -364,6 +373,48 @@ class ClientRateLimit(Resource):
     """At once."""
 
 
+class Autoscaling(Resource):
+    """Ray Serve's own autoscaling, in its words."""
+
+    model_config = Resource.model_config | {
+        "json_schema_extra": cel(
+            (
+                "self.minReplicas <= self.maxReplicas",
+                "minReplicas must not exceed maxReplicas: lower minReplicas or raise maxReplicas",
+            )
+        )
+    }
+
+    min_replicas: Annotated[int, Field(ge=1, le=256)] = 1
+    """At least so many."""
+    max_replicas: Annotated[int, Field(ge=1, le=256)] = 4
+    """At most so many."""
+    target_ongoing_requests: Annotated[float, Field(gt=0, le=10_000)] = 2
+    """As many replicas are wanted as it takes for each to have so many requests in hand."""
+    upscale_delay_seconds: Annotated[int, Field(ge=0, le=86_400)] = 30
+    """More are started after so long of need."""
+    downscale_delay_seconds: Annotated[int, Field(ge=0, le=86_400)] = 600
+    """Fewer are kept after so long without."""
+
+
+class ReplicaResources(Resource):
+    """What each replica reserves on its node."""
+
+    cpus: Annotated[float, Field(gt=0, le=256)] = 0.5
+    """Cores."""
+    memory_mebibytes: Annotated[int | None, Field(ge=64, le=16_777_216)] = None
+    """Memory beside the mapped versions, which replicas of a node share. Default: none is reserved."""
+
+
+class PayloadLogging(Resource):
+    """Which answers go to the topic of responses, with items, propensities and version."""
+
+    mode: Literal["Off", "Sampled", "Full"] = "Full"
+    """Off: none, so off-policy estimates have nothing to go by. Shares and evidence of a rollout do not depend on it."""
+    sample_percent: Annotated[int, Field(ge=1, le=100)] = 10
+    """With Sampled: of so many answers in a hundred, by the request's id."""
+
+
 class Access(Resource):
     """Who may ask. The tokens of the Secret <name>-api are always taken."""
 
@@ -374,19 +425,55 @@ class Access(Resource):
     the Secret cannot ask. Taken up without a restart."""
     rate_limit: ClientRateLimit | None = None
     """How often one client may ask. Default: as often as it likes."""
+    allowed_origins: Annotated[
+        list[Annotated[str, Field(max_length=256, pattern=r"^https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?$")]], Field(max_length=32)
+    ] = []
+    """Origins whose pages may ask from a browser (CORS), such as https://shop.example.com. Default: none."""
+
+
+class Shuffling(Resource):
+    """Answers that show the best items in an order drawn by lot.
+
+    With their chances in the log, off-policy estimates (snips@10, dr@10) can tell what a version would have earned before any user sees it.
+    """
+
+    model_config = Resource.model_config | {
+        "json_schema_extra": cel(
+            (
+                "!has(self.depth) || !has(self.share) || double(self.depth) <= 100.0 * double(self.share)",
+                "shuffle: depth exceeds 100 times share, weights above 100 are cut and estimates too low: lower depth or raise share",
+            )
+        )
+    }
+
+    share: Annotated[float, Field(gt=0, le=1)] = 0.2
+    """Part of the answers."""
+    depth: Annotated[int, Field(ge=10, le=100)] = 20
+    """So many of the best items: what stands deeper, no version can be judged by."""
 
 
 class Serving(Resource):
     """How answers are given."""
 
     replicas: Annotated[int, Field(ge=1, le=256)] = 2
-    """Ray Serve replicas."""
+    """Ray Serve replicas; what `kubectl scale` sets. With autoscaling they are not asked for."""
+    autoscaling: Autoscaling | None = None
+    """Between how many replicas Ray Serve chooses by itself. Default: replicas stands."""
+    resources: ReplicaResources = Field(default_factory=ReplicaResources)
+    """What each replica reserves."""
+    payload_logging: PayloadLogging = Field(default_factory=PayloadLogging)
+    """Which answers are logged."""
     route_prefix: Annotated[str | None, Field(max_length=128, pattern=r"^/[a-zA-Z0-9._~-]+(/[a-zA-Z0-9._~-]+)*$")] = None
     """Path of the API on the cluster's ingress. Default: /<name>."""
     timeout_milliseconds: Annotated[int, Field(ge=1, le=60_000)] = 100
     """Later than this, the answer is the popular fallback."""
     online: Online = Field(default_factory=Online)
     """What answers know of the events since their version was trained."""
+    exploration: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """Part of the answers to users of whom nothing is known whose last place is given to an item that nobody has liked yet, drawn by lot;
+    the log tells how likely it was."""
+    shuffle: Shuffling | None = None
+    """Part of the answers whose order is drawn by lot. Default: none; off-policy gates then abstain."""
     access: Access = Field(default_factory=Access)
     """Who may ask, besides the bearers of the API's own tokens."""
     token_secret_ref: SecretKey | None = None
@@ -494,9 +581,9 @@ class Ingestion(Resource):
     """Events to snapshots."""
 
     rows: int
-    """Rows in the newest snapshot."""
+    """Events in the newest snapshot."""
     lag_records: int
-    """Offsets on the event topics that can be read and that it does not cover; 0 when all records are covered."""
+    """Offsets on the topics of events and answers that can be read and that it does not cover; 0 when all records are covered."""
     dead_letters: int
     """Records put aside since the beginning."""
     dead_letter_fraction: str | None = None

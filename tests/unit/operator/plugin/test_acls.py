@@ -25,9 +25,10 @@ def rights(part: str, found: ModelState) -> set[tuple[str, str, str]]:
     return {(acl.resource, acl.name, acl.operation) for acl in acls(found) if acl.part == part}
 
 
-def test_ingest_reads_events_and_writes_dead_letters_and_no_more() -> None:
+def test_ingest_reads_events_and_answers_and_writes_dead_letters_and_no_more() -> None:
     assert rights("ingest", model()) == {
         ("Topic", "watch", "Read"),
+        ("Topic", "answered", "Read"),
         ("Topic", "shop.movies.dead-letters", "Read"),
         ("Topic", "shop.movies.dead-letters", "Write"),
         ("Group", "recsys.shop.movies.", "Read"),
@@ -35,8 +36,11 @@ def test_ingest_reads_events_and_writes_dead_letters_and_no_more() -> None:
     }
 
 
-def test_serving_only_writes_and_never_dead_letters() -> None:
-    assert rights("serving", model()) == {("Topic", name, "Write") for name in ("watch", "asked", "answered")}
+def test_serving_reads_what_it_follows_and_writes_but_no_dead_letters() -> None:
+    wanted = {("Topic", name, "Write") for name in ("watch", "asked", "answered")} | {
+        ("Topic", name, "Read") for name in ("watch", "asked")
+    }
+    assert rights("serving", model()) == wanted | {("Group", "recsys.shop.movies.", "Read")}
 
 
 def test_the_operator_neither_reads_nor_writes_a_record_nor_deletes_a_topic() -> None:

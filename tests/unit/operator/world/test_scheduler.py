@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
 from recsys_operator.loop import PassFailedError
-from recsys_operator.scheduler import LONGEST_BACK_OFF_S, Scheduler
+from recsys_operator.scheduler import LEISURE_S, LEISURE_SHARE, LONGEST_BACK_OFF_S, LONGEST_WAIT_S, Scheduler
 from recsys_operator.state.observed import Key
 
 MOVIES, FILMS = Key(namespace="default", name="movies"), Key(namespace="default", name="films")
@@ -154,5 +154,31 @@ def test_stopping_at_once_breaks_off_what_does_not_end() -> None:
         await began.wait()
         await line.stop(within=0)
         assert broken.is_set()
+
+    drive(story)
+
+
+def test_with_many_models_only_the_looks_that_nothing_asks_for_become_rarer() -> None:
+    async def story() -> None:
+        asked, go_on = asyncio.Event(), asyncio.Event()
+
+        async def run(_key: Key) -> datetime | None:
+            asked.set()
+            await go_on.wait()
+            return None
+
+        line = scheduler(run)
+        for number in range(1000):
+            line.wake(Key(namespace="default", name=f"model-{number}"))
+        await asked.wait()
+        line.cost_s = 0.02
+        assert line.leisurely(1.0) == 1.0, "something is under way"
+        assert line.leisurely(LEISURE_S) == 1000 * 0.02 / LEISURE_SHARE
+        line.cost_s = 1.0
+        assert line.leisurely(LEISURE_S) == LONGEST_WAIT_S, "an event may be lost"
+        line.cost_s = 0.0
+        assert line.leisurely(60.0) == 60.0
+        go_on.set()
+        await line.stop()
 
     drive(story)

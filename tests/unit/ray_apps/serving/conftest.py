@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from ray_apps.algorithms.content import content_of
 from ray_apps.serving.answer_log import AnswerLog
 from ray_apps.serving.api import Api
 from ray_apps.serving.arms import Arms
@@ -23,6 +24,9 @@ from ray_apps.serving.online.live import still
 from ray_apps.serving.replica import Replica
 from ray_apps.serving.request_ids import key_of
 from ray_apps.serving.ripening import Ripening
+from ray_apps.stores.content import Content
+from ray_apps.stores.facets import Facets, facets_of
+from recsys_schemas.catalogue import CatalogueItem
 from recsys_schemas.serving_api import EvidenceResponse, ServingArguments
 
 Floats = NDArray[Any]
@@ -56,6 +60,7 @@ class Card:
     """A card as far as serving reads it."""
 
     snapshot: Snapshot = field(default_factory=Snapshot)
+    algorithm: str = "ALS"
 
 
 @dataclass
@@ -66,6 +71,8 @@ class Version:
     card: Card = field(default_factory=Card)
     item_ids: list[str] = field(default_factory=lambda: [f"item-{i}" for i in range(ITEMS)])
     popularity: Floats = field(default_factory=lambda: np.arange(ITEMS, dtype=np.float32)[::-1].copy())  # noqa: PLW0108
+    content: Content | None = None
+    facets: Facets | None = None
 
     @property
     def item_index(self) -> dict[str, int]:
@@ -98,14 +105,34 @@ def late(history: Floats) -> Floats:
     return good(history)
 
 
-RULES = {"good": good, "other": lambda h: -good(h), "broken": broken, "not-finite": not_finite, "late": late}
+RULES = {"good": good, "other": lambda h: -good(h), "broken": broken, "not-finite": not_finite, "late": late, "described": good}
+
+DAY_MS = 86_400_000
+CATALOGUE = [
+    CatalogueItem(
+        item_id=f"item-{place}",
+        title=f"Title {place}",
+        genres=["Comedy"] if place % 2 else ["Drama", "War"],
+        category="books" if place < 100 else "films",
+        tags=["classic"] if place % 10 == 0 else None,
+        released_at=int(time.time() * 1000) - place * DAY_MS if place % 3 else None,
+    )
+    for place in range(ITEMS - 10)
+]
+"""Of the version `described`: its last ten items are in no catalogue."""
 
 
 def opener(version: str, digest: str) -> Version:
     """A version's name is its rule; a digest that is not right is refused."""
     if digest != f"sha256:{version}":
         raise ValueError(f"digest: {version} hashes to sha256:{version}, not {digest}")
-    return Version(Model(RULES[version]))
+    described = CATALOGUE if version.startswith("described") else []
+    ids = [f"item-{i}" for i in range(ITEMS)]
+    return Version(
+        Model(RULES[version]),
+        content=content_of(described, ids) if described else None,
+        facets=facets_of(described, ids) if described else None,
+    )
 
 
 def record(epoch: int, *arms: tuple[str, int], digest: str | None = None) -> dict[str, Any]:
@@ -178,6 +205,8 @@ def caller() -> Iterator[Caller]:
         requests_topic="reco_requests",
         responses_topic="reco_responses",
         event_topics={"watch": "watch"},
+        preferences_topic="preferences",
+        items_topic="items",
         timeout_ms=150,
     )
     key = key_of(arguments.uid)

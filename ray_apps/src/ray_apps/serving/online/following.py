@@ -47,6 +47,28 @@ class Source:
     security: KafkaSecurity | None = None
 
 
+def consumer_of(source: Source, rotation: Rotation, purpose: str, log: logging.Logger) -> Consumer:
+    """A consumer that is told what to read, commits nothing, and hears of the ends of partitions."""
+    name = f"recsys-{purpose}-{source.name}"
+    return Consumer(
+        {
+            **client_settings(source.bootstrap_servers, source.security, rotation.now),
+            "client.id": name,
+            "group.id": name,  # asked for by the client; nothing is ever committed
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+            "isolation.level": "read_committed",
+            "auto.offset.reset": "earliest",
+            "enable.partition.eof": True,
+            "allow.auto.create.topics": False,
+            "queued.max.messages.kbytes": 8 << 10,
+            "queued.min.messages": 2_000,
+            "fetch.queue.backoff.ms": 10,
+        },
+        logger=log,
+    )
+
+
 class _Renewed(Exception):  # noqa: N818 - not an error: the connection is made anew
     """The Secrets have changed, or the fold begins again."""
 
@@ -123,23 +145,7 @@ class Follower:
 
     def _follow(self) -> None:
         rotation = Rotation(self._source.security)
-        consumer = Consumer(
-            {
-                **client_settings(self._source.bootstrap_servers, self._source.security, rotation.now),
-                "client.id": f"recsys-online-{self._source.name}",
-                "group.id": f"recsys-online-{self._source.name}",  # asked for by the client; nothing is ever committed
-                "enable.auto.commit": False,
-                "enable.auto.offset.store": False,
-                "isolation.level": "read_committed",
-                "auto.offset.reset": "earliest",
-                "enable.partition.eof": True,
-                "allow.auto.create.topics": False,
-                "queued.max.messages.kbytes": 8 << 10,
-                "queued.min.messages": 2_000,
-                "fetch.queue.backoff.ms": 10,
-            },
-            logger=logger,
-        )
+        consumer = consumer_of(self._source, rotation, "online", logger)
         try:
             if self._again:
                 self._again = False

@@ -1,12 +1,11 @@
-"""Always-valid evidence for rates: looking at every moment raises no false alarm.
+"""Counts by groups of users: how much they prove, and always-valid intervals of a rate.
 
 For a stream of yes/no outcomes with unknown rate p, the beta-binomial mixture
 
     M_n(p) = B(s + 1/2, n - s + 1/2) / (B(1/2, 1/2) p^s (1 - p)^(n - s))
 
 is a martingale under p with mean 1 (Robbins 1970; Howard, Ramdas, McAuliffe & Sekhon 2021, section 3.2), so by Ville's inequality
-the set of all p with M_n(p) < 1/alpha contains the true rate at *every* n at once with probability 1 - alpha. Two arms differ
-for certain (at level alpha) when their sequences, each at alpha/2, no longer overlap.
+the set of all p with M_n(p) < 1/alpha contains the true rate at *every* n at once with probability 1 - alpha.
 
 Users are assigned to arms, not answers, and a user's answers are alike: a thousand answers to thirty users prove little. So counts are
 taken by groups of users, and divided by the design effect that the groups show (Rao & Scott 1992) before they are compared.
@@ -14,22 +13,12 @@ taken by groups of users, and divided by the design effect that the groups show 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from math import inf, lgamma, log
 
 _PRIOR = 0.5
 _HALVINGS = 50
 _FEWEST_GROUPS = 8
 """Below so many groups their spread says nothing: then no more is believed than one answer for each group."""
-
-
-class Verdict(StrEnum):
-    """What the numbers say."""
-
-    WORSE = "Worse"
-    NOT_WORSE = "NotWorse"
-    UNDECIDED = "Undecided"
-    INSUFFICIENT_DATA = "InsufficientData"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,8 +32,13 @@ class Count:
         if not 0 <= self.hits <= self.trials:
             raise ValueError(f"hits must lie between 0 and trials, got {self.hits} of {self.trials}")
 
+    @property
+    def rate(self) -> float:
+        """Hits a trial; 0 where there is no trial."""
+        return self.hits / self.trials if self.trials else 0.0
+
     def __str__(self) -> str:
-        return f"{self.hits:.0f}/{self.trials:.0f}" + (f" = {100 * self.hits / self.trials:.1f} %" if self.trials else "")
+        return f"{self.hits:.0f}/{self.trials:.0f}" + (f" = {100 * self.rate:.1f} %" if self.trials else "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,24 +84,22 @@ class Grouped:
         return Count(hits=sum(self.hits) / effect, trials=sum(self.trials) / effect)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
-    """A verdict with the intervals that it rests on."""
-
-    verdict: Verdict
-    stable: tuple[float, float]
-    candidate: tuple[float, float]
+UNSEEN = Grouped(hits=(), trials=())
+"""Nothing was counted."""
 
 
-def _log_beta(a: float, b: float) -> float:
+def log_beta(a: float, b: float) -> float:
+    """Logarithm of the beta function."""
     return lgamma(a) + lgamma(b) - lgamma(a + b)
 
 
-def _log_mixture(hits: float, misses: float) -> float:
-    return _log_beta(hits + _PRIOR, misses + _PRIOR) - _log_beta(_PRIOR, _PRIOR)
+def log_mixture(hits: float, misses: float) -> float:
+    """Logarithm of the likelihood, averaged over rates drawn from Beta(1/2, 1/2)."""
+    return log_beta(hits + _PRIOR, misses + _PRIOR) - log_beta(_PRIOR, _PRIOR)
 
 
-def _log_likelihood(hits: float, misses: float, rate: float) -> float:
+def log_likelihood(hits: float, misses: float, rate: float) -> float:
+    """Logarithm of the likelihood of one rate."""
     if (hits and rate <= 0) or (misses and rate >= 1):
         return -inf
     return (hits * log(rate) if hits else 0.0) + (misses * log(1 - rate) if misses else 0.0)
@@ -115,6 +107,9 @@ def _log_likelihood(hits: float, misses: float, rate: float) -> float:
 
 def interval(count: Count, alpha: float) -> tuple[float, float]:
     """Confidence sequence of a rate: bounds that hold at every sample size at once with probability 1 - alpha.
+
+    It holds too for the mean of values in [0, 1] whose sum is `hits`: a likelihood ratio is convex in the value, so it can only
+    be less than for yes and no.
 
     >>> low, high = interval(Count(hits=30, trials=100), 0.05)
     >>> round(low, 2), round(high, 2)
@@ -126,16 +121,16 @@ def interval(count: Count, alpha: float) -> tuple[float, float]:
         return 0.0, 1.0
     hits, misses = count.hits, count.trials - count.hits
     # Log-likelihood of a rate at which the martingale, mixture over likelihood, reaches 1 / alpha.
-    least = _log_mixture(hits, misses) - log(1 / alpha)
+    least = log_mixture(hits, misses) - log(1 / alpha)
 
     def edge(outside: float) -> float:
         """The martingale is convex in log-likelihood around the mean: halve between a rate inside and one outside."""
-        if _log_likelihood(hits, misses, outside) > least:
+        if log_likelihood(hits, misses, outside) > least:
             return outside
         inside = hits / count.trials
         for _ in range(_HALVINGS):
             middle = (inside + outside) / 2
-            if _log_likelihood(hits, misses, middle) > least:
+            if log_likelihood(hits, misses, middle) > least:
                 inside = middle
             else:
                 outside = middle
@@ -159,34 +154,3 @@ def likely_excess(low: Count, high: Count) -> float:
     rates = [(count.hits + 1) / (count.trials + 2) for count in (low, high)]
     variance = sum(rate * (1 - rate) / (count.trials + 2) for rate, count in zip(rates, (low, high), strict=True))
     return rates[1] - rates[0] - 2 * variance**0.5
-
-
-def more_often(stable: Count, candidate: Count, *, margin: float, alpha: float) -> Comparison:
-    """Does the candidate do something bad (an error) more often than the stable arm, by more than a margin?
-
-    WORSE: shown. NOT_WORSE: the opposite is shown. UNDECIDED: neither yet. INSUFFICIENT_DATA: one arm has no trial.
-    """
-    left, right = interval(stable, alpha / 2), interval(candidate, alpha / 2)
-    if not stable.trials or not candidate.trials:
-        verdict = Verdict.INSUFFICIENT_DATA
-    elif right[0] > left[1] + margin:
-        verdict = Verdict.WORSE
-    elif right[1] <= left[0] + margin:
-        verdict = Verdict.NOT_WORSE
-    else:
-        verdict = Verdict.UNDECIDED
-    return Comparison(verdict=verdict, stable=left, candidate=right)
-
-
-def less_often(stable: Count, candidate: Count, *, margin: float, alpha: float) -> Comparison:
-    """Does the candidate do something good (earn a reward) less often than the stable arm, by more than a margin?"""
-    left, right = interval(stable, alpha / 2), interval(candidate, alpha / 2)
-    if not stable.trials or not candidate.trials:
-        verdict = Verdict.INSUFFICIENT_DATA
-    elif right[1] < left[0] - margin:
-        verdict = Verdict.WORSE
-    elif right[0] >= left[1] - margin:
-        verdict = Verdict.NOT_WORSE
-    else:
-        verdict = Verdict.UNDECIDED
-    return Comparison(verdict=verdict, stable=left, candidate=right)

@@ -1,0 +1,1 @@
+"""What people say of themselves and shops of their items, live: two compacted topics that each replica follows from their beginning."""

@@ -1,0 +1,33 @@
+"""Rows for the tests of admission: what breaks a rule of serving."""
+
+from typing import Any
+
+from tests.kube.admission_rows import Broken, rm
+
+
+def _topics(role: str) -> list[dict[str, Any]]:
+    named = [("watch", "Watch"), ("asked", "Requests"), ("answered", "Responses"), ("one", role), ("two", role)]
+    return [{"name": name, "role": each} for name, each in named]
+
+
+SERVED: dict[str, Broken] = {
+    "two topics of preferences": rm("spec.kafka.topics", _topics("Preferences"), "topics: at most one topic may have the role Preferences"),
+    "two topics of items": rm("spec.kafka.topics", _topics("Items"), "topics: at most one topic may have the role Items"),
+    "fewer replicas at most than at least": rm(
+        "spec.serving.autoscaling",
+        {"minReplicas": 3, "maxReplicas": 2},
+        "spec.serving.autoscaling",
+        "minReplicas must not exceed maxReplicas",
+        breaks="minReplicas must not exceed maxReplicas",
+    ),
+    "a replica without a core": rm("spec.serving.resources", {"cpus": 0}, "spec.serving.resources.cpus", "greater than 0"),
+    "logging in no known way": rm("spec.serving.payloadLogging", {"mode": "Some"}, "spec.serving.payloadLogging.mode", '"Off", "Sampled"'),
+    "pages of anywhere": rm(
+        "spec.serving.access.allowedOrigins",
+        ["*"],
+        "spec.serving.access.allowedOrigins[0]",
+        '"*"',
+        breaks="spec.serving.access.allowedOrigins[]#pattern",
+    ),
+    "exploration beyond all answers": rm("spec.serving.exploration", 1.5, "spec.serving.exploration", "less than or equal to 1"),
+}
