@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from tests.kube.admission_rows import JUDGED, PARTS, Broken, rm
+from tests.kube.admission_rows_ray import KEPT
 from tests.kube.admission_rows_serving import SERVED
 from tests.kube.rollout_rows import WALKS, WINDOWS
 
@@ -505,7 +506,7 @@ def test_what_the_tables_begin_from_is_admitted(cluster: Cluster, namespace: str
     cluster.kubectl("create", "-n", namespace, "-f", "-", input=json.dumps(good(kind)))
 
 
-ALL = CREATED | SERVED | JUDGED | WALKS | WINDOWS
+ALL = CREATED | KEPT | SERVED | JUDGED | WALKS | WINDOWS
 
 
 @pytest.mark.parametrize("row", ALL.values(), ids=ALL.keys())

@@ -8,9 +8,10 @@ from typing import Any
 
 import yaml
 
+from recsys_dev import processes
 from recsys_dev.errors import Unmet
 from recsys_dev.go_build import MODULES
-from recsys_dev.kubernetes import Cluster
+from recsys_dev.kubernetes import Cluster, CommandFailedError
 from recsys_dev.node_programs import KUBERAY_VERSION
 
 KUBERAY_IMAGE = f"recsys-kuberay:{KUBERAY_VERSION}"
@@ -99,8 +100,16 @@ def kuberay_source() -> Path:
 def install_kuberay_definitions(cluster: Cluster) -> None:
     """Install KubeRay's CustomResourceDefinitions; they are too large for a client-side apply."""
     cluster.kubectl("apply", "--server-side", "-f", str(kuberay_source() / "config/crd/bases"))
-    kinds = [f"crd/{name}.ray.io" for name in ("rayclusters", "rayjobs", "rayservices")]
-    cluster.kubectl("wait", "--for=condition=Established", "--timeout=60s", *kinds)
+    # `kubectl wait` gives up on a definition that has no conditions yet; the kinds themselves are what counts.
+    processes.wait_until(lambda: _are_known(cluster), what="KubeRay's kinds", deadline_s=90)
+
+
+def _are_known(cluster: Cluster) -> bool:
+    try:
+        cluster.kubectl("get", "rayclusters,rayjobs,rayservices", "--all-namespaces")
+    except CommandFailedError:
+        return False
+    return True
 
 
 def install_kuberay(cluster: Cluster, image: str = KUBERAY_IMAGE, namespace: str = "kuberay") -> None:

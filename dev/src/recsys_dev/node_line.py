@@ -135,8 +135,8 @@ def manifest(line: NodeLine, changes: Mapping[str, Any]) -> dict[str, Any]:
     spec["ray"] = {
         "cluster": {
             "name": "movies",
-            "head": {"cpu": "200m", "rayCpus": 6, "memory": "2500Mi"},
-            "workerGroups": [{"name": "serve", "replicas": 1, "size": {"cpu": "200m", "rayCpus": 2, "memory": "1500Mi"}}],
+            "head": {"cpu": "200m", "rayCpus": 6, "memory": "4Gi"},
+            "workerGroups": [{"name": "serve", "replicas": 1, "size": {"cpu": "200m", "rayCpus": 2, "memory": "2Gi"}}],
             "storage": {"claim": CLAIM, "mountPath": MOUNTED},
         }
     }

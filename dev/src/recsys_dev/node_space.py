@@ -32,6 +32,7 @@ _SYSCTLS = (
 )
 """What the kubelet sets for the whole machine: private files stand over them."""
 _LINES = 50
+_SHARES = 16 * 1024
 _NEEDED = ("unshare", "nsenter", "ip", "mount", "nft")
 
 
@@ -121,6 +122,9 @@ def open_space(run_dir: Path) -> Space:
             group.mkdir(exist_ok=True)
             for name in ("cpuset.cpus", "cpuset.mems") if controller.name == "cpuset" else ():
                 (group / name).write_text((controller / name).read_text())
+            if controller.name == "cpu":
+                # A group counts as one process: all pods together would get what one busy neighbour gets.
+                (group / "cpu.shares").write_text(str(_SHARES))
     argv = [
         "unshare",
         "-m",

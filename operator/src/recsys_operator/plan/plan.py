@@ -53,7 +53,7 @@ def plan(observed: Observed) -> Plan:
     if observed.model.deleting_since is not None:
         return _farewell(observed)
     seen = topics.judge(observed)
-    parts = [cluster.act(cluster.judge(observed), observed), topics.act(seen, observed), ingest.act(ingest.judge(observed, seen), observed)]
+    parts = [topics.act(seen, observed), ingest.act(ingest.judge(observed, seen), observed)]
     parts.append(training.act(training.judge(observed, seen), observed, seen))
     walk = acting.act(rollout.judge(observed, seen), observed)
     written = next((action.status for action in walk.actions if isinstance(action, WriteRolloutStatus)), None)
@@ -62,6 +62,8 @@ def plan(observed: Observed) -> Plan:
     parts += [walk, serving.act(app, observed, written), freshness.part(observed)]
     parts += [Part(actions=(*_phases(observed), *_prune(observed))), upkeep.act(upkeep.judge(observed), observed)]
     parts += [mirror.act(mirror.judge(observed), observed), _raise(observed)]
+    # Last: where the cluster cannot be written, all else has been done.
+    parts.append(cluster.act(cluster.judge(observed), observed))
     first: tuple[Action, ...] = () if observed.model.has_finalizer else (AddFinalizer(),)
     actions = first + tuple(action for part in parts for action in part.actions)
     written_now = {action.name for action in actions if isinstance(action, WriteVersionStatus | DeleteVersion)}

@@ -111,6 +111,9 @@ def _stalled(observed: Observed, facts: Sequence[Fact]) -> Fact:
         "BackoffLimitExceeded",
         "Unreadable",
         "RollbackRefused",
+        "NameTaken",
+        "NoImage",
+        "ClusterDiffers",
     )
     stuck = refused or [fact.message for fact in facts if fact.holds is False and fact.reason in person]
     if stuck:

@@ -52,7 +52,10 @@ async def read_cluster(kube: Kube, model: ModelState) -> ClusterState:
     """
     cluster, namespace = model.spec.ray.cluster, model.key.namespace
     assert cluster is not None
-    body = await kube.get(path(namespace, "rayservices", cluster.name))
+    try:
+        body = await kube.get(path(namespace, "rayservices", cluster.name))
+    except RefusedError as error:
+        raise RefusedError(f"{_FIELD}: {error}; install the operator's chart with kuberay.enabled=true") from error
     if body is None:
         await require_kuberay(kube)
         return ClusterState(name=cluster.name)

@@ -34,7 +34,7 @@ class PodSize(Resource):
     ray_cpus: Annotated[int | None, Field(ge=0, le=1024)] = None
     """CPUs that Ray counts there: a replica of the API takes one, a training worker what spec.training.resourcesPerWorker says. Default:
     cpu, rounded up."""
-    memory: Quantity = "3Gi"
+    memory: Quantity = "4Gi"
     """Memory: what it asks for, and its limit."""
     gpus: Annotated[int, Field(ge=0, le=16)] = 0
     """NVIDIA GPUs (nvidia.com/gpu); the image must be the variant for them."""

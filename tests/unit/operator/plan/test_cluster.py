@@ -5,11 +5,13 @@ from typing import Any
 
 import pytest
 
+from recsys_operator.failures import with_failure
 from recsys_operator.plan import cluster, ray_service
 from recsys_operator.plan.cluster import Keeping
 from recsys_operator.plan.plan import plan
 from recsys_operator.state.actions import KeepCluster, ReleaseCluster, RemoveFinalizer, RunOwnJob, SubmitJob
 from recsys_operator.state.observed import Claim, ClusterState, Observed, Unavailable
+from recsys_operator.world.errors import UnavailableError
 from recsys_operator.world.objects import read_model
 from recsys_schemas.train_job import IngestJob, TrainJob
 from recsys_schemas.v1alpha1.ray_cluster import Cluster, KeptCluster
@@ -183,3 +185,17 @@ def test_every_pod_is_as_restricted_as_pod_security_asks():
         assert [each["securityContext"]["allowPrivilegeEscalation"] for each in pod["containers"]] == [False]
         assert [each["securityContext"]["capabilities"]["drop"] for each in pod["containers"]] == [["ALL"]]
         assert not [volume for volume in pod["volumes"] if "hostPath" in volume]
+
+
+def test_a_claim_that_could_not_be_given_up_is_not_forgotten():
+    now = seen(ClusterState(name="shared"))
+    now = replace(now, model=replace(now.model, status=now.model.status.model_copy(update={"cluster": KeptCluster(name="earlier")})))
+    decided = plan(now)
+    assert decided.status.cluster == KeptCluster(name="shared")
+    told = with_failure(decided.status, now, action="ReleaseCluster", error=UnavailableError("no answer"))
+    assert told.cluster == KeptCluster(name="earlier")
+
+
+def test_what_cannot_be_written_to_kuberay_holds_up_nothing_else():
+    actions = plan(seen(ClusterState(name="shared"))).actions
+    assert isinstance(actions[-1], KeepCluster)
