@@ -72,6 +72,11 @@ class Addresses:
         return f"rnode{self.number}"
 
     @property
+    def is_there(self) -> bool:
+        """Whether a node of this number is."""
+        return Path("/sys/class/net", self.interface).exists()
+
+    @property
     def group(self) -> str:
         """Name of the node's control groups."""
         return f"{_GROUP}{self.number}"
@@ -116,35 +121,14 @@ def open_space(run_dir: Path) -> Space:
     """
     _require()
     addresses = _free_addresses()
-    for controller in CGROUPS.iterdir():
-        if controller.is_dir() and not controller.is_symlink():
-            group = controller / addresses.group
-            group.mkdir(exist_ok=True)
-            for name in ("cpuset.cpus", "cpuset.mems") if controller.name == "cpuset" else ():
-                (group / name).write_text((controller / name).read_text())
-            if controller.name == "cpu":
-                # A group counts as one process: all pods together would get what one busy neighbour gets.
-                (group / "cpu.shares").write_text(str(_SHARES))
-    argv = [
-        "unshare",
-        "-m",
-        "-p",
-        "-n",
-        "-i",
-        "-u",
-        "--fork",
-        "--mount-proc",
-        "--propagation",
-        "private",
-        "--kill-child=SIGKILL",
-        "bash",
-        "-c",
-        _HOLD,
-    ]
+    flags = ["-m", "-p", "-n", "-i", "-u", "--fork", "--mount-proc", "--propagation", "private", "--kill-child=SIGKILL"]
+    argv = ["unshare", *flags, "bash", "-c", _HOLD]
     child = processes.start(run_dir, "node-space", Command(argv=argv))
     space = Space(run_dir=run_dir, addresses=addresses, child=child, init=_init(child))
     try:
+        # First, for `sweep` takes the groups of a node without an interface for left behind.
         _connect(space)
+        _make_groups(addresses.group)
         _hide(space)
     except BaseException:
         space.stop()
@@ -152,10 +136,23 @@ def open_space(run_dir: Path) -> Space:
     return space
 
 
+def _make_groups(group_name: str) -> None:
+    for controller in CGROUPS.iterdir():
+        if controller.is_dir() and not controller.is_symlink():
+            group = controller / group_name
+            group.mkdir(exist_ok=True)
+            for name in ("cpuset.cpus", "cpuset.mems") if controller.name == "cpuset" else ():
+                (group / name).write_text((controller / name).read_text())
+            if controller.name == "cpu":
+                # A group counts as one process: all pods together would get what one busy neighbour gets.
+                (group / "cpu.shares").write_text(str(_SHARES))
+
+
 def sweep() -> list[str]:
     """Remove the control groups of nodes that have ended; return their names."""
     left = sorted({path.name for path in CGROUPS.glob(f"*/{_GROUP}*")})
-    return [name for name in left if not _processes(name) and _remove_groups(name)]
+    ended = [name for name in left if not Addresses(number=int(name.removeprefix(_GROUP))).is_there]
+    return [name for name in ended if _remove_groups(name)]
 
 
 def _require() -> None:
@@ -175,7 +172,7 @@ def _require() -> None:
 def _free_addresses() -> Addresses:
     for number in range(200):
         addresses = Addresses(number=number)
-        taken = Path("/sys/class/net", addresses.interface).exists() or any(CGROUPS.glob(f"*/{addresses.group}"))
+        taken = addresses.is_there or any(CGROUPS.glob(f"*/{addresses.group}"))
         if not taken:
             return addresses
     raise Unmet("a network for the node", "two hundred are taken", "`make down` ends those that were left.")
@@ -236,10 +233,6 @@ def _hide(space: Space) -> None:
         file.write_text(Path("/proc/sys", name).read_text())
         lines.append(f"mount --bind {file} /proc/sys/{name}")
     space.run("bash", "-ec", "\n".join(lines))
-
-
-def _processes(group: str) -> list[str]:
-    return [line for file in CGROUPS.glob(f"*/{group}/**/cgroup.procs") for line in file.read_text().split()]
 
 
 def _remove_groups(group: str) -> bool:
