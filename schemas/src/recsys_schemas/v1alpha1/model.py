@@ -219,7 +219,7 @@ class Hyperparameters(Resource):
     alpha: Annotated[float | None, Field(gt=0, le=10_000)] = None
     """ALS: confidence of one interaction."""
     damping: Annotated[float | None, Field(ge=0, le=1)] = None
-    """ALS: how much less an interaction counts of users with long histories; 0: all count alike."""
+    """ALS, IALS: how much less an interaction counts of users with long histories; 0: all count alike."""
     unobserved: Annotated[float | None, Field(gt=0, le=10)] = None
     """IALS: weight of an item that a user has not liked, beside 1 for one liked."""
     exponent: Annotated[float | None, Field(ge=0, le=2)] = None
@@ -238,6 +238,9 @@ class Hyperparameters(Resource):
     """EASE: items that stand within so many places of each other in a user's order in time count more as a pair; 0: all pairs alike."""
     item_shrinkage: Annotated[float | None, Field(ge=0, le=10_000)] = None
     """Hybrid: likes after which an item speaks for itself as much as the items do that are like it by content; 0: from the first on."""
+    new_item_place: Annotated[int | None, Field(ge=0, le=1000)] = None
+    """Hybrid: the place at which the list of a user with one to nine likes has an item that nobody has liked yet; 0: such items come where
+    their chances put them, which is seldom in a list."""
     batch_size: Annotated[int | None, Field(ge=8, le=65_536)] = None
     """TwoTower: likes looked at in one step; each is told from the others."""
     id_dropout: Annotated[float | None, Field(ge=0, le=1)] = None
