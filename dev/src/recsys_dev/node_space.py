@@ -32,7 +32,7 @@ _SYSCTLS = (
 )
 """What the kubelet sets for the whole machine: private files stand over them."""
 _LINES = 50
-_SHARES = 16 * 1024
+_SHARES = 3 * 1024
 _NEEDED = ("unshare", "nsenter", "ip", "mount", "nft")
 
 

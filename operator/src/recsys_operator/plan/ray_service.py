@@ -24,6 +24,10 @@ _SERVE_ENV = {
     "RAY_USAGE_STATS_ENABLED": "0",
     # Ray would run its workers at nice 15: whoever serves would starve beside a neighbour.
     "RAY_worker_niceness": "0",
+    # Many processes share few cores; a pool of threads in each only makes them wait for one another.
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "NUMEXPR_NUM_THREADS": "1",
     FOLDER: _SECRETS,
 }
 Mount: TypeAlias = tuple[str, str]
