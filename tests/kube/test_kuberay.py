@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from kube.operator_world import Place, define
@@ -42,14 +43,28 @@ def rayed(defined: Cluster) -> Iterator[Cluster]:
     install_kuberay_definitions(defined)
     program = cache.ensure([KUBERAY], print) / KUBERAY.name
     metrics, probes = free_ports(2)
-    argv = [program, f"--metrics-addr={LOOPBACK}:{metrics}", f"--health-probe-bind-address={LOOPBACK}:{probes}"]
+    argv = [
+        program,
+        "--enable-leader-election=false",
+        f"--metrics-addr={LOOPBACK}:{metrics}",
+        f"--health-probe-bind-address={LOOPBACK}:{probes}",
+    ]
     child = processes.start(defined.run_dir, "kuberay", Command(argv=argv, env={"KUBECONFIG": str(defined.kubeconfig)}))
+    health = f"http://{LOOPBACK}:{probes}/readyz"
     try:
+        processes.wait_until(lambda: _answers(health), what="KubeRay", deadline_s=90, children=[child])
         yield defined
     finally:
         processes.stop(child)
         # Other tests of this API server know no KubeRay.
         defined.kubectl("delete", "-f", str(_definitions(defined)), "--wait=false", "--ignore-not-found")
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=5, trust_env=False).is_success
+    except httpx.TransportError:
+        return False
 
 
 def _definitions(cluster: Cluster) -> Path:
