@@ -5,6 +5,7 @@ from typing import Any
 from tests.kube.admission_rows import Broken, rm
 
 STEPS = "spec.rollout.steps"
+OWN = "spec.rollout.analysis.metrics"
 SHADOW: dict[str, Any] = {"shadow": {"seconds": 5}}
 MIX: dict[str, Any] = {"interleave": {"percent": 50}}
 PAUSE: dict[str, Any] = {"pause": {"seconds": 5}}
@@ -119,4 +120,25 @@ WINDOWS = {
     "a date of no calendar": window('"2026-13-01"', firstDate="2026-13-01", to="09:00", breaks=".firstDate#pattern"),
     "an end of no calendar": window('"soon"', lastDate="soon", to="09:00", breaks=".lastDate#pattern"),
     "a day of no week": window('"Caturday"', days=["Caturday"]),
+}
+
+
+def metric(**fields: Any) -> list[dict[str, Any]]:
+    """One metric of the analysis."""
+    query = 'sum(plays{version="$version"})'
+    return [{"name": "skips", "address": "http://prometheus:9090", "hits": query, "trials": query} | fields]
+
+
+METRICS = {
+    f"a metric with {what}": rm(OWN, metric(**fields), *says, breaks=f"{OWN}[]{breaks}")
+    for what, fields, says, breaks in (
+        (
+            "one count for both arms",
+            {"hits": "sum(plays)"},
+            ("without it both arms would be counted together",),
+            "hits and trials must say",
+        ),
+        ("a name of two words", {"name": "A b"}, ("spec.rollout.analysis.metrics[0].name", '"A b"'), ".name#pattern"),
+        ("no address", {"address": "prometheus"}, ("spec.rollout.analysis.metrics[0].address", '"prometheus"'), ".address#pattern"),
+    )
 }

@@ -194,17 +194,17 @@ class Caller:
         return self.call("POST", "/v1/recommendations", json={"user_id": "user-1"} | fields)
 
 
-@pytest.fixture
-def caller() -> Iterator[Caller]:
+def make_replica(acknowledge_seconds: float = 0.5, servers: str = NOWHERE, writer: type[EventWriter] = EventWriter) -> Replica:
+    """A replica whose versions are in memory."""
     arguments = ServingArguments(
         namespace="shop",
         name="movies",
         uid="1f0c",
         storage_uri="file:///nowhere",
-        bootstrap_servers=[NOWHERE],
+        bootstrap_servers=[servers],
         requests_topic="reco_requests",
         responses_topic="reco_responses",
-        event_topics={"watch": "watch"},
+        event_topics={"watch": "watch", "rate": "rate"},
         preferences_topic="preferences",
         items_topic="items",
         timeout_ms=150,
@@ -212,7 +212,7 @@ def caller() -> Iterator[Caller]:
     key = key_of(arguments.uid)
     tallies = Tallies()
     ripening = Ripening(tallies)
-    replica = Replica(
+    return Replica(
         replica_id="replica-1",
         arguments=arguments,
         id_key=key,
@@ -220,10 +220,15 @@ def caller() -> Iterator[Caller]:
         tallies=tallies,
         ripening=ripening,
         credits=Credits(key, ripening),
-        log=AnswerLog([NOWHERE], "reco_requests", "reco_responses", flush_seconds=0.1),
-        events=EventWriter([NOWHERE], acknowledge_seconds=0.5),
+        log=AnswerLog([servers], "reco_requests", "reco_responses", flush_seconds=0.1),
+        events=writer([servers], acknowledge_seconds=acknowledge_seconds),
         metrics=AnswerMetrics("shop/movies"),
     )
+
+
+@pytest.fixture
+def caller() -> Iterator[Caller]:
+    replica = make_replica()
     yield Caller(replica)
     replica.close()
 
