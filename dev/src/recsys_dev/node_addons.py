@@ -99,7 +99,7 @@ def kuberay_source() -> Path:
 
 def install_kuberay_definitions(cluster: Cluster) -> None:
     """Install KubeRay's CustomResourceDefinitions; they are too large for a client-side apply."""
-    cluster.kubectl("apply", "--server-side", "-f", str(kuberay_source() / "config/crd/bases"))
+    cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(kuberay_source() / "config/crd/bases"))
     # `kubectl wait` gives up on a definition that has no conditions yet; the kinds themselves are what counts.
     processes.wait_until(lambda: _are_known(cluster), what="KubeRay's kinds", deadline_s=90)
 

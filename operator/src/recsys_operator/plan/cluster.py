@@ -13,8 +13,6 @@ from recsys_schemas.train_job import TrainJob
 from recsys_schemas.v1alpha1.conditions import ConditionType
 from recsys_schemas.v1alpha1.ray_cluster import Cluster, KeptCluster
 
-_NAME_ONLY = frozenset({"name"})
-
 
 class Keeping(StrEnum):
     """The state of the kept cluster in one word."""
@@ -57,7 +55,8 @@ def _is_author(seen: ClusterState, model: ModelState) -> bool:
 
 
 def _says_more_than_the_name(cluster: Cluster) -> bool:
-    return not cluster.model_fields_set <= _NAME_ONLY
+    # Which fields were given cannot be told: the API server fills in what was left out.
+    return cluster != Cluster(name=cluster.name)
 
 
 def _wanted(observed: Observed, cluster: Cluster, seen: ClusterState) -> tuple[Mapping[str, object], str]:
