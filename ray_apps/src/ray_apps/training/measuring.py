@@ -8,6 +8,7 @@ from ray_apps.algorithms.hyperparameters import HyperparameterError, Value, chec
 from ray_apps.algorithms.recommender import Recommender
 from ray_apps.evaluation.counterfactual import unknown_answers
 from ray_apps.evaluation.measuring import Beside, Measured, measure
+from ray_apps.evaluation.onboarded import welcome_of
 from ray_apps.evaluation.quiz import Quizzed, quiz_of, take
 from ray_apps.evaluation.slices import slices_of
 from ray_apps.evaluation.splits import Split, by_time, since
@@ -19,6 +20,8 @@ from ray_apps.training.refusals import Refusal, TrainingRefused
 from recsys_schemas.train_job import AUTO, TrainJob
 from recsys_schemas.version_card import Contender, Evaluation
 
+UNASKED = ("Popularity", "RecentPopularity")
+"""What stands beside onboarding as if nobody had been asked."""
 LEAST_TEST_USERS = 5
 """With fewer users to measure on, a run is refused: its numbers would say nothing."""
 
@@ -102,7 +105,7 @@ def compare(job: TrainJob, dataset: Dataset, algorithms: Algorithms, champion: L
         raise TrainingRefused(Refusal.INSUFFICIENT_DATA, words + f"at least {LEAST_TEST_USERS} are needed to measure on; send more events")
     fitted = [_timed(algorithms[name], hyperparameters, fitter, split) for name, hyperparameters in asked.items()]
     beside = _beside(job, dataset, split)
-    models = [(model, seconds, measure(model.scores, model.scores_many, split, beside)) for model, seconds in fitted]
+    models = [(model, seconds, _measured(model, split, beside)) for model, seconds in fitted]
     first = models[0][2]
     quizzed = take(models[0][0].scores_many, quiz_of(split, job.seed))
     evaluations = [_evaluation(job, each, first) for each in models]
@@ -113,9 +116,13 @@ def compare(job: TrainJob, dataset: Dataset, algorithms: Algorithms, champion: L
     return Comparison(algorithm=job.algorithm, hyperparameters=used, evaluations=evaluations, split=split, quizzed=quizzed)
 
 
+def _measured(model: Recommender, split: Split, beside: Beside) -> Measured:
+    return measure(model.scores, model.scores_many, split, beside, welcomes=model.name not in UNASKED)
+
+
 def _beside(job: TrainJob, dataset: Dataset, split: Split) -> Beside:
     log = None if dataset.answers is None else unknown_answers(dataset.answers, split, job.seed)
-    return Beside(slices=slices_of(split, dataset.groups), log=log)
+    return Beside(slices=slices_of(split, dataset.groups), log=log, welcome=welcome_of(split, dataset.interactions))
 
 
 def _timed(

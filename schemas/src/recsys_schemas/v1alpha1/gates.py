@@ -6,7 +6,7 @@ from pydantic import Field
 
 from recsys_schemas.v1alpha1.resource import Resource, cel
 
-SLICE = r"^(coldUsers|warmUsers|oldUsers|coldItems|amongColdItems|oldItems|group:[A-Za-z][A-Za-z0-9_]{0,62}=[ -~]{1,128})$"
+SLICE = r"^(coldUsers|onboardedUsers|warmUsers|oldUsers|coldItems|amongColdItems|oldItems|group:[A-Za-z][A-Za-z0-9_]{0,62}=[ -~]{1,128})$"
 FIELD = r"^[A-Za-z][A-Za-z0-9_]{0,62}$"
 
 GateMetric = Literal[
@@ -79,8 +79,9 @@ class Gate(Resource):
     it was fitted on, as a part of what the measured fit does. leak@10: by how much held-out items are found better than learnt ones.
     capture@20: the part of the lists of known users that newcomers' items have taken since the champion."""
     slice: Annotated[str | None, Field(max_length=200, pattern=SLICE)] = None
-    """Measured on a part only: coldUsers (no history), warmUsers, oldUsers, coldItems (never liked in training), amongColdItems (the same,
-    ranked among themselves), oldItems, or group:FIELD=VALUE. A slice that nobody belongs to gives no verdict."""
+    """Measured on a part only: coldUsers (no history), onboardedUsers (those of them who said what they like), warmUsers, oldUsers,
+    coldItems (never liked in training), amongColdItems (the same, ranked among themselves), oldItems, or group:FIELD=VALUE. A slice that
+    nobody belongs to gives no verdict."""
     group_by: Annotated[str | None, Field(max_length=63, pattern=FIELD)] = None
     """The field of the events, or `activity`, between whose groups the gap is taken."""
     relative_to: Literal["None", "Champion", "Baselines"] = "None"
