@@ -55,6 +55,7 @@ def arguments(observed: Observed) -> ServingArguments:
         items_topic=roles["Items"].name if "Items" in roles else None,
         exploration=model.spec.serving.exploration,
         logged_percent={"Off": 0, "Sampled": logging.sample_percent, "Full": 100}[logging.mode],
+        answers_kafka=model.spec.serving.answer_kafka_requests,
         allowed_origins=list(access.allowed_origins),
         timeout_ms=model.spec.serving.timeout_milliseconds,
         kafka_security=model.spec.kafka.security.by_name(model.key.namespace),

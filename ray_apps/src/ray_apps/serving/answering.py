@@ -3,7 +3,7 @@
 import contextlib
 import time
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -88,7 +88,7 @@ async def answer(serving: Serving, question: Question, tallies: Tallies, timeout
     failed = ranked is None and not (late and elapsed < timeout_ms and within_ms < timeout_ms)
     if question.counted:
         what = "well" if not failed else "late" if late else "failed"
-        tallies.of(first.name).asked(serving.stratum, group_of(question.who), elapsed, what)
+        tallies.of(first.name).asked(serving.stratum, group_of(question.who), elapsed, what, _given(ranked))
     if ranked is None and first is not stable and elapsed + stable.pace.expected_ms < within_ms:
         by = stable
         ranked = await _rescue(stable, question, within_ms - elapsed)
@@ -108,6 +108,13 @@ async def answer(serving: Serving, question: Question, tallies: Tallies, timeout
         epoch=serving.record.epoch,
         stratum=serving.stratum,
     )
+
+
+def _given(ranked: Ranked | None) -> Literal["some", "popular", "none"]:
+    """What the arm gave; a failure is counted as one, and as nothing else."""
+    if ranked is None:
+        return "some"
+    return "none" if not ranked.items else "popular" if ranked.reason is Reason.POPULAR else "some"
 
 
 def _listed(ranked: Ranked, k: int, shuffle: Shuffle | None) -> tuple[list[tuple[str, float]], list[float]]:

@@ -240,7 +240,7 @@ class Hyperparameters(Resource):
     alpha: Annotated[float | None, Field(gt=0, le=10_000)] = None
     """ALS: confidence of one interaction."""
     damping: Annotated[float | None, Field(ge=0, le=1)] = None
-    """ALS: how much less an interaction counts of users with long histories; 0: all count alike."""
+    """ALS, IALS: how much less an interaction counts of users with long histories; 0: all count alike."""
     unobserved: Annotated[float | None, Field(gt=0, le=10)] = None
     """IALS: weight of an item that a user has not liked, beside 1 for one liked."""
     exponent: Annotated[float | None, Field(ge=0, le=2)] = None
@@ -259,6 +259,9 @@ class Hyperparameters(Resource):
     """EASE: items that stand within so many places of each other in a user's order in time count more as a pair; 0: all pairs alike."""
     item_shrinkage: Annotated[float | None, Field(ge=0, le=10_000)] = None
     """Hybrid: likes after which an item speaks for itself as much as the items do that are like it by content; 0: from the first on."""
+    new_item_place: Annotated[int | None, Field(ge=0, le=1000)] = None
+    """Hybrid: the place at which the list of a user with one to nine likes has an item that nobody has liked yet; 0: such items come where
+    their chances put them, which is seldom in a list."""
     batch_size: Annotated[int | None, Field(ge=8, le=65_536)] = None
     """TwoTower: likes looked at in one step; each is told from the others."""
     id_dropout: Annotated[float | None, Field(ge=0, le=1)] = None
@@ -490,6 +493,9 @@ class Serving(Resource):
     """Later than this, the answer is the popular fallback."""
     online: Online = Field(default_factory=Online)
     """What answers know of the events since their version was trained."""
+    answer_kafka_requests: bool = False
+    """Whether questions that are put to the topic of requests with `ask: true` are answered on the topic of responses. Whoever may write
+    there may ask: the brokers decide, not the API's tokens."""
     exploration: Annotated[float, Field(ge=0, le=1)] = 0.1
     """Part of the answers to users of whom nothing is known whose last place is given to an item that nobody has liked yet, drawn by lot;
     the log tells how likely it was."""
