@@ -51,6 +51,8 @@ HELM = Program(
 )
 KIND = Program(name="kind", module="kind", package="sigs.k8s.io/kind", cold_seconds=45)
 """Runs no cluster here; its strict reader checks kind-config.yaml."""
+LOADGEN = Program(name="loadgen", module="loadgen", package=".", cold_seconds=10)
+"""Our own, of the standard library alone: asks over HTTP in open or closed loop."""
 PROGRAMS = (APISERVER, CONTROLLER_MANAGER, KUBECTL, ETCD, HELM)
 ASSETS = (APISERVER, ETCD, KUBECTL)
 """What a setup-envtest folder holds."""
@@ -149,7 +151,7 @@ def main() -> int:
         console.print(line, markup=False)
 
     asked = sys.argv[1:]
-    known = {program.name: program for program in (*PROGRAMS, KIND)}
+    known = {program.name: program for program in (*PROGRAMS, KIND, LOADGEN)}
     for name in asked:
         if name not in known:
             raise Unmet("program to build", name, f"Known are: {', '.join(known)}.")

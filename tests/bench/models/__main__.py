@@ -7,9 +7,8 @@ that needs more is measured on fewer seeds, and its row says so.
 """
 
 import argparse
-import json
+import multiprocessing
 import os
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -18,8 +17,9 @@ from typing import Any
 import numpy as np
 
 from bench.models.data import interactions, read
-from bench.models.one import FRESH_SEEDS, METRICS
+from bench.models.one import FRESH_SEEDS, METRICS, tell_figures
 from bench.models.subjects import COSTLY, GRID_SIZE, SEED, TUNED, subjects
+from ray_apps.algorithms.interactions import Interactions
 from ray_apps.evaluation.confidence import bootstrap, difference
 from ray_apps.evaluation.ranking import Value
 from recsys_dev.figures import tell
@@ -32,21 +32,29 @@ PARTS = ("EASE", "ALS", "IALS", "ItemItem", "RecentPopularity")
 """What the ensemble is compared with."""
 
 
-def run(name: str, seconds: float, folder: str) -> dict[str, Any]:
+def run(name: str, seconds: float, data: tuple[Interactions, Interactions]) -> dict[str, Any]:
     """Figures of one subject; what was measured until it was ended, or why there is nothing."""
-    command = [sys.executable, "-m", "bench.models.one", name, f"{seconds:.0f}", *([folder] if folder else [])]
+    context = multiprocessing.get_context("fork")  # nothing is loaded or read again, and the memory of each is its own
+    ours, theirs = context.Pipe(duplex=False)
+    child = context.Process(target=tell_figures, args=(name, seconds, data, theirs.send))
+    child.start()
+    theirs.close()
+    ends, figures = time.monotonic() + GRACE * seconds, dict[str, Any]()
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=GRACE * seconds, check=False)
-        lines, failed = done.stdout, (done.stderr.strip().splitlines() or ["no word"])[-1] if done.returncode else ""
-    except subprocess.TimeoutExpired as ended:
-        lines, failed = (ended.stdout or b"").decode() if isinstance(ended.stdout, bytes) else ended.stdout or "", ""
-    complete = [line for line in lines.splitlines() if line.endswith("}")]
-    if not complete:
-        return {"failed": failed or f"cut: not one split within {GRACE * seconds:.0f} s"}
-    return json.loads(complete[-1]) | ({"failed": failed} if failed else {})
+        while ours.poll(max(0.0, ends - time.monotonic())):
+            figures = ours.recv()
+    except EOFError:
+        child.join()
+    child.terminate()
+    child.join()
+    if child.exitcode and child.exitcode > 0:
+        figures["failed"] = f"failed with {child.exitcode}: its words stand above"
+    elif not figures:
+        figures["failed"] = f"not one split within {GRACE * seconds:.0f} s"
+    return figures
 
 
-def everyone(names: list[str], minutes: float, folder: str) -> dict[str, dict[str, Any]]:
+def everyone(names: list[str], minutes: float, data: tuple[Interactions, Interactions]) -> dict[str, dict[str, Any]]:
     """Figures by subject, within so many minutes; the quick ones first, so that what they leave goes to the others."""
     ends = time.monotonic() + 60 * minutes
     figures: dict[str, dict[str, Any]] = {}
@@ -58,7 +66,7 @@ def everyone(names: list[str], minutes: float, folder: str) -> dict[str, dict[st
         sys.stdout.write(f"{name}: at most {share:.0f} s ... ")
         sys.stdout.flush()
         began = time.monotonic()
-        figures[name] = run(name, share, folder)
+        figures[name] = run(name, share, data)
         sys.stdout.write(f"{time.monotonic() - began:.0f} s\n")
     return {name: figures[name] for name in names}
 
@@ -82,7 +90,7 @@ def quality(figures: dict[str, Any], against: dict[str, Any], protocol: str) -> 
     """A row of the table of one protocol."""
     parts = figures.get(protocol, [])
     if not parts:
-        return {"cut": figures.get("failed") or "out of time before it"}
+        return dict.fromkeys((*METRICS, "its 95 %", "less tuned implicit"), "") | {"cut": figures.get("failed") or "out of time before it"}
     found = {metric: bootstrap(values(figures, protocol, metric, len(parts)), SEED) for metric in METRICS}
     told: dict[str, Any] = {name: f"{estimate.value:.3f}" for name, estimate in found.items()}
     told |= {
@@ -98,12 +106,10 @@ def costs(figures: dict[str, Any]) -> dict[str, Any]:
     """What one fit on all ratings cost, the median over the seeds, and the most memory that the subject ever had."""
     parts = figures.get("leave_one_out") or figures.get("time")
     if not parts:
-        return {"cut": figures.get("failed") or "out of time before it"}
+        return {"fits": 0}
     named = {"train s": "train_s", "CPU s": "cpu_s", "ms/user": "ms_per_user", "MB": "mb"}
-    return {name: round(float(np.median([part[key] for part in parts])), 3) for name, key in named.items()} | {
-        "peak MB": round(figures["peak_mb"]),
-        "fits": len(parts),
-    }
+    told = {name: round(float(np.median([part[key] for part in parts])), 3) for name, key in named.items()}
+    return {"fits": len(parts)} | told | {"peak MB": round(figures["peak_mb"])}
 
 
 def main() -> None:
@@ -115,10 +121,10 @@ def main() -> None:
     folder = os.environ.get("DATA", "")
     known = read(Path(folder) if folder else None)
     began = time.monotonic()
-    figures = everyone(asked.only or list(subjects()), asked.minutes, folder)
+    everything, liked = (interactions(known, everything=every) for every in (True, False))
+    figures = everyone(asked.only or list(subjects()), asked.minutes, (everything, liked))
     best = figures.get(TUNED, {})
-    for protocol in PROTOCOLS:
-        data = interactions(known, everything=protocol == "leave_one_out")
+    for protocol, data in (("leave_one_out", everything), ("time", liked)):
         title = f"{known.name}, {protocol.replace('_', ' ')}: {len(data):,} interactions, {data.n_users:,} users, {data.n_items:,} items"
         tell("models", title, {name: quality(each, best, protocol) for name, each in figures.items()})
     tell("models", f"{known.name}, costs", {name: costs(each) for name, each in figures.items()})

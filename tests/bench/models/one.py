@@ -1,21 +1,18 @@
-"""One subject, measured in a process of its own: `python -m bench.models.one SUBJECT SECONDS [DATA]` prints its figures as JSON.
+"""One subject, measured in a process of its own.
 
-Splits are measured one after another while the next one is likely to end in time; the line is printed again after each, so that whoever
+Splits are measured one after another while the next one is likely to end in time, and what is known is said after each, so that whoever
 ends the process keeps what was measured.
 """
 
-import json
 import resource
-import sys
 import time
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from threadpoolctl import threadpool_limits
 
-from bench.models.data import interactions, leave_one_out, read
+from bench.models.data import leave_one_out
 from bench.models.subjects import SEED, Fitted, implicit, subjects, tuned
 from ray_apps.algorithms.interactions import Interactions
 from ray_apps.evaluation.measuring import measure
@@ -23,7 +20,7 @@ from ray_apps.evaluation.splits import Split, by_time
 
 FRESH_SEEDS = (11, 12, 13, 14, 15)
 METRICS = ("hr@10", "hr@20", "ndcg@10", "ndcg@20")
-FOR_TUNING = 0.5
+FOR_TUNING = 0.6
 """Share of the time that a grid may take."""
 
 
@@ -42,13 +39,11 @@ def measured(fit: Callable[[Interactions], Fitted], split: Split) -> dict[str, A
     }
 
 
-def main() -> None:
-    """Print the figures of one subject on both protocols."""
+def tell_figures(name: str, seconds: float, data: tuple[Interactions, Interactions], say: Callable[[dict[str, Any]], None]) -> None:
+    """Measure one subject on all ratings and on what is liked, for so many seconds; say after each split what is known."""
     warnings.filterwarnings("ignore", category=RuntimeWarning)
     began = time.monotonic()
-    name, seconds, folder = sys.argv[1], float(sys.argv[2]), Path(sys.argv[3]) if len(sys.argv) > 3 else None
-    known = read(folder)
-    everything, liked = interactions(known, everything=True), interactions(known, everything=False)
+    everything, liked = data
     figures: dict[str, Any] = {"time": [], "leave_one_out": [], "tuned": None}
     with threadpool_limits(1):
         fit = subjects()[name]
@@ -64,9 +59,4 @@ def main() -> None:
             figures["time" if seed is None else "leave_one_out"].append(measured(fit, split))
             longest = max(longest, time.monotonic() - started)
             figures["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-            sys.stdout.write(json.dumps(figures) + "\n")
-            sys.stdout.flush()
-
-
-if __name__ == "__main__":
-    main()
+            say(figures)

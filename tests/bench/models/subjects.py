@@ -26,7 +26,7 @@ DEFAULTS: Mapping[str, float] = {"factors": 100, "alpha": 1.0, "regularization":
 
 
 TUNED = "implicit ALS, tuned"
-COSTLY: Mapping[str, float] = {TUNED: 4, "EASE": 5, "EASE, reach 0": 5, "Ensemble": 10}
+COSTLY: Mapping[str, float] = {TUNED: 5, "EASE": 5, "EASE, reach 0": 5, "Ensemble": 10}
 """How much of the time a subject may have, beside 1 of the others."""
 
 

@@ -215,6 +215,14 @@ class RolloutState:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """What a metric of the spec counts of both arms: how often it happened, among how many."""
+
+    stable: tuple[float, float]
+    candidate: tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Observed:
     """Everything that one pass decides from."""
 
@@ -238,3 +246,5 @@ class Observed:
     """What the last run of the mirror has left; None before the first, and while no mirror is asked for."""
     registered: tuple[str, ...] = field(default=())
     """Names of all versions that the registry has a folder for: also those of an earlier model of the same name."""
+    metrics: Mapping[str, Measured | Unavailable] = field(default_factory=dict[str, "Measured | Unavailable"])
+    """What the metrics count that the rollout under way adds, by name."""

@@ -19,6 +19,7 @@ from recsys_operator.state.observed import (
 from recsys_operator.world.connection import read_connection
 from recsys_operator.world.errors import RefusedError, WorldError
 from recsys_operator.world.evidence import read_evidence
+from recsys_operator.world.metrics import read_metrics
 from recsys_operator.world.moves import Asked
 from recsys_operator.world.objects import (
     MODELS,
@@ -83,11 +84,13 @@ async def observe(world: World, key: Key, now: datetime) -> Observed | Unreadabl
             raw_status=body.get("status", {}),
             message=str(error),
         )
-    tokens, topics, (ray, evidence), stored = await asyncio.gather(
+    walking = next((rollout for rollout in rollouts if not rollout.status.phase.ended), None)
+    tokens, topics, (ray, evidence), stored, metrics = await asyncio.gather(
         _part(read_roles(world.kube, model)),
         _part(_topics(world, model, now)),
         _ray_and_evidence(world, model),
         _part(_stored(world, model, versions)),
+        read_metrics(world.http, walking, now),
     )
     unread = stored if isinstance(stored, Unavailable) else None
     return Observed(
@@ -103,6 +106,7 @@ async def observe(world: World, key: Key, now: datetime) -> Observed | Unreadabl
         mirror=None if isinstance(stored, Unavailable) else stored.mirror,
         versions=versions if isinstance(stored, Unavailable) else stored.versions,
         rollouts=rollouts,
+        metrics=metrics,
         registered=() if isinstance(stored, Unavailable) else stored.registered,
     )
 

@@ -490,7 +490,23 @@ class Serving(Resource):
     route_prefix: Annotated[str | None, Field(max_length=128, pattern=r"^/[a-zA-Z0-9._~-]+(/[a-zA-Z0-9._~-]+)*$")] = None
     """Path of the API on the cluster's ingress. Default: /<name>."""
     timeout_milliseconds: Annotated[int, Field(ge=1, le=60_000)] = 100
-    """Later than this, the answer is the popular fallback."""
+    """Later than this, the answer is given by the fallback: never an error."""
+    fallback: Annotated[
+        list[Literal["Approximate", "Champion", "Cached", "Popular"]],
+        Field(
+            min_length=1,
+            max_length=4,
+            json_schema_extra=cel(
+                ("self[self.size() - 1] == 'Popular'", "fallback: the last step must be Popular: it always has an answer"),
+                ("self.all(s, self.exists_one(t, t == s))", "fallback: name each step once"),
+            ),
+        ),
+    ] = ["Approximate", "Champion", "Cached", "Popular"]
+    """What is tried, in this order, when the version that a user is assigned to does not answer in time or well. Approximate: the same
+    version, among the items near the user only. Champion: the version of the others, for a candidate. Cached: the user's last answer."""
+    queue_milliseconds: Annotated[int, Field(ge=1, le=60_000)] = 100
+    """Load that a replica cannot bear is refused with 429 and Retry-After: some of the requests, as soon as they wait longer than this
+    before they are begun. Requests of /v1/batch are refused first, events never."""
     online: Online = Field(default_factory=Online)
     """What answers know of the events since their version was trained."""
     answer_kafka_requests: bool = False

@@ -148,3 +148,13 @@ def test_every_problem_is_one(served: Any):
 def test_a_new_token_opens_and_an_old_one_shuts_with_the_record(served: Any, make_record: Any):
     served.serve(make_record(2, ("good", 100)) | {"tokens": {}})
     assert served.ask().status_code == 401
+
+
+def test_a_token_that_another_record_does_not_name_is_taken_no_more(served: Any, make_record: Any):
+    assert served.call("GET", "/v1/model").status_code == 200
+    assert served.call("GET", "/v1/model").status_code == 200
+    withdrawn = make_record(2, ("good", 100))
+    withdrawn["tokens"] = {digest: role for digest, role in withdrawn["tokens"].items() if role != "reader"}
+    served.serve(withdrawn)
+    assert_problem(served.call("GET", "/v1/model"), 401, "token is not known")
+    assert served.call("GET", "/v1/model", token=TOKENS["operator"]).status_code == 200
