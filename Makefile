@@ -148,6 +148,10 @@ bench-rollout: $(VENV) ## How soon a rollout is decided, and how often wrongly, 
 bench-cold: $(VENV) ## Users and items that nobody knows yet: NDCG@10 against popularity (10 min); DATA=folder for MovieLens' layout.
 	@DATA='$(DATA)' PYTHONPATH=tests $(PYTHON) -m bench.cold $(ARGS)
 
+.PHONY: bench-freshness
+bench-freshness: tools ## 1,000 probe events beside 1,000 events/s, and 100 new items: acknowledged to answer changed, p50 and p99 (3 min).
+	@PYTHONPATH=tests $(PYTHON) -m bench.freshness $(ARGS)
+
 .PHONY: fuzz-api
 fuzz-api: $(VENV) ## Ask the API 10,000 times what its own description allows and does not (schemathesis, all checks; 15 min; N=cases).
 	@FUZZ_CASES=$(if $(findstring command,$(origin N)),$(N),10000) $(PYTEST) tests/contracts/test_fuzzed_api.py -q --show-capture=no $(ARGS)
