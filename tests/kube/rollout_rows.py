@@ -5,7 +5,6 @@ from typing import Any
 from tests.kube.admission_rows import Broken, rm
 
 STEPS = "spec.rollout.steps"
-OWN = "spec.rollout.analysis.metrics"
 SHADOW: dict[str, Any] = {"shadow": {"seconds": 5}}
 MIX: dict[str, Any] = {"interleave": {"percent": 50}}
 PAUSE: dict[str, Any] = {"pause": {"seconds": 5}}
@@ -129,16 +128,16 @@ def metric(**fields: Any) -> list[dict[str, Any]]:
     return [{"name": "skips", "address": "http://prometheus:9090", "hits": query, "trials": query} | fields]
 
 
+_BAD = {
+    "one count for both arms": ({"hits": "sum(plays)"}, ("", "both arms would be counted together"), "#hits and trials must say"),
+    "a name of two words": ({"name": "A b"}, (".name", '"A b"'), ".name#pattern"),
+    "no address": ({"address": "prometheus"}, (".address", '"prometheus"'), ".address#pattern"),
+}
+
 METRICS = {
-    f"a metric with {what}": rm(OWN, metric(**fields), *says, breaks=f"{OWN}[]{breaks}")
-    for what, fields, says, breaks in (
-        (
-            "one count for both arms",
-            {"hits": "sum(plays)"},
-            ("without it both arms would be counted together",),
-            "hits and trials must say",
-        ),
-        ("a name of two words", {"name": "A b"}, ("spec.rollout.analysis.metrics[0].name", '"A b"'), ".name#pattern"),
-        ("no address", {"address": "prometheus"}, ("spec.rollout.analysis.metrics[0].address", '"prometheus"'), ".address#pattern"),
+    f"a {'rollout with a ' if kind == 'RecommenderRollout' else ''}metric with {what}": Broken(
+        kind=kind, at=at, value=metric(**fields), says=(f"{at}[0]{says[0]}", says[1]), breaks=f"{at}[]{breaks}"
     )
+    for kind, at in (("RecommenderModel", "spec.rollout.analysis.metrics"), ("RecommenderRollout", "spec.analysis.metrics"))
+    for what, (fields, says, breaks) in _BAD.items()
 }

@@ -247,6 +247,9 @@ CREATED = {
     "an item that is never believed": rm(
         "spec.model.hyperparameters", {"itemShrinkage": -1}, "spec.model.hyperparameters.itemShrinkage", "greater than or equal to 0"
     ),
+    "a new item beyond all lists": rm(
+        "spec.model.hyperparameters", {"newItemPlace": 1001}, "spec.model.hyperparameters.newItemPlace", "less than or equal to 1000"
+    ),
     "a batch of one": rm(
         "spec.model.hyperparameters", {"batchSize": 1}, "spec.model.hyperparameters.batchSize", "greater than or equal to 8"
     ),
