@@ -78,9 +78,10 @@ def storm(scene: Scene, *, switches: int, kills: int, seed: int = 1) -> Storm:
                 scene.movies.serve((VERSIONS[stable], 100), (VERSIONS[1 - stable], 0))
                 happened.switches.append(time.monotonic() - began)
             else:
+                hit = chance.choice(scene.replica_pids())
                 with suppress(ProcessLookupError):
-                    os.kill(chance.choice(scene.replica_pids()), signal.SIGKILL)
-                scene.wait_whole()
+                    os.kill(hit, signal.SIGKILL)
+                scene.wait_whole(without=hit)
                 happened.kills.append(time.monotonic() - began)
     finally:
         generator.stop()

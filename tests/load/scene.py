@@ -49,9 +49,9 @@ class Scene:
         """Whether two replicas run and both serve the newest record."""
         return len(self.movies.replicas()) == 2 and self.movies.in_effect()
 
-    def wait_whole(self) -> None:
-        """Wait until they do."""
-        wait_for(self.whole, TOGETHER)
+    def wait_whole(self, without: int) -> None:
+        """Wait until they do, and this process is none of them: a death is noticed late."""
+        wait_for(lambda: without not in self.replica_pids() and self.whole(), TOGETHER)
 
     def replica_pids(self) -> list[int]:
         """Of the replicas that run."""

@@ -113,7 +113,6 @@ WATCH = {"event_id": "e1", "user_id": "user-1", "item_id": "item-9", "timestamp"
     ("body", "field", "words"),
     [
         ({"event_type": "click", "events": [WATCH]}, "event_type", ["'click'", "watch"]),
-        ({"event_type": "rate", "events": [WATCH | {"rating": 3}]}, "event_type", ["'rate'", "takes: watch"]),
         ({"event_type": "watch", "events": [WATCH, WATCH | {"note": "x" * 950_000}]}, "events.1", ["900000"]),
         ({"event_type": "watch", "events": []}, "events", ["at least 1"]),
         ({"event_type": "watch", "events": [WATCH, {"user_id": "u"}]}, "events.1.event_id", ["required"]),
@@ -158,3 +157,10 @@ def test_a_token_that_another_record_does_not_name_is_taken_no_more(served: Any,
     served.serve(withdrawn)
     assert_problem(served.call("GET", "/v1/model"), 401, "token is not known")
     assert served.call("GET", "/v1/model", token=TOKENS["operator"]).status_code == 200
+
+
+def test_a_type_of_events_that_the_model_does_not_take_is_told(served: Any):
+    served.replica.arguments.event_topics.pop("rate")
+    served.role = "writer"
+    answered = served.call("POST", "/v1/events", json={"event_type": "rate", "events": [WATCH | {"rating": 3}]})
+    assert assert_problem(answered, 422, "'rate'", "takes: watch")["field"] == "event_type"
