@@ -74,6 +74,14 @@ test-ray: $(VENV) ## Tests on a real Ray (5 min).
 test-e2e: tools ## The demo, shortened, as a test (6 min).
 	@$(PYTEST) tests/e2e $(ARGS)
 
+.PHONY: images
+images: $(VENV) ## Images of the operator and the Ray apps: with an engine, else in root folders (10 min cold; 5 s warm).
+	@$(PYTHON) -m recsys_dev.images $(ARGS)
+
+.PHONY: e2e-node
+e2e-node: tools ## The line in pods of a real node with KubeRay: trained, promoted, rolled back, upgraded (root; KEEP=1 to look around).
+	@KEEP='$(KEEP)' $(PYTHON) -m recsys_dev.node_e2e
+
 .PHONY: chaos-line
 chaos-line: tools ## Kill each part at N=20 random moments of the line; the end must be the same, and broken twins be caught.
 	@PYTHONPATH=tests $(PYTHON) tests/chaos/line_kill.py --kills $(N) $(ARGS)
@@ -187,6 +195,13 @@ lock: $(VENV) ## Pin all packages with their hashes again: requirements.lock, de
 	    pyproject.toml --group test --group lint -o requirements.lock
 	@$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \
 	    dev/peers/requirements.in -o dev/peers/requirements.txt
+	@# What the images hold: the same versions, less what only tests need.
+	@lock() { $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \
+	    --constraint requirements.lock --no-emit-package recsys-schemas "$$@"; }; \
+	lock operator/pyproject.toml -o images/operator/requirements.lock; \
+	lock --extra neural ray_apps/pyproject.toml -o images/ray-apps/requirements-cpu.lock; \
+	lock --extra neural ray_apps/pyproject.toml images/ray-apps/gpu.in -o images/ray-apps/requirements-gpu.lock; \
+	lock images/build/requirements.in -o images/build/requirements.lock
 	@dev/bootstrap.sh
 
 .PHONY: down

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from tests.kube.admission_rows import JUDGED, PARTS, Broken, rm
+from tests.kube.admission_rows_ray import KEPT
 from tests.kube.admission_rows_serving import SERVED
 from tests.kube.rollout_rows import METRICS, WALKS, WINDOWS
 
@@ -516,7 +517,7 @@ def test_what_the_tables_begin_from_is_admitted(cluster: Cluster, namespace: str
     cluster.kubectl("create", "-n", namespace, "-f", "-", input=json.dumps(good(kind)))
 
 
-ALL = CREATED | SERVED | JUDGED | METRICS | WALKS | WINDOWS
+ALL = CREATED | KEPT | SERVED | JUDGED | METRICS | WALKS | WINDOWS
 
 
 @pytest.mark.parametrize("row", ALL.values(), ids=ALL.keys())

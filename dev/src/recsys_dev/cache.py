@@ -28,19 +28,20 @@ def _kubernetes_flags(version: str) -> str:
     return " ".join(f"-X k8s.io/component-base/version.{name}={value}" for name, value in values.items())
 
 
-def _kubernetes(name: str, cold_seconds: int) -> Program:
+def of_kubernetes(name: str, cold_seconds: int, module: str = "kubernetes") -> Program:
+    """One of Kubernetes' own programs, built from the module that pins it."""
     return Program(
         name=name,
-        module="kubernetes",
+        module=module,
         package=f"k8s.io/kubernetes/cmd/{name}",
         version_flags=_kubernetes_flags(KUBERNETES_VERSION),
         cold_seconds=cold_seconds,
     )
 
 
-APISERVER = _kubernetes("kube-apiserver", 240)
-CONTROLLER_MANAGER = _kubernetes("kube-controller-manager", 60)
-KUBECTL = _kubernetes("kubectl", 20)
+APISERVER = of_kubernetes("kube-apiserver", 240)
+CONTROLLER_MANAGER = of_kubernetes("kube-controller-manager", 60)
+KUBECTL = of_kubernetes("kubectl", 20)
 ETCD = Program(name="etcd", module="etcd", package="go.etcd.io/etcd/server/v3", cold_seconds=35)
 HELM = Program(
     name="helm",

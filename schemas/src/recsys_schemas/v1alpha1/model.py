@@ -9,6 +9,7 @@ from recsys_schemas.v1alpha1.conditions import Condition
 from recsys_schemas.v1alpha1.events import Events
 from recsys_schemas.v1alpha1.fitting import Search, WorkerResources
 from recsys_schemas.v1alpha1.gates import Gate, default_gates
+from recsys_schemas.v1alpha1.ray_cluster import URL, KeptCluster, Ray, SecretKey
 from recsys_schemas.v1alpha1.registry import Registry
 from recsys_schemas.v1alpha1.replication import Replication
 from recsys_schemas.v1alpha1.resource import Resource, cel, list_map
@@ -16,32 +17,10 @@ from recsys_schemas.v1alpha1.security import Name, Security
 from recsys_schemas.v1alpha1.strategy import Rollout
 from recsys_schemas.v1alpha1.triggers import Trigger, TriggerStatus
 
-# Printable ASCII is spelt out: what \s means differs between the API server (Go: ASCII) and pydantic (Rust: Unicode).
-URL = r"^https?://[!-.0-~]+(/[!-~]*)?$"
 HOST_AND_PORT = r"^[A-Za-z0-9._-]+:[1-9][0-9]{0,4}$"
 MOST_CONSUMERS = 16
 CATALOGUE = r"^(file:///[!-~]+|s3://[!-.0-~]+/[!-~]+)\.(csv|parquet)$"
 STORAGE = r"^(file:///[!-~]+|s3://[!-.0-~]+(/[!-~]*)?)$"
-
-
-class SecretKey(Resource):
-    """One key of a Secret in the model's namespace."""
-
-    name: Name
-    """Name of the Secret."""
-    key: Annotated[str, Field(min_length=1, max_length=253)] = "token"
-    """Key within its data."""
-
-
-class Ray(Resource):
-    """The Ray cluster that ingests, trains and serves."""
-
-    dashboard_url: Annotated[str, Field(max_length=512, pattern=URL)]
-    """Its dashboard, such as http://127.0.0.1:8265; jobs and Serve applications go through its REST APIs."""
-    serving_url: Annotated[str | None, Field(max_length=512, pattern=URL)] = None
-    """Where its Serve ingress answers. Default: the dashboard's host, at the port that Serve reports."""
-    token_secret_ref: SecretKey = Field(default_factory=lambda: SecretKey(name="ray-auth"))
-    """The token of the cluster's APIs. Default: key `token` of the Secret `ray-auth`."""
 
 
 def _digit(number: str) -> str:
@@ -736,6 +715,8 @@ class ModelStatus(Resource):
     """What serves."""
     challenger: ServedVersion | None = None
     """What tries to replace it."""
+    cluster: KeptCluster | None = None
+    """The Ray cluster that KubeRay keeps; absent with spec.ray.dashboardURL."""
     replication: Replication | None = None
     """Topics."""
     ingestion: Ingestion | None = None
