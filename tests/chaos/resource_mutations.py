@@ -3,7 +3,6 @@
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from operator import setitem
 from typing import Any
 
 Json = dict[str, Any]
@@ -35,7 +34,7 @@ class Mutation:
         return changed
 
     def _write(self, at: Any) -> None:
-        last = self.path[-1]
+        last, place = self.path[-1], at
         if self.value is ABSENT:
             if isinstance(at, dict):
                 at.pop(last, None)
@@ -44,7 +43,7 @@ class Mutation:
         elif isinstance(at, list) and isinstance(last, int) and last >= len(at):
             at.append(self.value)
         else:
-            setitem(at, last, self.value)
+            place[last] = self.value
 
     def __str__(self) -> str:
         where = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in self.path)
