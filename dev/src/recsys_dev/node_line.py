@@ -116,6 +116,8 @@ def _share_folder(line: NodeLine) -> None:
             {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": f"recsys-{namespace}"}, "spec": volume},
             {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": CLAIM, "namespace": namespace}, "spec": claim},
         ]
+    found = {"PYTHONPATH": f"{MOUNTED}/{_PLUGIN}"}
+    objects.append({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": _PLUGIN, "namespace": SHOP}, "stringData": found})
     line.cluster.kubectl("apply", "-f", "-", input=yaml.safe_dump_all(objects))
 
 
@@ -138,6 +140,8 @@ def manifest(line: NodeLine, changes: Mapping[str, Any]) -> dict[str, Any]:
             "head": {"cpu": "200m", "rayCpus": 6, "memory": "4Gi"},
             "workerGroups": [{"name": "serve", "replicas": 1, "size": {"cpu": "200m", "rayCpus": 2, "memory": "2Gi"}}],
             "storage": {"claim": CLAIM, "mountPath": MOUNTED},
+            # Ray's workers import what the demo's trainer hands them.
+            "credentialsSecret": _PLUGIN,
         }
     }
     spec["kafka"]["bootstrapServers"] = line.brokers.bootstrap_servers.split(",")
