@@ -270,6 +270,7 @@ def apply_model(stage: Stage, steps: list[dict[str, Any]]) -> None:
 def effects(stage: Stage) -> dict[str, Any]:
     """The end state, and every side effect with how often it was had; names that differ from run to run are left out."""
     versions = {body["metadata"]["name"]: body for body in stage.parts.items(api_path(stage.name, "recommendermodelversions"))}
+    events = stage.parts.items(f"/apis/events.k8s.io/v1/namespaces/{stage.name}/events")
     status = stage.look()
     secret = stage.parts.get(f"/api/v1/namespaces/{stage.name}/secrets/{MODEL}-api") or {}
     _, named = stage.parts.topics()
@@ -284,8 +285,12 @@ def effects(stage: Stage) -> dict[str, Any]:
         # With or without an application before the first version: a matter of moments.
         "arms, each time that they changed": [arms for arms in stage.ray.walks if arms],
         "topics": [name.removeprefix(stage.name) for name in named if name.startswith(f"{stage.name}.")],
+        "events of decisions": sorted(f"{each['reason']} {each['note'].split(':')[0]}" for each in events if each["reason"] in _DECIDED),
         "keys of the API": sorted(secret.get("data", {})),
     }
+
+
+_DECIDED = frozenset({"Began", "Advanced", "Promoted", "RolledBack", "Aborted"})
 
 
 def _version(body: dict[str, Any]) -> tuple[Any, ...]:

@@ -10,6 +10,7 @@ import pytest
 from tests.kube.admission_rows import JUDGED, PARTS, Broken, rm
 from tests.kube.admission_rows_serving import SERVED
 from tests.kube.rollout_rows import WALKS, WINDOWS
+from tests.kube.telling_rows import TOLD
 
 from recsys_dev.kubernetes import Cluster, CommandFailedError
 from recsys_schemas.kinds import KINDS, open_api
@@ -505,7 +506,7 @@ def test_what_the_tables_begin_from_is_admitted(cluster: Cluster, namespace: str
     cluster.kubectl("create", "-n", namespace, "-f", "-", input=json.dumps(good(kind)))
 
 
-ALL = CREATED | SERVED | JUDGED | WALKS | WINDOWS
+ALL = CREATED | SERVED | JUDGED | WALKS | WINDOWS | TOLD
 
 
 @pytest.mark.parametrize("row", ALL.values(), ids=ALL.keys())

@@ -25,6 +25,7 @@ from recsys_operator.state.actions import (
     EnsureTokens,
     ForgetJob,
     GrowTopic,
+    Notify,
     PublishEvent,
     ReassignReplicas,
     RemoveApp,
@@ -38,6 +39,7 @@ from recsys_operator.state.actions import (
 )
 from recsys_operator.state.observed import (
     AppState,
+    Delivery,
     JobState,
     JobWord,
     Key,
@@ -142,6 +144,8 @@ class World:
     fails_upkeep: int = 0
     """Runs of upkeep that end without a report."""
     events: list[PublishEvent] = field(default_factory=list[PublishEvent])
+    notified: list[str] = field(default_factory=list[str])
+    """Ids of what places were told, repeats included."""
     error_rate: dict[str, float] = field(default_factory=dict[str, float])
     reward_rate: dict[str, float] = field(default_factory=dict[str, float])
     worse_offline: set[str] = field(default_factory=set[str])
@@ -214,6 +218,7 @@ class World:
             registered=tuple(sorted(self.cards)),
             mirror=None if "store" in self.unreachable or self.spec.registry.mlflow is None else self.mirror_report,
             upkeep=None if "store" in self.unreachable else self.report,
+            deliveries={place.name: Delivery(sent=frozenset(self.notified)) for place in self.spec.notifications},
         )
 
     def _with_files(self, version: VersionState) -> VersionState:
@@ -398,7 +403,10 @@ class World:
             case RemoveApp():
                 self.app, self.replicas = None, []
             case PublishEvent():
-                self.events.append(action)
+                if action not in self.events:  # its name is derived from its words: an Event published twice is one
+                    self.events.append(action)
+            case Notify():
+                self.notified.append(action.news.id)
             case _:
                 assert_never(action)
 

@@ -13,6 +13,7 @@ from recsys_operator.plan import (
     serving,
     shares,
     status,
+    telling,
     topics,
     training,
     upkeep,
@@ -23,6 +24,7 @@ from recsys_operator.state.actions import (
     Action,
     AddFinalizer,
     DeleteVersion,
+    Notify,
     PublishEvent,
     RemoveApp,
     RemoveFinalizer,
@@ -60,7 +62,7 @@ def plan(observed: Observed) -> Plan:
     app = serving.judge(observed, seen, written)
     parts += [walk, serving.act(app, observed, written), freshness.part(observed)]
     parts += [Part(actions=(*_phases(observed), *_prune(observed))), upkeep.act(upkeep.judge(observed), observed)]
-    parts += [mirror.act(mirror.judge(observed), observed), _raise(observed)]
+    parts += [telling.part(observed), mirror.act(mirror.judge(observed), observed), _raise(observed)]
     first: tuple[Action, ...] = () if observed.model.has_finalizer else (AddFinalizer(),)
     actions = first + tuple(action for part in parts for action in part.actions)
     written_now = {action.name for action in actions if isinstance(action, WriteVersionStatus | DeleteVersion)}
@@ -83,7 +85,7 @@ def _moved(observed: Observed, actions: tuple[Action, ...]) -> bool:
     standing = {(walk.name, walk.status.phase, walk.status.weight) for walk in observed.rollouts}
     for action in actions:
         match action:
-            case PublishEvent():
+            case PublishEvent() | Notify():
                 continue
             case WriteRolloutStatus():
                 if (action.name, action.status.phase, action.status.weight) not in standing:

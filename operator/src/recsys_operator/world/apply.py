@@ -14,6 +14,7 @@ from recsys_operator.state.actions import (
     EnsureTokens,
     ForgetJob,
     GrowTopic,
+    Notify,
     PublishEvent,
     ReassignReplicas,
     RemoveApp,
@@ -26,6 +27,7 @@ from recsys_operator.state.actions import (
     WriteVersionStatus,
 )
 from recsys_operator.state.observed import Key, ModelState, Observed
+from recsys_operator.world import webhooks
 from recsys_operator.world.connection import read_connection
 from recsys_operator.world.kube import Json
 from recsys_operator.world.objects import ROLLOUTS, VERSIONS, dump, place
@@ -94,7 +96,7 @@ def _http_options(model: ModelState) -> Json:
     return {"host": host, "port": DEFAULT_SERVE_PORT}
 
 
-async def _apply_to_kubernetes(  # noqa: C901 - one line for each action
+async def _apply_to_kubernetes(  # noqa: C901, PLR0912 - one line for each action
     world: World,
     observed: Observed,
     action: AddFinalizer
@@ -105,7 +107,8 @@ async def _apply_to_kubernetes(  # noqa: C901 - one line for each action
     | DeleteVersion
     | CreateRollout
     | WriteRolloutStatus
-    | PublishEvent,
+    | PublishEvent
+    | Notify,
 ) -> None:
     kube, model = world.kube, observed.model
     match action:
@@ -113,6 +116,7 @@ async def _apply_to_kubernetes(  # noqa: C901 - one line for each action
             await set_finalizer(kube, model, present=True)
         case RemoveFinalizer():
             await set_finalizer(kube, model, present=False)
+            world.courier.forget(model.uid)
         case EnsureTokens():
             await ensure_tokens(kube, model, action.secret)
         case CreateVersion():
@@ -129,6 +133,8 @@ async def _apply_to_kubernetes(  # noqa: C901 - one line for each action
                 await write_status(kube, ROLLOUTS, _beside(model, action.name), status=dump(action.status), uid=model.uid)
         case PublishEvent():
             await publish_event(kube, model, action, observed.now)
+        case Notify():
+            world.courier.offer(model.uid, action.place.name, action.news.id, webhooks.sender(world, model, action))
         case _:
             assert_never(action)
 

@@ -103,6 +103,7 @@ async def observe(world: World, key: Key, now: datetime) -> Observed | Unreadabl
         versions=versions if isinstance(stored, Unavailable) else stored.versions,
         rollouts=rollouts,
         registered=() if isinstance(stored, Unavailable) else stored.registered,
+        deliveries=world.courier.deliveries(model.uid),
     )
 
 

@@ -10,6 +10,7 @@ import httpx
 from kubernetes.client import Configuration
 
 from recsys_operator.state.observed import ModelState
+from recsys_operator.world.courier import Courier
 from recsys_operator.world.kafka import Kafka
 from recsys_operator.world.kube import Kube, open_kube
 from recsys_operator.world.ray import RayCluster, Rays
@@ -29,6 +30,7 @@ class World:
     registry: Registry
     http: httpx.AsyncClient
     """For the replicas."""
+    courier: Courier
     storage_root: str
     """Where models that name no storage keep theirs."""
 
@@ -51,9 +53,11 @@ async def open_world(configuration: Configuration, *, storage_root: str, trainin
     kube = open_kube(configuration)
     limits = httpx.Limits(max_connections=64, max_keepalive_connections=16)
     http = httpx.AsyncClient(limits=limits, trust_env=False, follow_redirects=False)
+    courier = Courier()
     try:
         rays = Rays(http=http, training_command=training_command)
-        yield World(kube=kube, kafka=Kafka(), rays=rays, registry=Registry(), http=http, storage_root=storage_root)
+        yield World(kube=kube, kafka=Kafka(), rays=rays, registry=Registry(), http=http, courier=courier, storage_root=storage_root)
     finally:
+        await courier.stop()
         await http.aclose()
         await kube.http.aclose()

@@ -14,6 +14,7 @@ from recsys_schemas.v1alpha1.replication import Replication
 from recsys_schemas.v1alpha1.resource import Resource, cel, list_map
 from recsys_schemas.v1alpha1.security import Name, Security
 from recsys_schemas.v1alpha1.strategy import Rollout
+from recsys_schemas.v1alpha1.telling import Notification, NotificationStatus, Told
 from recsys_schemas.v1alpha1.triggers import Trigger, TriggerStatus
 
 # Printable ASCII is spelt out: what \s means differs between the API server (Go: ASCII) and pydantic (Rust: Unicode).
@@ -524,6 +525,8 @@ class ModelSpec(Resource):
     """How a version replaces another."""
     serving: Serving = Field(default_factory=Serving)
     """How answers are given."""
+    notifications: Annotated[list[Notification], Field(max_length=8, json_schema_extra=list_map("name"))] = []
+    """Who is told of decisions by webhooks. No pass waits for them."""
     registry: Registry = Field(default_factory=Registry)
     """Where versions are shown besides the store. Default: nowhere."""
 
@@ -701,6 +704,10 @@ class ModelStatus(Resource):
     """The serving application."""
     freshness: Freshness | None = None
     """How long events take to be known to the answers."""
+    told: Told | None = None
+    """How far decisions have been told by Events."""
+    notifications: Annotated[list[NotificationStatus], Field(max_length=8, json_schema_extra=list_map("name"))] = []
+    """How far each place of spec.notifications has been told."""
     history: Annotated[list[HistoryEntry], Field(max_length=20)] = []
     """The last 20 rollouts, newest first."""
     conditions: Annotated[
