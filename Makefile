@@ -88,12 +88,17 @@ chaos-ingest: tools ## Blows to ingest: N=200 kills at system calls and at rando
 chaos-operator: tools ## Cut, kill and answer falsely at every call of the operator, and harm its watches; broken twins are caught (25 min).
 	@PYTHONPATH=tests $(PYTHON) tests/chaos/operator_storm.py --twins $(ARGS)
 
+.PHONY: fuzz-resources
+fuzz-resources: tools ## N=5000 changes of models on a real API server, right, wrong and undone; and a broken twin (20 min).
+	@PYTHONPATH=tests $(PYTHON) tests/chaos/resource_fuzz.py --transitions $(if $(findstring command,$(origin N)),$(N),5000) $(ARGS)
+	@PYTHONPATH=tests $(PYTHON) tests/chaos/resource_fuzz.py --transitions 2000 --twin $(ARGS)
+
 .PHONY: bench
 bench: tools bench-ingest bench-models ## Measure ingest, models and serving against the bare parts in the same run (12 min); DATA=folder for real events.
 	@DATA=$(DATA) PYTHONPATH=tests $(PYTHON) -m bench.serving $(ARGS)
 
 .PHONY: bench-models
-bench-models: $(VENV) ## Every algorithm beside `implicit`, on DATA=folder in a MovieLens layout or drawn data (10 min): quality, time, memory.
+bench-models: $(VENV) ## Every algorithm beside `implicit`, on DATA=folder in a MovieLens layout or drawn data (15 min at most; ARGS='--minutes 5'): quality, time, memory.
 	@DATA=$(DATA) PYTHONPATH=tests $(PYTHON) -m bench.models $(ARGS)
 
 .PHONY: bench-ingest
@@ -115,6 +120,10 @@ bench-scale: $(VENV) ## IALS on 1, 2 and 4 Ray Train workers, 10 million generat
 .PHONY: bench-cold
 bench-cold: $(VENV) ## Users and items that nobody knows yet: NDCG@10 against popularity (10 min); DATA=folder for MovieLens' layout.
 	@DATA='$(DATA)' PYTHONPATH=tests $(PYTHON) -m bench.cold $(ARGS)
+
+.PHONY: fuzz-api
+fuzz-api: $(VENV) ## Ask the API 10,000 times what its own description allows and does not (schemathesis, all checks; 15 min; N=cases).
+	@FUZZ_CASES=$(if $(findstring command,$(origin N)),$(N),10000) $(PYTEST) tests/contracts/test_fuzzed_api.py -q --show-capture=no $(ARGS)
 
 .PHONY: lint
 lint: $(VENV) ## Style, types, layers, generated files, chart.

@@ -188,7 +188,14 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=2)
     asked = parser.parse_args()
     os.environ.update(SETTINGS)
-    values = {"factors": asked.factors, "iterations": asked.epochs, "regularization": 0.0055, "unobserved": 0.5, "exponent": 0.75}
+    values = {
+        "factors": asked.factors,
+        "iterations": asked.epochs,
+        "regularization": 0.0055,
+        "unobserved": 0.5,
+        "exponent": 0.75,
+        "damping": 0.25,
+    }
     folder = Path(tempfile.mkdtemp(prefix="bench-scale-"))
     run_dir, head = runs.claim(RUN), None
     try:

@@ -103,7 +103,7 @@ class Stage:
 
         def covered() -> bool:
             newest = latest_manifest(self.store)
-            return child.exitcode is not None or (newest is not None and newest.rows + newest.dead_letters >= sent.committed)
+            return child.exitcode is not None or (newest is not None and newest.all_rows + newest.dead_letters >= sent.committed)
 
         try:
             wait_until(covered, "everything covered", DRAIN_S, pause_s=0.05)
@@ -134,7 +134,7 @@ def stage(servers: str, folder: Path, number: int, seed: int, *, twin: str = "",
     """Set a stage up, and clear it whatever happens."""
     name = f"storm-{folder.parent.name}-{number}"
     folder.mkdir(parents=True)
-    topics = {f"{name}.watch": "watch", f"{name}.rate": "rate"}
+    topics = {f"{name}.watch": "watch", f"{name}.rate": "rate", f"{name}.answered": "responses"}
     job = IngestJob(
         model=ModelIdentity(namespace="storm", name=f"m{number}", uid=f"{seed:04d}{number:04d}"),
         bootstrap_servers=servers.split(","),

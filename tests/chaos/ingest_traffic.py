@@ -1,4 +1,4 @@
-"""Events for ingest under fire: good and bad ones, singly and in transactions, some of which are aborted."""
+"""Events and answers for ingest under fire: good and bad ones, singly and in transactions, some of which are aborted."""
 
 import json
 import random
@@ -23,7 +23,10 @@ def value(number: int, kind: str, chance: random.Random) -> bytes | None:
         "item_id": f"i{chance.randrange(2000)}",
         "timestamp": now,
     }
-    good |= {"rating": chance.randrange(11) / 2} if kind == "rate" else {"fraction": chance.random()}
+    if kind == "responses":
+        good = answer(number, now, chance)
+    else:
+        good |= {"rating": chance.randrange(11) / 2} if kind == "rate" else {"fraction": chance.random()}
     if chance.randrange(12):
         return json.dumps(good).encode()
     bad: list[bytes | None] = [
@@ -33,10 +36,26 @@ def value(number: int, kind: str, chance: random.Random) -> bytes | None:
         b'{"event_id": "cut',
         json.dumps(good | {"timestamp": now + 3 * DAY_MS}).encode(),
         json.dumps(good | {"user_id": 7}).encode(),
-        json.dumps({name: seen for name, seen in good.items() if name != "item_id"}).encode(),
+        json.dumps({name: seen for name, seen in good.items() if name not in ("item_id", "items")}).encode(),
         json.dumps(good | {"fraction": float("nan"), "rating": float("nan")}).encode(),
     ]
     return chance.choice(bad)
+
+
+def answer(number: int, now: int, chance: random.Random) -> dict[str, Any]:
+    """An answer of the API, as it is logged."""
+    listed = [{"item_id": f"i{chance.randrange(2000)}", "score": chance.random(), "propensity": 0.8} for _ in range(chance.randrange(11))]
+    return {
+        "request_id": f"responses-{number}",
+        "user_id": f"u{number % 500}",
+        "timestamp": now,
+        "model_version": "movies-000001",
+        "variant": "stable",
+        "reason": "personal",
+        "items": listed,
+        "epoch": 1,
+        "latency_ms": 0.7,
+    }
 
 
 @dataclass(slots=True)

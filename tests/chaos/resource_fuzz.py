@@ -46,6 +46,10 @@ WALK = 12
 """Changes of a walk before it is undone."""
 ANSWER_S = 30.0
 """A deadline, not a figure: how long answers take is reported."""
+STILL_S = 4.0
+"""A status that has stood for so long has come to rest,"""
+REST_S = 60.0
+"""and comes to rest within so long."""
 _VOLATILE = ("observedGeneration", "lastTransitionTime")
 
 
@@ -160,20 +164,28 @@ class Fuzz:
         """What the status says once it has stopped changing, without times and generations."""
         body = await self.read()
         await self.answered(body["metadata"]["generation"], "the base")
-        before: Json = {}
-        for _ in range(100):
-            body = await self.read()
-            now = told(body, self.name)
-            if now == before:
+        now: Json = {}
+        since = began = time.monotonic()
+        while time.monotonic() < began + REST_S:
+            seen = told(await self.read(), self.name)
+            if seen != now:
+                now, since = seen, time.monotonic()
+            elif time.monotonic() > since + STILL_S and now["Serving"]["reason"] != "NoTokens":
                 return now
-            before = now
-            await asyncio.sleep(1.0)
-        raise FuzzFailedError(f"{self.name}: its status does not come to rest: {before}")
+            await asyncio.sleep(0.5)
+        raise FuzzFailedError(f"{self.name}: its status does not come to rest: {now}")
 
     async def undo(self, mutated: Sequence[Mutation]) -> None:
         """Write the base again: all is said as it was."""
-        await self.put(self.base)
-        now = await self.at_rest()
+        body = await self.put(self.base)
+        await self.answered(body["metadata"]["generation"], "the base again")
+        deadline = time.monotonic() + REST_S
+        now: Json = {}
+        while time.monotonic() < deadline:
+            now = told(await self.read(), self.name)
+            if now == self.rest:
+                break
+            await asyncio.sleep(0.2)
         if now != self.rest:
             differ = {key: (self.rest.get(key), now.get(key)) for key in {*now, *self.rest} if self.rest.get(key) != now.get(key)}
             steps = "; ".join(map(str, mutated))

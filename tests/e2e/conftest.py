@@ -34,7 +34,7 @@ def line(ray_turn: None) -> Iterator[Line]:  # noqa: ARG001
         for name, value in store.env().items():
             patch.setenv(name, value)
         try:
-            started = start_parts(run_dir, print)
+            started = start_parts(run_dir, print, audit=True)
             install_chart(started)
             make_ray_secret(started)
             started.start_operator()

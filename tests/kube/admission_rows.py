@@ -38,6 +38,9 @@ LOW: dict[str, Any] = {"type": "Quality", "metric": "rewardRate", "below": 0.2}
 ODD: dict[str, Any] = {"type": "Drift", "metric": "psi", "above": 0.2}
 
 JUDGED = {
+    "a shuffle that weighs too much": rm(
+        "spec.serving.shuffle", {"share": 0.1, "depth": 20}, "shuffle: depth exceeds 100 times share", breaks="shuffle: depth exceeds"
+    ),
     "a gap without groups": gate(
         "gate g: metric ndcgGap@10 is a gap between groups: set groupBy", metric="ndcgGap@10", breaks="groupBy belongs to the metric"
     ),

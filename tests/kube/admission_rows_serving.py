@@ -10,9 +10,14 @@ def _topics(role: str) -> list[dict[str, Any]]:
     return [{"name": name, "role": each} for name, each in named]
 
 
+def _twice(role: str) -> Broken:
+    words = f"topics: at most one topic may have the role {role}"
+    return rm("spec.kafka.topics", _topics(role), words, breaks=words)
+
+
 SERVED: dict[str, Broken] = {
-    "two topics of preferences": rm("spec.kafka.topics", _topics("Preferences"), "topics: at most one topic may have the role Preferences"),
-    "two topics of items": rm("spec.kafka.topics", _topics("Items"), "topics: at most one topic may have the role Items"),
+    "two topics of preferences": _twice("Preferences"),
+    "two topics of items": _twice("Items"),
     "fewer replicas at most than at least": rm(
         "spec.serving.autoscaling",
         {"minReplicas": 3, "maxReplicas": 2},

@@ -326,7 +326,8 @@ def test_an_upgrade_reaches_the_definitions_and_uninstalling_keeps_models(instal
     jsonpath = "jsonpath={.spec.versions[0].schema.openAPIV3Schema.properties.spec.properties.nickname.type}"
     assert installed.kubectl("get", "crd", "recommendermodels.recsys.dev", "-o", jsonpath) == "string"
 
-    installed.helm("uninstall", RELEASE, "--namespace", NAMESPACE, "--wait")
+    # No kubelet is here that could run the hook's pod: tests/kube/test_chart_hooks.py runs its program.
+    installed.helm("uninstall", RELEASE, "--namespace", NAMESPACE, "--wait", "--no-hooks")
     assert "movies" in installed.kubectl("get", "rm", "-n", TEAM, "-o", "name")
     for gone in (f"deployment/{RELEASE}", f"clusterrole/{RELEASE}", f"serviceaccount/{RELEASE}"):
         with pytest.raises(CommandFailedError, match="not found"):

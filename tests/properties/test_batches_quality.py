@@ -8,10 +8,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field, ValidationError
 
-from ray_apps.ingest.columns import EVENTS
 from ray_apps.ingest.compiled import fast_decoder
 from ray_apps.ingest.quality import MAX_AHEAD_MS, MAX_VALUE_BYTES, Fault, Judge
-from recsys_schemas.event_fields import AddedField, with_fields
+from recsys_schemas.event_fields import EVENTS, AddedField, with_fields
 from recsys_schemas.events import DeadLetterReason, RateEvent, WatchEvent
 
 ADDED = [

@@ -121,7 +121,20 @@ def test_two_models_are_compared_on_the_same_answers():
     log = unknown_answers(world(1), split, 0)
     good, bad = (counterfactual(prefers(item), split, log).earned[SNIPS] for item in (4, 1))
     assert good.minus(bad, 1).low > 0
-    assert good.minus(good, 1).high == 0
+    assert good.minus(good, 1).value == 0
+    certain = dataclasses.replace(good, unseen=0.0)
+    assert certain.minus(certain, 1).high == 0
+
+
+def test_what_the_log_could_not_have_shown_widens_the_interval_by_as_much_of_the_value():
+    """The model shows item 4 to all; the log knows only the answers that could not show it to every fifth user."""
+    split, log = past(), world(2, answers=5)
+    never = log.take(~((log.users % 5 == 0) & (log.items == 4)))
+    found = counterfactual(prefers(4), split, unknown_answers(never, split, 0)).earned[SNIPS]
+    assert found.unseen > 0.15
+    bare, told = dataclasses.replace(found, unseen=0.0).estimate(1), found.estimate(1)
+    assert told.high - told.low == pytest.approx(bare.high - bare.low + 2 * found.unseen * found.value)
+    assert told.low <= TASTE[4] <= told.high
 
 
 def broken(log: LoggedAnswers, **changes: Numbers) -> LoggedAnswers:

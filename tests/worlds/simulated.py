@@ -655,8 +655,9 @@ class World:
     def _traffic(self, seconds: float) -> None:
         for replica in self.replicas:
             arms = replica.record.arms if replica.record else []
-            for arm in arms:
-                count = int(self.requests_per_second * seconds * arm.share / 100 / len(self.replicas))
+            asked = round(self.requests_per_second * seconds / len(self.replicas))
+            split = self.draws.multinomial(asked, [arm.share / 100 for arm in arms]) if arms else []
+            for arm, count in zip(arms, map(int, split), strict=True):
                 errors = int(self.draws.binomial(count, self.error_rate.get(arm.version, 0.0)))
                 rewards = int(self.draws.binomial(count - errors, self.reward_rate.get(arm.version, 0.3)))
                 self._count(replica, arm.version, (count, errors, count - errors, rewards))

@@ -106,10 +106,10 @@ def _answers(url: str) -> bool:
         return False
 
 
-def start_parts(run_dir: Path, progress: Progress) -> Line:
+def start_parts(run_dir: Path, progress: Progress, *, audit: bool = False) -> Line:
     """Start control plane, three brokers and a Ray head at the same time; what the user has is used instead.
 
-    `KUBECONFIG`, `KAFKA_BOOTSTRAP_SERVERS` and `RAY_ADDRESS` name what the user has.
+    `KUBECONFIG`, `KAFKA_BOOTSTRAP_SERVERS` and `RAY_ADDRESS` name what the user has. With `audit` the API server logs who asked what.
 
     Raises:
         Unmet: when one of them cannot start; those that did are ended.
@@ -120,7 +120,7 @@ def start_parts(run_dir: Path, progress: Progress) -> Line:
     os.environ.setdefault("RAY_worker_niceness", "0")
     os.environ["RECSYS_VERSION_CACHE"] = str(run_dir / "version-cache")
     with ThreadPoolExecutor(3) as pool:
-        cluster = pool.submit(lambda: kubernetes.start(run_dir / "kubernetes", use_existing=True, progress=progress))
+        cluster = pool.submit(lambda: kubernetes.start(run_dir / "kubernetes", audit=audit, use_existing=True, progress=progress))
         brokers = pool.submit(lambda: kafka.existing() or kafka.start(run_dir / "kafka", 3, progress=progress))
         head = pool.submit(lambda: ray.existing() or _start_ray(run_dir / "ray", progress))
     return Line(run_dir=run_dir, cluster=cluster.result(), brokers=brokers.result(), head=head.result(), operator_port=free_ports(1)[0])

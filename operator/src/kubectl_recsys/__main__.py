@@ -10,6 +10,7 @@ from typing import Protocol, TypeAlias
 from kubernetes.config import ConfigException, list_kube_config_contexts
 
 from kubectl_recsys.acls import PARTS, print_acls
+from kubectl_recsys.backup import backup, bring_back
 from kubectl_recsys.online import asked_of, restore, rewind
 from kubectl_recsys.snapshots import snapshots
 from kubectl_recsys.steering import STEERS, go_back, steer
@@ -32,6 +33,8 @@ class _Commands(Protocol):
 _VIEWS: dict[str, tuple[Command, str, str]] = {
     "status": (status, "MODEL", "what a model is doing, and what it waits for"),
     "explain": (explain, "ROLLOUT", "every verdict of a rollout, with its numbers"),
+    "backup": (backup, "MODEL", "print a model, its versions and rollouts as one document, for `restore`"),
+    "restore": (bring_back, "FILE", "make a model and all that it owned again from a backup (- for standard input)"),
 }
 
 

@@ -15,6 +15,7 @@ from recsys_operator.plan.topics import NEEDS_RIGHTS
 from recsys_operator.state.observed import ModelState
 from recsys_operator.world.kube import Kube
 from recsys_schemas.kafka_access import names_prefix
+from recsys_schemas.v1alpha1.model import INGESTED
 
 PARTS = ("operator", "ingest", "serving")
 
@@ -47,8 +48,7 @@ def acls(model: ModelState) -> list[Acl]:
     found += topic("operator", dead, *_MANAGES)
     if _raises(model):
         found += [Acl(part="operator", resource="Cluster", name=CLUSTER, pattern="LITERAL", operation=each) for each in _RAISES]
-    events = [each.name for each in model.spec.kafka.topics if each.role in ("Watch", "Rate")]
-    for name in events:
+    for name in [each.name for each in model.spec.kafka.topics if each.role in INGESTED]:
         found += topic("ingest", name, "Read")
     found += topic("ingest", dead, "Read", "Write")
     found.append(Acl(part="ingest", resource="Group", name=prefix, pattern="PREFIXED", operation="Read"))

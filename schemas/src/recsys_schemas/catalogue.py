@@ -5,7 +5,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from recsys_schemas.artifact import Artifact
-from recsys_schemas.events import EpochMilliseconds, Identifier, ItemWord
+from recsys_schemas.events import EpochMilliseconds
+from recsys_schemas.words import Identifier, ItemWord
 
 CATALOGUE_REPORT = "catalogue/report.json"
 """Path of the newest report below the storage URI."""

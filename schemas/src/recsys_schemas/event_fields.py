@@ -7,10 +7,14 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field, create_model
 
 from recsys_schemas.artifact import Artifact
-from recsys_schemas.events import RateEvent, WatchEvent
+from recsys_schemas.events import RateEvent, ResponseEvent, WatchEvent
 
 EVENTS: dict[str, type[BaseModel]] = {"watch": WatchEvent, "rate": RateEvent}
 """What each event type's records must fit, before anything is added."""
+RESPONSES = "responses"
+"""The table of logged answers, beside those of the events: nobody learns from it, off-policy estimates stand on it."""
+TABLES: dict[str, type[BaseModel]] = {**EVENTS, RESPONSES: ResponseEvent}
+"""What each table's records must fit."""
 BUILT_IN = tuple(dict.fromkeys(name for event in EVENTS.values() for name in event.model_fields))
 """Names that an added field may not have."""
 FIELD_NAME = r"^[a-z][a-z0-9_]*$"

@@ -10,16 +10,11 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from recsys_schemas.artifact import Artifact
-
-Identifier = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")]
-"""A user, item, event or request id: printable, at most 128 characters."""
+from recsys_schemas.filters import Context, Filters
+from recsys_schemas.words import Identifier, ItemWord
 
 EpochMilliseconds = Annotated[int, Field(ge=0, le=4_102_444_800_000)]
 """Milliseconds since 1970-01-01T00:00:00Z, up to the year 2100."""
-
-
-ItemWord = Annotated[str, Field(min_length=1, max_length=128)]
-"""A genre, a category or a tag."""
 
 
 class _Event(BaseModel):
@@ -118,7 +113,7 @@ class ItemEvent(_Event):
 
 
 class RequestEvent(_Event):
-    """One question put to the serving API, as it was logged."""
+    """One question: as it was put to the serving API and logged, or, with `ask`, put here by whoever waits for the answer."""
 
     request_id: Identifier
     """Unique per request."""
@@ -128,6 +123,14 @@ class RequestEvent(_Event):
     """How many items were asked for."""
     timestamp: EpochMilliseconds
     """When it arrived."""
+    ask: bool = False
+    """True: it is to be answered on the topic of responses, where `asked_id` is this request_id (spec.serving.answerKafkaRequests)."""
+    exclude: Annotated[list[Identifier], Field(max_length=1000)] = []
+    """Asked by Kafka: items not to show."""
+    filters: Filters | None = None
+    """Which items may be shown at all."""
+    context: Context = {}
+    """What is known of the moment."""
 
 
 class RankedItem(Artifact):
@@ -162,6 +165,10 @@ class ResponseEvent(_Event):
     """The serving record in force when it was answered."""
     latency_ms: Annotated[float, Field(ge=0)]
     """Time spent in the replica, milliseconds."""
+    asked_id: Identifier | None = None
+    """Of a question that came by Kafka: its own request_id. An answer may come twice after a failure; it is then of the same asked_id."""
+    problem: str | None = None
+    """Why a question that came by Kafka could not be answered; then there are no items."""
 
 
 class DeadLetterReason(StrEnum):

@@ -3,13 +3,15 @@
 import hashlib
 from collections.abc import Mapping
 from enum import StrEnum
+from math import ceil, log2
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from recsys_schemas.artifact import Artifact
 from recsys_schemas.catalogue import CatalogueItem
 from recsys_schemas.events import EpochMilliseconds, Identifier, ItemWord, Level, RankedItem
+from recsys_schemas.filters import Context, Filters
 from recsys_schemas.kafka_access import KafkaSecurity
 
 
@@ -51,38 +53,21 @@ class Role(StrEnum):
     """Read metrics."""
 
 
-ContextValue = Annotated[str, Field(max_length=256)] | bool | int | Annotated[float, Field(allow_inf_nan=False)]
-Words = Annotated[list[ItemWord], Field(max_length=50)]
-
-
-class Filters(Artifact):
-    """Which items may be shown at all. Each that is given must hold; of the words in one list any will do, in any case.
-
-    An item of which the catalogue does not say it does not pass. Answers are exact: items are left out before the best are taken.
-    """
-
-    categories: Words = []
-    """One of these categories."""
-    genres: Words = []
-    """One of these genres."""
-    tags: Words = []
-    """One of these tags."""
-    max_age_days: Annotated[float, Field(ge=0, le=100_000)] | None = None
-    """Released at most so many days ago."""
-    min_age_days: Annotated[float, Field(ge=0, le=100_000)] | None = None
-    """Released at least so many days ago."""
+def _whole(number: object) -> object:
+    """JSON knows no integers: 20.0 is one, in another spelling (RFC 8259, section 6)."""
+    return int(number) if isinstance(number, float) and number.is_integer() else number
 
 
 class Asked(Artifact):
     """What every question may say."""
 
-    k: Annotated[int, Field(ge=1, le=100)] = 20
+    k: Annotated[int, Field(ge=1, le=100), BeforeValidator(_whole)] = 20
     """How many items."""
     exclude: Annotated[list[Identifier], Field(max_length=1000)] = []
     """Items not to show, besides those that the answer goes by."""
     filters: Filters | None = None
     """Which items may be shown at all; those of the catalogue and its live records."""
-    context: Annotated[dict[Annotated[str, Field(min_length=1, max_length=64)], ContextValue], Field(max_length=16)] = {}
+    context: Context = {}
     """What is known of the moment, such as `{"device": "tv"}`: logged with the question, for whoever evaluates answers."""
     deadline_ms: Annotated[float, Field(gt=0, le=60_000)] | None = None
     """Later than this the answer is the popular fallback; spec.serving.timeoutMilliseconds where that is less or nothing is said."""
@@ -256,6 +241,15 @@ class Skip(Artifact):
         return self.first <= offset <= self.last and partition == self.partition and topic == self.topic
 
 
+class Shuffle(Artifact):
+    """Answers whose best items stand in an order drawn by lot."""
+
+    share: Annotated[float, Field(gt=0, le=1)]
+    """Part of the answers."""
+    depth: Annotated[int, Field(ge=2, le=1000)]
+    """So many of the best items."""
+
+
 class ServingRecord(Artifact):
     """The deployment's `user_config`: which arms, with what shares. One small value, replaced as a whole."""
 
@@ -272,6 +266,8 @@ class ServingRecord(Artifact):
     """SHA-256 (hex) of a bearer token → its role."""
     skips: Annotated[list[Skip], Field(max_length=1000)] = []
     """Records that the replicas' live knowledge leaves out."""
+    shuffle: Shuffle | None = None
+    """In what part of the answers chance decides the order; none: in none."""
 
 
 class JwtTrust(Artifact):
@@ -325,6 +321,8 @@ class ServingArguments(Artifact):
     """Part of the answers to users of whom nothing is known whose last place is given to an item that nobody has liked yet."""
     logged_percent: Annotated[int, Field(ge=0, le=100)] = 100
     """Of how many answers in a hundred question and answer are logged, by the request's id."""
+    answers_kafka: bool = False
+    """Whether questions on the topic of requests are answered on that of responses."""
     allowed_origins: list[str] = []
     """Origins whose pages may ask from a browser."""
     timeout_ms: Annotated[float, Field(gt=0)]
@@ -351,6 +349,32 @@ def stratum_of(shares: Mapping[str, int]) -> str:
     return hashlib.blake2b(told.encode(), digest_size=4, person=b"stratum").hexdigest()
 
 
+FOLDS = 16
+"""Groups of users that latencies are kept for: user group % FOLDS."""
+LATENCY_LEAST_MS = 0.1
+"""Upper bound of the first latency bin."""
+LATENCY_STEPS = 16
+"""Bins in which the latency doubles: each is 4.4 % wider than the one before."""
+LATENCY_BINS = 20 * LATENCY_STEPS
+"""The last bin, beyond 100 s, is open."""
+
+
+def latency_bin(milliseconds: float) -> int:
+    """The bin of a latency: 0 for the fastest.
+
+    >>> latency_bin(0.05), latency_bin(0.1), latency_bin(0.2), latency_bin(1e9)
+    (0, 0, 16, 320)
+    """
+    if milliseconds <= LATENCY_LEAST_MS:
+        return 0
+    return min(LATENCY_BINS, ceil(LATENCY_STEPS * log2(milliseconds / LATENCY_LEAST_MS) - 1e-9))
+
+
+def latency_edge(place: int) -> float:
+    """Upper bound of a bin, milliseconds."""
+    return LATENCY_LEAST_MS * 2 ** (place / LATENCY_STEPS)
+
+
 class StratumCounters(Artifact):
     """What one arm did in one replica while the shares were the same: each list has one number for each group of users."""
 
@@ -362,6 +386,12 @@ class StratumCounters(Artifact):
     """Answers that it gave itself under these shares, and that are older than the attribution time."""
     rewards: list[int]
     """Of those, named by a later event."""
+    fallbacks: list[int] = []
+    """Of the requests, those that the arm answered with what is popular, because it knew nothing of who asked."""
+    empty_lists: list[int] = []
+    """Of the requests, those that the arm answered with no item at all."""
+    latency: dict[int, list[int]] = {}
+    """Latency bin (see `latency_bin`) → requests in it, by fold of users; kept for the newest few sets of shares only."""
 
 
 class ArmCounters(Artifact):

@@ -1,8 +1,8 @@
 """The snapshot: what ingest hands to training.
 
-One Delta Lake table for each event type holds the rows; the commit that publishes files carries, as Delta application
-transactions `{consumer}/{topic}-{partition}`, the next offset of each partition that they cover. A manifest names one version of
-each table, so that a snapshot opens the same rows until retention removes it. Manifests are numbered by the sum of (table
+One Delta Lake table for each event type, and one for logged answers, holds the rows; the commit that publishes files carries, as
+Delta application transactions `{consumer}/{topic}-{partition}`, the next offset of each partition that they cover. A manifest names one
+version of each table, so that a snapshot opens the same rows until retention removes it. Manifests are numbered by the sum of (table
 version + 1), which every commit raises by one, and are never rewritten. Claims and compactions are commits without new rows: they
 take numbers too, to which no manifest belongs.
 """
@@ -38,7 +38,7 @@ class TableVersion(Artifact):
     """One version of one event type's table."""
 
     event_type: str
-    """watch or rate."""
+    """watch, rate or responses."""
     path: str
     """Folder of the table below the storage URI."""
     version: Annotated[int, Field(ge=0)]
@@ -74,11 +74,11 @@ class SnapshotManifest(Artifact):
     offsets: list[PartitionOffset]
     """One entry for each partition read so far, sorted."""
     rows: Annotated[int, Field(ge=0)]
-    """Rows over all tables."""
+    """Events: rows over the tables of watches and ratings. Logged answers are not counted here, for nobody learns from them."""
     dead_letters: Annotated[int, Field(ge=0)]
     """Records put aside since the first commit, over all topics (counted from committed offsets, exactly once)."""
     recent_records: Annotated[int, Field(ge=0)] | None = None
-    """The newest records, good and bad: of each event type the last 10,000 to 20,000, rounded up to whole commits.
+    """The newest records of events, good and bad: of each event type the last 10,000 to 20,000, rounded up to whole commits.
     Events that a producer sent again are in neither count: they harm nothing."""
     recent_dead_letters: Annotated[int, Field(ge=0)] | None = None
     """Those of them that were put aside."""
@@ -86,3 +86,8 @@ class SnapshotManifest(Artifact):
     """When the newest commit became visible (UTC)."""
     newest_event_at: datetime | None = None
     """Broker time of the newest record covered (UTC)."""
+
+    @property
+    def all_rows(self) -> int:
+        """Rows over all tables, logged answers among them."""
+        return sum(table.rows for table in self.tables)

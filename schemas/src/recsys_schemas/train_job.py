@@ -27,7 +27,7 @@ class TopicToRead(Artifact):
     topic: str
     """Kafka topic."""
     event_type: str
-    """watch or rate."""
+    """watch, rate, or responses: answers of the model's own API."""
 
 
 class IngestJob(Artifact):
@@ -124,6 +124,8 @@ class TrainJob(Artifact):
     """AUTO: no further algorithm is tried after so many seconds of trying."""
     catalogue: CatalogueSource | None = None
     """What is known of the items; none: nothing but the events."""
+    attribution_seconds: Annotated[float, Field(gt=0)] = 300.0
+    """An event that names an answer is its reward when it comes within so long; younger answers are not judged by yet."""
     group_by: Annotated[list[str], Field(max_length=32)] = []
     """Added fields of events by whose values users are grouped, for the gaps between groups; `activity` is always there."""
 

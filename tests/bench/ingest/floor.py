@@ -16,8 +16,9 @@ from bench.ingest.bare import polls, reader
 from bench.ingest.measured import Cost, Measured
 from bench.ingest.ours import ROLL_RECORDS
 from bench.ingest.topics import bad_of
-from ray_apps.ingest.columns import EVENTS, event_columns
+from ray_apps.ingest.columns import event_columns
 from ray_apps.ingest.files import encoding
+from recsys_schemas.event_fields import EVENTS
 
 _BLOCK_BYTES = 64 << 20
 

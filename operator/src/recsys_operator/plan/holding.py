@@ -7,10 +7,10 @@ not: they change with the hour.
 
 from dataclasses import dataclass
 
-from recsys_operator.plan import shares, steps
-from recsys_operator.plan.evidence import Verdict, levels
+from recsys_operator.plan import findings, shares, steps
+from recsys_operator.plan.evidence import Verdict
 from recsys_operator.plan.reports import Counted, reports
-from recsys_operator.plan.weighing import WATCHED, compared_errors, place_of, totals, weigh
+from recsys_operator.plan.weighing import level_of, place_of, totals, weigh
 from recsys_operator.state.observed import Observed, RolloutState
 from recsys_schemas.serving_api import stratum_of
 from recsys_schemas.v1alpha1.rollout import Evidence
@@ -41,11 +41,10 @@ def guard(observed: Observed, rollout: RolloutState) -> Guard | None:
 
 
 def _against(rollout: RolloutState, before: Counted, candidate: Counted) -> Guard:
-    analysis, place = rollout.spec.analysis, place_of(rollout.spec, 100)
-    level = levels(analysis.alpha, analysis.alpha_not_worse, place=place, watched=WATCHED)["errors"]
-    found = compared_errors(analysis, before.errors, candidate.errors, level)
+    level = level_of(rollout.spec.analysis, place_of(rollout.spec, 100))["errors"]
+    found = findings.errors(rollout.spec.analysis, before.errors, candidate.errors, level)
     return Guard(
         failing=found.verdict is Verdict.WORSE,
-        evidence=Evidence(stable=totals(before), candidate=totals(candidate)),
+        evidence=Evidence(stable=totals(before), candidate=totals(candidate), shown=[found.shown]),
         words=f"{found.words} before it ({found.verdict})",
     )

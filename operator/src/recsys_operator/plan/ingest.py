@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from recsys_operator.plan.lag import consumers, event_topics
+from recsys_operator.plan.lag import consumers, ingested_topics
 from recsys_operator.plan.names import identity, ingest_prefix, uid8
 from recsys_operator.plan.quality import put_aside
 from recsys_operator.plan.topics import USABLE, Topics
@@ -56,7 +56,7 @@ def job_of(model: ModelState, count: int) -> IngestJob:
     return IngestJob(
         model=identity(model),
         bootstrap_servers=list(model.spec.kafka.bootstrap_servers),
-        topics=[TopicToRead(topic=topic, event_type=event_type) for topic, event_type in event_topics(model).items()],
+        topics=[TopicToRead(topic=topic, event_type=event_type) for topic, event_type in ingested_topics(model).items()],
         dead_letter_topic=model.dead_letter_topic,
         storage_uri=model.storage_uri,
         roll_max_records=roll.max_records,

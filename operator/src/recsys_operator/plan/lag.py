@@ -6,7 +6,8 @@ from datetime import datetime, timedelta
 
 from recsys_operator.plan.names import topics_by_role
 from recsys_operator.state.observed import ModelState, Observed, PartitionState, Unavailable
-from recsys_schemas.v1alpha1.model import FurthestBehind
+from recsys_schemas.event_fields import EVENTS
+from recsys_schemas.v1alpha1.model import INGESTED, FurthestBehind
 
 GROW_AFTER = timedelta(seconds=60)
 """A consumer that was just started has what was written before it to read: that is no sign yet."""
@@ -14,15 +15,20 @@ SHRINK_AFTER = timedelta(hours=1)
 _LEAST_BEHIND_S = 30
 
 
-def event_topics(model: ModelState) -> dict[str, str]:
-    """Event type of each topic that is ingested."""
+def ingested_topics(model: ModelState) -> dict[str, str]:
+    """Table of each topic that is ingested: events, and answers."""
     roles = topics_by_role(model)
-    return {roles[role].name: role.lower() for role in ("Watch", "Rate") if role in roles}
+    return {roles[role].name: role.lower() for role in INGESTED if role in roles}
+
+
+def event_topics(model: ModelState) -> dict[str, str]:
+    """Event type of each topic of events."""
+    return {topic: table for topic, table in ingested_topics(model).items() if table in EVENTS}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Behind:
-    """How far the newest snapshot is behind one partition of an event topic."""
+    """How far the newest snapshot is behind one partition of an ingested topic."""
 
     topic: str
     partition: int
@@ -34,7 +40,7 @@ class Behind:
 
 
 def behind(observed: Observed) -> tuple[Behind, ...] | None:
-    """Every partition of the event topics that exist; None while the brokers or the store cannot be read.
+    """Every partition of the ingested topics that exist; None while the brokers or the store cannot be read.
 
     Before the first snapshot nothing is covered: ingest that never came up must show, too.
     """
@@ -43,7 +49,7 @@ def behind(observed: Observed) -> tuple[Behind, ...] | None:
         return None
     offsets = manifest.offsets if manifest else ()
     covered = {(offset.topic, offset.partition): offset.next_offset for offset in offsets}
-    topics = [observed.topics.topics[name] for name in event_topics(observed.model) if name in observed.topics.topics]
+    topics = [observed.topics.topics[name] for name in ingested_topics(observed.model) if name in observed.topics.topics]
     return tuple(
         _behind(observed, topic.name, each, covered.get((topic.name, each.id), 0)) for topic in topics for each in topic.partitions
     )
@@ -83,7 +89,7 @@ def furthest(observed: Observed) -> FurthestBehind | None:
 
 
 def lag_records(observed: Observed) -> int:
-    """Records on the event topics that can be read and that the newest snapshot does not cover (see `Behind.records`)."""
+    """Records on the ingested topics that can be read and that the newest snapshot does not cover (see `Behind.records`)."""
     seen = behind(observed)
     if seen is None:
         return observed.model.status.ingestion.lag_records if observed.model.status.ingestion else 0

@@ -155,8 +155,8 @@ _NOTED = frozenset({RolloutPhase.LOADING, RolloutPhase.PROGRESSING, RolloutPhase
 def _earning(now: Walk) -> str:
     analysis, trial = now.rollout.spec.analysis, now.trial
     count = trial.answers if trial and not isinstance(trial, holding.Guard) else 0
-    doubt = trial is not None and not isinstance(trial, holding.Guard) and trial.doubtful
-    words = "; harm is likely though not shown: no share grows" if doubt else ""
+    doubt = trial.objection if trial and not isinstance(trial, holding.Guard) else ""
+    words = f"; {doubt}: no share grows" if doubt else ""
     share = now.rollout.status.weight
     return f"{count} of {analysis.minimum_requests} answers at {share} %, at least {analysis.minimum_seconds} s; {now.numbers}{words}"
 

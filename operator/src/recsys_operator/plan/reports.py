@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from recsys_operator.plan.evidence import Grouped
+from recsys_operator.plan.evidence import UNSEEN, UNTIMED, Grouped, Latencies
 from recsys_operator.plan.names import app_name
 from recsys_operator.state.observed import AppState, Observed, Unavailable
 from recsys_schemas.serving_api import GROUPS, EvidenceResponse
@@ -19,6 +19,12 @@ class Counted:
     """Failed requests among those assigned to it."""
     rewards: Grouped
     """Rewarded answers among those that it gave."""
+    fallbacks: Grouped = UNSEEN
+    """Requests that it answered with what is popular, for want of anything known."""
+    empty_lists: Grouped = UNSEEN
+    """Requests that it answered with nothing."""
+    latency: Latencies = UNTIMED
+    """How long its answers took."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +66,9 @@ class Reports:
         return Counted(
             errors=Grouped(hits=_at_most(_added(each.errors for each in there), requests), trials=requests),
             rewards=Grouped(hits=_at_most(_added(each.rewards for each in there), impressions), trials=impressions),
+            fallbacks=_of_requests([(each.requests, each.fallbacks) for each in there]),
+            empty_lists=_of_requests([(each.requests, each.empty_lists) for each in there]),
+            latency=Latencies.added(each.latency for each in there),
         )
 
 
@@ -82,6 +91,13 @@ def _added(lists: Iterable[Sequence[int]]) -> list[int]:
     for counts in lists:
         total = [a + b for a, b in zip(total, counts, strict=True)]
     return total
+
+
+def _of_requests(reported: list[tuple[list[int], list[int]]]) -> Grouped:
+    """Replicas of an earlier release do not count it: their requests say nothing."""
+    told = [(requests, hits) for requests, hits in reported if hits]
+    requests = _added(requests for requests, _ in told)
+    return Grouped(hits=_at_most(_added(hits for _, hits in told), requests), trials=requests)
 
 
 def _at_most(hits: Sequence[int], trials: Sequence[int]) -> list[int]:

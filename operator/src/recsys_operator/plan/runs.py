@@ -57,6 +57,7 @@ def _train_job(observed: Observed, version: VersionState) -> TrainJob:
         search=_search(observed, version),
         budget_seconds=spec.budget_seconds,
         catalogue=CatalogueSource(uri=spec.catalogue.uri) if spec.catalogue else None,
+        attribution_seconds=observed.model.spec.rollout.analysis.attribution_seconds,
         group_by=gates.fields_grouped_by(observed.model.spec.gates),
     )
 

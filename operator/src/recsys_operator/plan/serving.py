@@ -9,7 +9,7 @@ from recsys_operator.plan.topics import USABLE, Topics
 from recsys_operator.state.actions import Action, DeployApp, EnsureTokens
 from recsys_operator.state.observed import AppState, Observed, Unavailable
 from recsys_operator.state.plan import Fact, Part
-from recsys_schemas.serving_api import JwtTrust, RateLimit, ServingArguments, ServingRecord, Skip
+from recsys_schemas.serving_api import JwtTrust, RateLimit, ServingArguments, ServingRecord, Shuffle, Skip
 from recsys_schemas.v1alpha1.conditions import ConditionType
 from recsys_schemas.v1alpha1.model import ServingRetry
 from recsys_schemas.v1alpha1.rollout import RolloutStatus
@@ -55,6 +55,7 @@ def arguments(observed: Observed) -> ServingArguments:
         items_topic=roles["Items"].name if "Items" in roles else None,
         exploration=model.spec.serving.exploration,
         logged_percent={"Off": 0, "Sampled": logging.sample_percent, "Full": 100}[logging.mode],
+        answers_kafka=model.spec.serving.answer_kafka_requests,
         allowed_origins=list(access.allowed_origins),
         timeout_ms=model.spec.serving.timeout_milliseconds,
         kafka_security=model.spec.kafka.security.by_name(model.key.namespace),
@@ -68,7 +69,7 @@ def record(observed: Observed, status: RolloutStatus | None = None) -> ServingRe
     app = own_app(observed)
     deployed = app.record if app else None
     written = observed.model.status.serving.epoch if observed.model.status.serving else 0
-    asked = shares.active(observed)
+    asked, shuffle = shares.active(observed), observed.model.spec.serving.shuffle
     analysis = asked.spec.analysis if asked else observed.model.spec.rollout.analysis
     wanted = ServingRecord(
         epoch=deployed.epoch if deployed else 0,
@@ -76,6 +77,7 @@ def record(observed: Observed, status: RolloutStatus | None = None) -> ServingRe
         arms=shares.arms(observed, status),
         attribution_seconds=analysis.attribution_seconds,
         tokens={} if isinstance(observed.tokens, Unavailable) else dict(observed.tokens),
+        shuffle=Shuffle(share=shuffle.share, depth=shuffle.depth) if shuffle else None,
         skips=[
             Skip(topic=each.topic, partition=each.partition, first=each.first, last=each.last)
             for each in observed.model.spec.serving.online.skip

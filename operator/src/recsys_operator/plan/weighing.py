@@ -6,39 +6,20 @@ Only what was counted under the same shares is compared: see `recsys_schemas.ser
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from recsys_operator.plan.evidence import (
-    Comparison,
-    Grouped,
-    Levels,
-    Margin,
-    Verdict,
-    less_often,
-    levels,
-    likely_excess,
-    more_often,
-)
+from recsys_operator.plan import findings
+from recsys_operator.plan.evidence import Levels, Verdict, levels, likely_excess
+from recsys_operator.plan.findings import Finding
 from recsys_operator.plan.reports import Counted, Reports
 from recsys_operator.state.observed import RolloutState
 from recsys_schemas.serving_api import stratum_of
 from recsys_schemas.v1alpha1.analysis import Analysis
 from recsys_schemas.v1alpha1.rollout import ArmTotals, Evidence, RolloutSpec
 
-_TOLD_EFFECT = 1.05
-"""A smaller design effect is not worth a word."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """One metric, what it shows, and the numbers in words."""
-
-    metric: str
-    comparison: Comparison
-    words: str
-
-    @property
-    def verdict(self) -> Verdict:
-        """In one word."""
-        return self.comparison.verdict
+WATCHED = ("errors", "reward", "latency p50", "latency p99", "fallbacks", "empty lists", "users")
+"""What is watched in every rollout."""
+_DEMANDED = ("errors", "reward", "latency p50", "latency p99")
+"""What must be shown to be no worse where the spec demands NotWorse."""
+_ALWAYS_TOLD = ("errors", "reward", "latency p99")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,18 +38,42 @@ class Weighing:
 
     @property
     def not_worse(self) -> bool:
-        """Whether the candidate is shown not to be worse, in every metric that is watched."""
-        return all(finding.verdict in (Verdict.NOT_WORSE, Verdict.BETTER) for finding in self.findings)
+        """Whether the candidate is shown not to be worse in errors, reward and latency."""
+        return not self._unproven
 
     @property
-    def doubtful(self) -> bool:
-        """Whether harm is likely, though not shown: nothing is rolled back for it, but no further users are given either."""
+    def _unproven(self) -> list[str]:
+        proven = (Verdict.NOT_WORSE, Verdict.BETTER)
+        return [finding.metric for finding in self.findings if finding.metric in _DEMANDED and finding.verdict not in proven]
+
+    @property
+    def objection(self) -> str:
+        """Why no further users are given though no harm is shown; empty where nothing speaks against it.
+
+        It only ever delays, so it needs no error budget.
+        """
+        invalid = next((finding for finding in self.findings if finding.verdict is Verdict.INVALID), None)
+        if invalid is not None:
+            return f"the arms did not get the users that their shares say ({invalid.words}): find what loses or adds requests"
+        if self._harm_is_likely:
+            return "harm is likely though not shown"
+        if self.analysis.demand == "NotWorse" and self._unproven:
+            return f"not yet shown to be no worse in {', '.join(self._unproven)}"
+        return ""
+
+    @property
+    def _harm_is_likely(self) -> bool:
         stable, candidate, analysis = self.stable, self.candidate, self.analysis
         errs, erred = stable.errors.effective, candidate.errors.effective
         if erred.rate > analysis.acceptable_error_rate and likely_excess(errs, erred) > analysis.max_error_rate_increase:
             return True
         earns, earned = stable.rewards.effective, candidate.rewards.effective
         return likely_excess(earned, earns) > analysis.max_reward_decrease * earns.rate
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether something speaks against giving it further users: nothing is rolled back for it."""
+        return bool(self.objection)
 
     @property
     def better(self) -> bool:
@@ -84,17 +89,15 @@ class Weighing:
     @property
     def evidence(self) -> Evidence:
         """The numbers, as the status keeps them."""
-        return Evidence(stable=totals(self.stable), candidate=totals(self.candidate))
+        shown = [finding.shown for finding in self.findings]
+        return Evidence(stable=totals(self.stable), candidate=totals(self.candidate), shown=shown)
 
     @property
     def words(self) -> str:
-        """The numbers that anyone can recompute the verdicts from."""
-        return ", ".join(f"{finding.words} ({finding.verdict})" for finding in self.findings)
-
-
-def _told(grouped: Grouped) -> str:
-    effect = grouped.design_effect
-    return f"{grouped.count}" + (f" (worth {grouped.count.trials / effect:.0f})" if effect > _TOLD_EFFECT else "")
+        """The numbers that anyone can recompute the verdicts from: of errors, reward and latency, and of all that shows harm."""
+        alarming = (Verdict.WORSE, Verdict.INVALID)
+        told = [finding for finding in self.findings if finding.metric in _ALWAYS_TOLD or finding.verdict in alarming]
+        return ", ".join(f"{finding.words} ({finding.verdict})" for finding in told)
 
 
 def totals(counted: Counted) -> ArmTotals:
@@ -117,9 +120,12 @@ def weigh(rollout: RolloutState, seen: Reports, shares: Mapping[str, int] | None
     spec, weight = rollout.spec, rollout.status.weight
     if spec.stable is None:
         return None
-    stratum = stratum_of(shares or {spec.stable.name: 100 - weight, spec.candidate.name: weight})
+    given = shares or {spec.stable.name: 100 - weight, spec.candidate.name: weight}
+    stratum = stratum_of(given)
     stable, candidate = seen.counted(spec.stable.name, stratum), seen.counted(spec.candidate.name, stratum)
-    return weighed(spec.analysis, stable, candidate, place=place_of(spec, weight))
+    theirs, ours = given.get(spec.stable.name, 0), given.get(spec.candidate.name, 0)
+    share = ours / (ours + theirs) if ours + theirs else 0.0
+    return weighed(spec.analysis, stable, candidate, place=place_of(spec, weight), share=share)
 
 
 def place_of(spec: RolloutSpec, weight: int) -> int:
@@ -128,7 +134,7 @@ def place_of(spec: RolloutSpec, weight: int) -> int:
     return weights.index(weight) if weight in weights else len(weights)
 
 
-def weighed(analysis: Analysis, stable: Counted, candidate: Counted, *, place: int) -> Weighing:
+def weighed(analysis: Analysis, stable: Counted, candidate: Counted, *, place: int, share: float) -> Weighing:
     """Compare two arms that were counted over the same time.
 
     Args:
@@ -136,29 +142,21 @@ def weighed(analysis: Analysis, stable: Counted, candidate: Counted, *, place: i
         stable: what the arm did that is there.
         candidate: what the one did that would replace it.
         place: how many other shares of the same rollout came before: each has its part of the budget.
+        share: the candidate's part of the users of both.
     """
-    level = levels(analysis.alpha, analysis.alpha_not_worse, place=place, watched=WATCHED)
-    findings = (
-        compared_errors(analysis, stable.errors, candidate.errors, level["errors"]),
-        _compared_reward(analysis, stable.rewards, candidate.rewards, level["reward"]),
+    level = level_of(analysis, place)
+    found = (
+        findings.errors(analysis, stable.errors, candidate.errors, level["errors"]),
+        findings.reward(analysis, stable.rewards, candidate.rewards, level["reward"]),
+        findings.latency("latency p50", analysis, stable.latency, candidate.latency, level["latency p50"]),
+        findings.latency("latency p99", analysis, stable.latency, candidate.latency, level["latency p99"]),
+        findings.fallbacks(analysis, stable.fallbacks, candidate.fallbacks, level["fallbacks"]),
+        findings.empty_lists(analysis, stable.empty_lists, candidate.empty_lists, level["empty lists"]),
+        findings.users(stable.errors, candidate.errors, share, level["users"]),
     )
-    return Weighing(analysis=analysis, stable=stable, candidate=candidate, findings=findings)
+    return Weighing(analysis=analysis, stable=stable, candidate=candidate, findings=found)
 
 
-WATCHED = ("errors", "reward")
-"""What is watched in every rollout."""
-
-
-def compared_errors(analysis: Analysis, stable: Grouped, candidate: Grouped, level: Levels) -> Finding:
-    """What failed requests show."""
-    acceptable = analysis.acceptable_error_rate
-    harm = Margin(increase=analysis.max_error_rate_increase, acceptable=acceptable)
-    limit = Margin(ratio=analysis.max_error_rate_ratio, acceptable=acceptable)
-    found = more_often(stable.effective, candidate.effective, harm=harm, limit=limit, levels=level)
-    return Finding(metric="errors", comparison=found, words=f"errors {_told(candidate)} against {_told(stable)}")
-
-
-def _compared_reward(analysis: Analysis, stable: Grouped, candidate: Grouped, level: Levels) -> Finding:
-    harm, limit = analysis.max_reward_decrease, analysis.reward_margin
-    found = less_often(stable.effective, candidate.effective, harm=harm, limit=limit, levels=level)
-    return Finding(metric="reward", comparison=found, words=f"reward {_told(candidate)} against {_told(stable)}")
+def level_of(analysis: Analysis, place: int) -> dict[str, Levels]:
+    """The levels at one of the rollout's shares."""
+    return levels(analysis.alpha, analysis.alpha_not_worse, place=place, watched=WATCHED)

@@ -43,6 +43,7 @@ from recsys_schemas.mirror import MirrorReport
 from recsys_schemas.serving_api import EvidenceResponse
 from recsys_schemas.snapshot import SnapshotManifest
 from recsys_schemas.upkeep import UpkeepReport
+from recsys_schemas.v1alpha1.model import INGESTED
 from recsys_schemas.v1alpha1.version import VersionPhase
 
 _T = TypeVar("_T")
@@ -130,9 +131,9 @@ async def _children(world: World, model: ModelState) -> tuple[tuple[VersionState
 async def _topics(world: World, model: ModelState, now: datetime) -> TopicsState:
     kafka = model.spec.kafka
     names = [topic.name for topic in kafka.topics]
-    events = [topic.name for topic in kafka.topics if topic.role in ("Watch", "Rate")]
+    ingested = [topic.name for topic in kafka.topics if topic.role in INGESTED]
     at = await read_connection(world.kube, model)
-    return await world.kafka.read(at, [*names, model.dead_letter_topic], ends_of=events, now=now, asked=asked_replicas(model))
+    return await world.kafka.read(at, [*names, model.dead_letter_topic], ends_of=ingested, now=now, asked=asked_replicas(model))
 
 
 def asked_replicas(model: ModelState) -> Asked:

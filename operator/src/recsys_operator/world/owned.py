@@ -32,10 +32,19 @@ async def set_finalizer(kube: Kube, model: ModelState, *, present: bool) -> None
     Raises:
         UnavailableError: the object changed each time that we tried.
     """
-    path = place(MODELS, model.key.namespace, model.key.name)
+    await _write_finalizer(kube, model.key, model.uid, present=present)
+
+
+async def let_go(kube: Kube, key: Key, uid: str) -> None:
+    """Remove our finalizer from a model that nobody looks after any more; errors as `set_finalizer`."""
+    await _write_finalizer(kube, key, uid, present=False)
+
+
+async def _write_finalizer(kube: Kube, key: Key, uid: str, *, present: bool) -> None:
+    path = place(MODELS, key.namespace, key.name)
     for _ in range(_ATTEMPTS):
         body = await kube.get(path)
-        if body is None or body["metadata"]["uid"] != model.uid:
+        if body is None or body["metadata"]["uid"] != uid:
             return
         metadata = body["metadata"]
         names: list[str] = metadata.get("finalizers", [])

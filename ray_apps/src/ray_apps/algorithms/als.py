@@ -8,7 +8,6 @@ would leave nothing of a small data set's tastes.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import ClassVar, Self
 
 import numpy as np
@@ -19,6 +18,7 @@ from ray_apps.algorithms.hyperparameters import Hyperparameters, Parameter, chec
 from ray_apps.algorithms.interactions import Indices, Interactions, Weights
 from ray_apps.algorithms.kernels import als_kernel, item_vectors
 from ray_apps.algorithms.recommender import ALONE, Arrays, Fitting, required
+from ray_apps.algorithms.trust import Trust
 
 LEAST_RIDGE = 1e-6
 """Keeps the Gram matrix invertible when there are fewer items than factors and no regularization was asked for."""
@@ -26,20 +26,6 @@ LEAST_RIDGE = 1e-6
 
 FULL_PENALTY = 10_000
 """Interactions from which on `regularization` counts in full."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trust:
-    """How much one interaction counts beyond 1."""
-
-    alpha: float
-    damping: float
-    usual: float
-    """Mean length of the histories that were learned from."""
-
-    def of(self, lengths: NDArray[np.integer]) -> NDArray[np.float64]:
-        """What weight 1 counts in histories of such lengths, all of which are greater than 0."""
-        return self.alpha * (lengths / self.usual) ** -self.damping
 
 
 class ALS(Factored):
@@ -71,9 +57,7 @@ class ALS(Factored):
         regularization = float(values["regularization"]) * min(1.0, np.sqrt(len(interactions) / FULL_PENALTY))
         histories = interactions.histories()
         lengths = np.diff(histories.indptr)
-        lengths = lengths[lengths > 0]
-        usual = float(lengths.mean()) if lengths.size else 1.0
-        trust = Trust(alpha=float(values["alpha"]), damping=float(values["damping"]), usual=usual)
+        trust = Trust.in_histories(lengths, alpha=float(values["alpha"]), damping=float(values["damping"]))
         confidence = histories.matrix(interactions.n_items)
         confidence.data = (1 + np.repeat(trust.of(lengths), lengths) * confidence.data).astype(np.float32)
         with threadpool_limits(1, "blas"):
@@ -95,7 +79,7 @@ class ALS(Factored):
         system of the factors' size is the smaller one.
         """
         liked = self._items[history].astype(np.float64)
-        extra = self._trust.of(np.array(max(history.size, 1))) * weights.astype(np.float64)
+        extra = self._trust.of(np.array(history.size)) * weights.astype(np.float64)
         projected = liked @ self._gram_inverse
         if history.size <= liked.shape[1]:
             inner = np.eye(history.size) + extra[:, None] * (projected @ liked.T)
@@ -105,8 +89,7 @@ class ALS(Factored):
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
         """`item_factors` float32 (n_items, factors), `gram_inverse` float64 (factors, factors), `trust` float64 (3,): see `Trust`."""
-        trust = np.array([self._trust.alpha, self._trust.damping, self._trust.usual])
-        return {"item_factors": self._items, "gram_inverse": self._gram_inverse, "trust": trust}
+        return {"item_factors": self._items, "gram_inverse": self._gram_inverse, "trust": self._trust.array()}
 
     @classmethod
     def from_arrays(cls, arrays: Arrays, n_items: int) -> Self:
@@ -118,7 +101,5 @@ class ALS(Factored):
         items = np.asarray(required(arrays, "item_factors", "f", (n_items, None)), dtype=np.float32)
         factors = items.shape[1]
         gram_inverse = np.asarray(required(arrays, "gram_inverse", "f", (factors, factors)), dtype=np.float64)
-        alpha, damping, usual = (float(value) for value in np.asarray(required(arrays, "trust", "f", (3,))))
-        if not (np.isfinite([alpha, damping, usual]).all() and usual > 0):
-            raise ValueError(f"model array 'trust': ({alpha}, {damping}, {usual}); finite numbers, the last above 0, were expected")
-        return cls(items, gram_inverse, Trust(alpha=alpha, damping=damping, usual=usual))
+        required(arrays, "trust", "f", (3,))
+        return cls(items, gram_inverse, Trust.from_arrays(arrays))

@@ -1,7 +1,8 @@
 """How far a user is believed after so many likes: learned within training, on what a fit of its own is not shown.
 
 Two kinds of users tell. The newest are left out whole, and looked at as they were after a few likes: what they go on to like is what is
-liked these days. Of others the newest likes are left out: those users have seen what everybody likes, and tell how far a history goes.
+liked these days. Of others the newest likes are left out: those users have seen what everybody likes, and tell how far a history goes, be
+it a short one. A history does not say of which kind its user is; from FAMILIAR likes on it is taken for the second.
 """
 
 from collections.abc import Callable
@@ -11,19 +12,26 @@ from numpy.typing import NDArray
 
 from ray_apps.algorithms.interactions import Indices, Interactions, Weights
 
-PREFIXES = (1, 3, 10, 30, 100)
+PREFIXES = (1, 3, 6, 10, 30, 100)
 """Numbers of likes for which a share is learned; between them it is interpolated."""
 FEW = 3
-"""The first so many are learned on new users, the others on users with long histories."""
+"""The first so many are learned on new users, the others on users who were there before."""
+FAMILIAR = PREFIXES[FEW]
+"""So many likes make a user who was there before."""
 GRID = np.array([0.0, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 1.0])
 """Shares that the collaborative scores may have."""
-CAUTIOUS = np.array([0.1, 0.2, 0.5, 0.8, 1.0])
+CAUTIOUS = np.array([0.1, 0.1, 0.2, 0.5, 0.8, 1.0])
 """Taken when there are too few users to learn from."""
 LEFT_OUT, MOST_LEFT_OUT, LEAST_LEFT_OUT = 0.1, 200, 10
 """Share of the users who are left out whole, the most and the fewest; and share of the likes of the others."""
+MOST_ASKED = 600
+"""Of the others so many are asked at most."""
 LEAST_TO_FIND = 2
 """A new user of whom less is left to find says nothing."""
 LENGTH = 10
+
+EARLIER = (1, 3, 10, 30, 100)
+"""The prefixes of versions that were made before newcomers were looked at apart."""
 
 Both = Callable[[Indices, Weights], tuple[NDArray[np.float64], NDArray[np.float64]]]
 """The two scores of all items that are to be blended, for a history."""
@@ -36,12 +44,19 @@ def belief(beliefs: NDArray[np.float64], likes: int) -> float:
     return float(np.interp(np.log(likes), np.log(PREFIXES), beliefs))
 
 
+def at_prefixes(beliefs: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The shares of a version, shape (prefixes,): those of an earlier one with a step more between them, which changes no share."""
+    if beliefs.size != len(EARLIER):
+        return beliefs
+    return np.interp(np.log(PREFIXES), np.log(EARLIER), beliefs)
+
+
 def beliefs_of(interactions: Interactions, seed: int, fit: Callable[[Interactions], Both]) -> NDArray[np.float64]:
     """The share for each of PREFIXES, never falling, with the best sum of NDCG@10; shape (prefixes,).
 
     Args:
         interactions: Everything known.
-        seed: Draws the users with long histories, when there are more than needed.
+        seed: Draws from the users who were there before, when there are more than needed.
         fit: Learns from a part of it.
 
     Source: users held out whole, as in Liang, Krishnan, Hoffman & Jebara, WWW 2018 (strong generalisation).
@@ -55,13 +70,14 @@ def beliefs_of(interactions: Interactions, seed: int, fit: Callable[[Interaction
         return CAUTIOUS.copy()
     began = interactions.times[order][np.minimum(starts, order.size - 1)]
     new = able[np.lexsort((able, -began[able]))[:wanted]]
-    long = np.setdiff1d(np.flatnonzero(counts > 2 * PREFIXES[FEW - 1]), new)
-    if long.size > MOST_LEFT_OUT:
-        long = np.sort(np.random.default_rng(seed).choice(long, size=MOST_LEFT_OUT, replace=False))
-    kept = np.floor(counts * (1 - LEFT_OUT)).astype(np.int64)
+    kept = np.minimum(np.floor(counts * (1 - LEFT_OUT)), counts - 1).astype(np.int64)
+    old = np.setdiff1d(np.flatnonzero(kept >= FAMILIAR), new)
+    if old.size > MOST_ASKED:
+        old = np.sort(np.random.default_rng(seed).choice(old, size=MOST_ASKED, replace=False))
     shown = np.ones(order.size, dtype=np.bool_)
-    for user in (*new, *long):
-        shown[order[starts[user] + (kept[user] if user in long else 0) : starts[user] + counts[user]]] = False
+    for users, knows in ((new, np.zeros_like(kept)), (old, kept)):
+        for user in users:
+            shown[order[starts[user] + knows[user] : starts[user] + counts[user]]] = False
     both = fit(interactions.take(shown))
     gained = np.zeros((len(PREFIXES), GRID.size))
     for user in new:
@@ -69,7 +85,7 @@ def beliefs_of(interactions: Interactions, seed: int, fit: Callable[[Interaction
         for row, known in enumerate(PREFIXES[:FEW]):
             if own.size - known >= LEAST_TO_FIND:
                 gained[row] += _gains(both, interactions, own[:known], own[known:])
-    for user in long:
+    for user in old:
         own = order[starts[user] : starts[user] + counts[user]]
         row = int(np.abs(np.log(PREFIXES[FEW:]) - np.log(kept[user])).argmin()) + FEW
         gained[row] += _gains(both, interactions, own[: kept[user]], own[kept[user] :])

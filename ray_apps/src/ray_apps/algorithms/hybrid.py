@@ -2,7 +2,8 @@
 
 An item that n users liked speaks for itself with n / (n + k), the well-known items that are most like it for the rest (see `neighbours`).
 A user with a short history is mostly given `onboarding`'s list, by the content of what they liked; from how many likes on the collaborative
-scores decide is learned within training, on users that are left out of it (see `beliefs`).
+scores decide is learned within training, on users that are left out of it (see `beliefs`). Such a user's list also has a place for an item
+that nobody has liked yet (see `first_likes`): the others' lists are what they are known to like.
 """
 
 from collections.abc import Mapping
@@ -13,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ray_apps.algorithms.als import ALS
-from ray_apps.algorithms.beliefs import CAUTIOUS, PREFIXES, belief, beliefs_of
+from ray_apps.algorithms.beliefs import CAUTIOUS, FAMILIAR, PREFIXES, at_prefixes, belief, beliefs_of
 from ray_apps.algorithms.content import needed
 from ray_apps.algorithms.ease import EASE
+from ray_apps.algorithms.first_likes import with_a_new_item
 from ray_apps.algorithms.hyperparameters import Hyperparameters, Parameter, Value, checked
 from ray_apps.algorithms.interactions import Histories, Indices, Interactions, Weights
 from ray_apps.algorithms.neighbours import Neighbours, neighbours_of
@@ -42,6 +44,10 @@ class Known:
     """Popularity with its prior, shape (n_items,)."""
     beliefs: NDArray[np.float64]
     """Share of the collaborative scores after so many likes, shape (PREFIXES,)."""
+    new: NDArray[np.bool_]
+    """Items that nobody has liked and of which something is known, shape (n_items,)."""
+    place: int
+    """Of the best new one in the list of a user with a short history, if any; 0: where it comes by itself."""
 
 
 class Hybrid:
@@ -52,6 +58,7 @@ class Hybrid:
         "itemShrinkage": Parameter(default=1.0, low=0.0, high=10_000.0),
         "neighbours": Parameter(default=20, low=1, high=10_000),
         "halfLifeDays": Parameter(default=HALF_LIFE_DAYS, low=0.01, high=36_500.0),
+        "newItemPlace": Parameter(default=10, low=0, high=1_000),
     }
 
     def __init__(self, part: Recommender, known: Known) -> None:
@@ -75,10 +82,13 @@ class Hybrid:
     @classmethod
     def _fitted(cls, interactions: Interactions, values: Mapping[str, Value], seed: int, fitting: Fitting) -> Self:
         content = needed(interactions.content, cls.name)
-        near = neighbours_of(content, interactions.popularity(), shrinkage=float(values["itemShrinkage"]), most=int(values["neighbours"]))
+        popularity = interactions.popularity()
+        near = neighbours_of(content, popularity, shrinkage=float(values["itemShrinkage"]), most=int(values["neighbours"]))
         wanted = with_prior(recent_popularity(interactions, float(values["halfLifeDays"])), content)
-        part = (EASE if np.count_nonzero(interactions.popularity()) <= MOST_FOR_EASE else ALS).fit(interactions, {}, seed, fitting)
-        return cls(part, Known(content=content, near=near, wanted=wanted, beliefs=CAUTIOUS))
+        part = (EASE if np.count_nonzero(popularity) <= MOST_FOR_EASE else ALS).fit(interactions, {}, seed, fitting)
+        new = (popularity == 0) & (np.diff(content.indptr) > 0)
+        place = int(values["newItemPlace"])
+        return cls(part, Known(content=content, near=near, wanted=wanted, beliefs=CAUTIOUS, new=new, place=place))
 
     def both(self, history: Indices, weights: Weights) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Collaborative scores and those by content and popularity, each at most 1, both of shape (n_items,)."""
@@ -92,10 +102,13 @@ class Hybrid:
     def _blended(self, history: Indices, weights: Weights, own: Scores) -> Scores:
         believed = belief(self._known.beliefs, history.size)
         collaborative, content = self._shared(history, weights, own)
-        return (believed * collaborative + (1 - believed) * content).astype(np.float32)
+        blended = (believed * collaborative + (1 - believed) * content).astype(np.float32)
+        if self._known.place and 0 < history.size < FAMILIAR:
+            return with_a_new_item(blended, history, self._known.new, self._known.place)
+        return blended
 
     def scores(self, history: Indices, weights: Weights) -> Scores:
-        """Blended scores, at most 1, shape (n_items,)."""
+        """Blended scores, about 1 at most, shape (n_items,)."""
         return self._blended(history, weights, self._part.scores(history, weights))
 
     def scores_many(self, histories: Histories) -> Scores:
@@ -105,12 +118,13 @@ class Hybrid:
         return np.stack(rows) if rows else np.empty((0, self._known.wanted.size), dtype=np.float32)
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
-        """The part's own with the prefix `part_`, content without names, neighbours, `wanted` and `beliefs` float64."""
+        """The part's own with the prefix `part_`, nameless content, neighbours, `wanted` and `beliefs` float64, `new` uint8, `place`."""
         own = {f"{PART}{name}": array for name, array in self._part.arrays().items()}
         known = self._known
         content = {f"content_{name}": getattr(known.content, name) for name in ("indptr", "indices", "weights")}
         numbers = {"wanted": known.wanted, "beliefs": known.beliefs, "features": np.array(len(known.content.features))}
-        numbers["collaborative"] = np.array(PARTS.index(type(self._part)))
+        numbers |= {"collaborative": np.array(PARTS.index(type(self._part))), "place": np.array(known.place)}
+        numbers["new"] = known.new.astype(np.uint8)
         return own | content | known.near.arrays() | numbers
 
     @classmethod
@@ -122,14 +136,20 @@ class Hybrid:
         """
         own = {name.removeprefix(PART): array for name, array in arrays.items() if name.startswith(PART)}
         wanted = np.asarray(required(arrays, "wanted", "f", (n_items,)), dtype=np.float64)
-        beliefs = np.asarray(required(arrays, "beliefs", "f", (len(PREFIXES),)), dtype=np.float64)
+        beliefs = at_prefixes(np.asarray(required(arrays, "beliefs", "f", (None,)), dtype=np.float64))
+        if beliefs.size != len(PREFIXES):
+            raise ValueError(f"model array 'beliefs': {beliefs.size} shares; {len(PREFIXES)} were expected")
         if not (np.isfinite(wanted).all() and ((beliefs >= 0) & (beliefs <= 1)).all()):
             raise ValueError("model arrays 'wanted' and 'beliefs': finite numbers, and shares from 0 to 1 were expected")
         near = Neighbours.from_arrays(arrays, n_items)
         number = int(np.asarray(required(arrays, "collaborative", "i", ())))
         if not 0 <= number < len(PARTS):
             raise ValueError(f"model array 'collaborative': {number} is no part; 0 to {len(PARTS) - 1} were expected")
-        known = Known(content=_content(arrays, n_items), near=near, wanted=wanted, beliefs=beliefs)
+        if "new" not in arrays:  # a version from before new items had a place
+            arrays = {**arrays, "new": np.zeros(n_items, dtype=np.uint8), "place": np.array(0)}
+        new = np.asarray(required(arrays, "new", "u", (n_items,))) != 0
+        place = int(np.asarray(required(arrays, "place", "i", ())))
+        known = Known(content=_content(arrays, n_items), near=near, wanted=wanted, beliefs=beliefs, new=new, place=place)
         return cls(PARTS[number].from_arrays(own, n_items), known)
 
 

@@ -6,7 +6,7 @@ is the case of one worker, which has all blocks.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ray_apps.algorithms.ials_rows import Factors, Loss, Spectrum, solve_rows
 from ray_apps.algorithms.interactions import Histories, Interactions
+from ray_apps.algorithms.trust import Trust
 
 MOST_BLOCKS = 64
 """As many workers can share the work."""
@@ -69,6 +70,8 @@ class Plan:
     factors: int
     epochs: int
     loss: Loss
+    trust: Trust
+    """What a user's entries count, by how many they are."""
     seed: int
     tell: Callable[[int, int], None]
     keep: Callable[[Progress], None] = field(default=_keep_nothing)
@@ -118,6 +121,7 @@ def beginning(side: Side, plan: Plan, start: Factors | None = None) -> Progress:
 def learn(users: Side, items: Side, plan: Plan, begun: Progress, together: Together) -> tuple[Factors, Spectrum]:
     """Go on from `begun` to the last epoch; return all items' vectors in their eigenbasis, and its spectrum."""
     own = begun.items
+    users, items = weighed(users, items, plan.trust)
     everything, spectrum = aligned(own, together)
     for epoch in range(begun.epochs, plan.epochs):
         everything, spectrum = aligned(_solved(users, everything, spectrum, plan.loss), together)
@@ -126,6 +130,17 @@ def learn(users: Side, items: Side, plan: Plan, begun: Progress, together: Toget
         everything, spectrum = aligned(own, together)
         plan.tell(epoch + 1, plan.epochs)
     return everything, spectrum
+
+
+def weighed(users: Side, items: Side, trust: Trust) -> tuple[Side, Side]:
+    """The same entries, counting by the lengths of their users' histories; what a row stands for stays the number of its entries."""
+    worth = trust.of(users.lengths).astype(np.float32)
+    of_users = {
+        block: replace(rows, weights=rows.weights * np.repeat(worth[block :: users.blocks], np.diff(rows.indptr)))
+        for block, rows in users.own.items()
+    }
+    of_items = {block: replace(rows, weights=rows.weights * worth[rows.indices]) for block, rows in items.own.items()}
+    return replace(users, own=of_users), replace(items, own=of_items)
 
 
 def _solved(side: Side, other: Factors, spectrum: Spectrum, loss: Loss) -> dict[int, Factors]:

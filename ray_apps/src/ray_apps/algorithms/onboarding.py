@@ -1,8 +1,8 @@
 """A list for somebody of whom no event is known: what they say they like, among what is liked these days.
 
 score = (popularity + prior) * exp(taste * similarity), where similarity is the cosine of the item's features and of what was said. With
-nothing said it is popularity, and an item that nobody has liked yet is as popular as items are on average, so that it can be found by
-whoever likes its genre, and by nobody when nothing is known of it. Numpy alone: serving answers with it.
+nothing said it is popularity, and an item that nobody has liked yet is as popular as liked items of its genres, decade and words are, so
+that it can be found by whoever likes them, and by nobody when nothing is known of it. Numpy alone: serving answers with it.
 
 Source: a log-linear (product of experts) blend of a prior and a content score, Hinton, "Products of experts", ICANN 1999.
 """
@@ -80,10 +80,47 @@ def row_sums(indptr: NDArray[np.int64], values: NDArray[np.floating]) -> NDArray
 
 
 def with_prior(popularity: NDArray[np.floating] | NDArray[np.integer], content: Content) -> NDArray[np.float64]:
-    """Popularity and the mean popularity on top of it, shape (n_items,); 0 for an item of which nothing at all is known."""
-    known = np.diff(content.indptr) > 0
+    """Popularity and on top of it what items of such content are worth, shape (n_items,); 0 for an item of which nothing is known."""
+    return _added(popularity, expected_of(popularity, content), content)
+
+
+def expected_of(popularity: NDArray[np.floating] | NDArray[np.integer], content: Content) -> NDArray[np.float64]:
+    """How popular items of such content are, shape (n_items,); of an item of which nothing is said, the mean of those that are liked."""
     wanted = popularity.astype(np.float64)
-    return np.where(known | (wanted > 0), wanted + (wanted.mean() if wanted.size else 0.0), 0.0)
+    if not wanted.any():
+        return wanted
+    sums = row_sums(content.indptr, content.weights.astype(np.float64))
+    told = row_sums(content.indptr, content.weights * _worth(wanted, content)[content.indices])
+    return np.divide(told, sums, out=np.full(wanted.size, wanted[wanted > 0].mean()), where=sums > 0)
+
+
+def _added(popularity: NDArray[np.floating] | NDArray[np.integer], expected: NDArray[np.float64], content: Content) -> NDArray[np.float64]:
+    wanted = popularity.astype(np.float64)
+    return np.where((np.diff(content.indptr) > 0) | (wanted > 0), wanted + expected, 0.0)
+
+
+def _worth(wanted: NDArray[np.float64], content: Content) -> NDArray[np.float64]:
+    """How popular the liked items with a feature are, shape (features,), drawn to the mean of all the more, the less the features differ.
+
+    A feature that n items have counts n / (n + k), where k is the variance of items over that of features: what of the features' means is
+    more than the chance of whom they happen to stand for. Where features say nothing of popularity, k is infinite.
+
+    Source: empirical Bayes, Efron & Morris, "Data analysis using Stein's estimator and its generalizations", JASA 70, 1975.
+    """
+    lengths = np.diff(content.indptr)
+    liked = np.repeat(wanted > 0, lengths)
+    values = np.repeat(wanted, lengths)[liked]
+    features, shares = content.indices[liked], content.weights[liked].astype(np.float64)
+    kinds = len(content.features)
+    items, squares, totals = (np.bincount(features, weights=each, minlength=kinds) for each in (shares, shares**2, shares * values))
+    mean, spread = wanted[wanted > 0].mean(), wanted[wanted > 0].var()
+    means = np.divide(totals, items, out=np.full(kinds, mean), where=items > 0)
+    by_chance = spread * np.divide(squares, items, out=np.zeros(kinds), where=items > 0).sum()
+    apart = float((items * (means - mean) ** 2).sum() - by_chance)
+    if apart <= 0:
+        return np.full(kinds, mean)
+    k = spread * items.sum() / apart
+    return (items * means + k * mean) / (items + k)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +134,8 @@ class Onboarding:
     """What may be liked by name: genres, case folded, with their features."""
     popularity: NDArray[np.floating] | NDArray[np.integer]
     """What `wanted` was made of."""
+    expected: NDArray[np.float64]
+    """How popular items of such content are, shape (n_items,)."""
 
     def scores(self, genres: Iterable[str] = (), items: Indices | None = None, taste: float = TASTE) -> Scores:
         """Scores of all items, shape (n_items,), at least 0; popularity when nothing is said.
@@ -111,23 +150,23 @@ class Onboarding:
         return (self.wanted * np.exp(taste * near)).astype(np.float32)
 
 
-def onboarding_of(
-    content: Content, popularity: NDArray[np.floating] | NDArray[np.integer], genres: Mapping[str, list[int]] | None = None
-) -> Onboarding:
+def onboarding_of(content: Content, popularity: NDArray[np.floating] | NDArray[np.integer], before: Onboarding | None = None) -> Onboarding:
     """What answers people without events.
 
     Args:
         content: What is known of the items.
         popularity: How popular they are, shape (n_items,): `recent_popularity`, or counts.
-        genres: `genres_of(content)`, when it is at hand.
+        before: What answered until now, of the same content: genres and what content is worth are taken from it, for they change slowly.
 
     Raises:
         ValueError: there is no popularity for some items.
     """
     if popularity.shape != (len(content),):
         raise ValueError(f"popularity: shape {popularity.shape}; ({len(content)},) was expected, one for each item of the content")
-    known = genres_of(content) if genres is None else genres
-    return Onboarding(content=content, wanted=with_prior(popularity, content), genres=known, popularity=popularity)
+    genres = genres_of(content) if before is None else before.genres
+    expected = before.expected if before is not None and before.expected.any() else expected_of(popularity, content)
+    wanted = _added(popularity, expected, content)
+    return Onboarding(content=content, wanted=wanted, genres=genres, popularity=popularity, expected=expected)
 
 
 def _unit(vector: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -44,16 +44,16 @@ def check(store: Store, sequence: int | None, job: IngestJob | None, *, as_json:
     manifest = read_manifest(store, sequence)
     seen = list(look(store, manifest))
     wrong = [file for file in seen if file.trouble]
-    counted = sum(file.rows for file in seen) == manifest.rows
+    counted = sum(file.rows for file in seen) == manifest.all_rows
     compared = verify(store, job, manifest.sequence) if job else None
     good = not wrong and counted and (compared is None or compared.exact)
     if as_json:
-        facts = {"sequence": manifest.sequence, "good": good, "rows": manifest.rows, "files": [asdict(file) for file in seen]}
+        facts = {"sequence": manifest.sequence, "good": good, "rows": manifest.all_rows, "files": [asdict(file) for file in seen]}
         tell_json(facts | {"topics": asdict(compared) | {"exact": compared.exact} if compared else None})
         return 0 if good else 1
     tell(f"snapshot {manifest.sequence} of {store.uri}")
     tell(f"files     {len(seen)} read to the end, {len(wrong)} not as they should be")
-    tell(f"rows      {sum(file.rows for file in seen)} in the files, {manifest.rows} by the manifest")
+    tell(f"rows      {sum(file.rows for file in seen)} in the files, {manifest.all_rows} by the manifest")
     if wrong:
         tell(table(("FILE", "TROUBLE"), ((file.path, file.trouble) for file in wrong)))
     _tell_topics(compared)

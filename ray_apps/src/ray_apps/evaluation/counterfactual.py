@@ -29,19 +29,22 @@ class Counterfactual:
 
 
 def unknown_answers(log: LoggedAnswers, split: Split, seed: int) -> LoggedAnswers:
-    """The rounds that a model trained on a split may be judged by: those after what training knows, of at most MOST_USERS users.
+    """The rounds that a model trained on a split may be judged by: after what training knows, of at most MOST_USERS users that it knows.
 
     With one moment for all users it is that moment; else each user's own newest interaction in training. What an earlier answer earned
-    has been learned from.
+    has been learned from. Who is not in training gets what is popular, from every version. Where some places were left to chance, only
+    these are judged by: one that could have shown nothing else knows one item, and nothing of another model's.
     """
     train = split.train
     newest = int(train.times.max(initial=0)) if split.one_moment else 0
     known = np.full(max(int(log.users.max(initial=-1)) + 1, train.n_users), newest)
     np.maximum.at(known, train.users, train.times)
-    users = np.unique(log.users)
+    users = np.intersect1d(log.users, train.users)
     if users.size > MOST_USERS:
         users = np.random.default_rng(seed).choice(users, size=MOST_USERS, replace=False)
-    return log.take((log.times > known[log.users]) & (log.places < LENGTH) & np.isin(log.users, users))
+    chance = log.propensities < 1
+    judged = chance if chance.any() else ~chance
+    return log.take(judged & (log.times > known[log.users]) & (log.places < LENGTH) & np.isin(log.users, users))
 
 
 def counterfactual(score_many: Callable[[Histories], NDArray[np.float32]], split: Split, log: LoggedAnswers) -> Counterfactual:
@@ -55,12 +58,13 @@ def counterfactual(score_many: Callable[[Histories], NDArray[np.float32]], split
     instead = _shown_instead(score_many, split, log)
     policy = ((instead == log.items) & (log.items >= 0)).astype(np.float64)
     # Support is judged by the weights as they are: clipped ones look more alike than they should.
-    words = thin_support(log, weights_of(log, policy))
+    raw = weights_of(log, policy)
+    words = thin_support(log, raw)
     if words is not None:
         return Counterfactual(abstained={SNIPS: words, DR: words})
     weights = weights_of(log, policy, MOST_WEIGHT)
     expected, promised = expected_rewards(log, instead, split.train.n_items)
-    sums = partial(earned, log)
+    sums = partial(earned, log, unseen=max(0.0, 1.0 - float(raw.mean())))
     scores = doubly_robust(log, weights, expected, promised)
     return Counterfactual(earned={SNIPS: sums(weights * log.rewards, weights), DR: sums(scores, np.ones(len(log)))})
 

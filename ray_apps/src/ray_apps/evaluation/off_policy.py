@@ -129,6 +129,14 @@ class Earned:
 
     above: NDArray[np.float64]
     below: NDArray[np.float64]
+    unseen: float = 0.0
+    """Part of what the model shows that the log could not have shown, 0 to 1. Of its rewards nothing is known but by assumption: they are
+    taken to lie between none and twice those of the rest, and the interval is widened by that."""
+
+    @property
+    def slack(self) -> float:
+        """How far the value may be off for what the log could not have shown."""
+        return self.unseen * abs(self.value)
 
     @property
     def value(self) -> float:
@@ -142,21 +150,22 @@ class Earned:
 
     def estimate(self, seed: int) -> Estimate:
         """With a percentile bootstrap interval over users."""
-        return _told(self.value, self.resampled(seed), self.above.size)
+        return _told(self.value, self.resampled(seed), self.above.size, self.slack)
 
     def minus(self, other: "Earned", seed: int) -> Estimate:
         """The difference to another model on the same log, users drawn alike."""
-        return _told(self.value - other.value, self.resampled(seed) - other.resampled(seed), self.above.size)
+        drawn = self.resampled(seed) - other.resampled(seed)
+        return _told(self.value - other.value, drawn, self.above.size, self.slack + other.slack)
 
 
-def _told(value: float, drawn: NDArray[np.float64], users: int) -> Estimate:
+def _told(value: float, drawn: NDArray[np.float64], users: int, slack: float) -> Estimate:
     low, high = np.percentile(drawn, [2.5, 97.5])
-    return Estimate(value=value, low=min(float(low), value), high=max(float(high), value), samples=users)
+    return Estimate(value=value, low=min(float(low), value) - slack, high=max(float(high), value) + slack, samples=users)
 
 
-def earned(log: LoggedAnswers, above: Rounds, below: Rounds) -> Earned:
-    """Sums of the rounds of each user of a log."""
+def earned(log: LoggedAnswers, above: Rounds, below: Rounds, unseen: float = 0.0) -> Earned:
+    """Sums of the rounds of each user of a log; `unseen` as in `Earned`."""
     _, who = np.unique(log.users, return_inverse=True)
     users = int(who.max(initial=-1)) + 1
     sums = [np.asarray(np.bincount(who, each, users), dtype=np.float64) for each in (above, below)]
-    return Earned(above=sums[0], below=sums[1])
+    return Earned(above=sums[0], below=sums[1], unseen=unseen)

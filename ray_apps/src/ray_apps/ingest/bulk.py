@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ray_apps.ingest.columns import event_columns
+from ray_apps.ingest.columns import column_of, event_columns
 from ray_apps.ingest.forms import Form
 from ray_apps.ingest.learning import learn
 from ray_apps.ingest.quality import MAX_AHEAD_MS, Fault, Judge
@@ -105,7 +105,7 @@ class Bulk:
         return learn(value, self._rules, self._schema) if value and self._judge.accepts(value) else None
 
     def _columns(self, events: Sequence[Any]) -> pa.RecordBatch:
-        columns = [pa.array(list(map(attrgetter(column.name), events)), column.type) for column in self._schema]
+        columns = [column_of(list(map(attrgetter(column.name), events)), column.type) for column in self._schema]
         return pa.RecordBatch.from_arrays(columns, schema=self._schema)
 
     def _in_order(self, places: Sequence[Places], parts: Sequence[pa.RecordBatch]) -> pa.RecordBatch:

@@ -2,15 +2,19 @@
 
 import types
 import typing
+from collections.abc import Sequence
+from itertools import chain
+from operator import attrgetter
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel
 
 from ray_apps.stores.snapshots import RECORD_COLUMNS
-from recsys_schemas.event_fields import EVENTS, with_fields
+from recsys_schemas.event_fields import TABLES, with_fields
 from recsys_schemas.train_job import IngestJob
 
-__all__ = ["EVENTS", "UnknownEventTypeError", "event_columns", "event_of", "events_of", "table_schema"]
 _ARROW: dict[object, pa.DataType] = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
 
 
@@ -25,14 +29,29 @@ def event_of(event_type: str) -> type[BaseModel]:
         UnknownEventTypeError: there is none.
     """
     try:
-        return EVENTS[event_type]
+        return TABLES[event_type]
     except KeyError:
-        raise UnknownEventTypeError(f"topics: event_type {event_type!r} has no schema; use one of {', '.join(EVENTS)}") from None
+        raise UnknownEventTypeError(f"topics: event_type {event_type!r} has no schema; use one of {', '.join(TABLES)}") from None
 
 
 def event_columns(event: type[BaseModel]) -> pa.Schema:
     """Columns of an event: one for each field, in order; `T | None` becomes nullable."""
     return pa.schema([_column(name, field.annotation) for name, field in event.model_fields.items()])
+
+
+def column_of(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
+    """Values of one field of many events as a column; lists of objects become lists of structs."""
+    if not isinstance(kind, pa.ListType):
+        return pa.array(values, kind)
+    fields, flat = list(typing.cast("pa.StructType", kind.value_type)), list(chain.from_iterable(values))
+    parts = [column_of(list(map(attrgetter(field.name), flat)), field.type) for field in fields]
+    bounds = np.cumsum([0, *map(len, values)], dtype=np.int32)
+    return pa.ListArray.from_arrays(pa.array(bounds), pa.StructArray.from_arrays(parts, fields=fields), type=kind)
+
+
+def id_column(event: type[BaseModel]) -> str:
+    """The column by which a row is known to repeat another: an event's own id, or the request that an answer belongs to."""
+    return "event_id" if "event_id" in event.model_fields else "request_id"
 
 
 def events_of(job: IngestJob) -> dict[str, type[BaseModel]]:
@@ -55,7 +74,15 @@ def _column(name: str, annotation: object) -> pa.Field:
     union = typing.get_origin(annotation) in (types.UnionType, typing.Union)
     choices = typing.get_args(annotation) if union else (annotation,)
     plain = [_plain(choice) for choice in choices if choice is not types.NoneType]
-    return pa.field(name, _ARROW[plain[0]], nullable=types.NoneType in choices)
+    return pa.field(name, _arrow(plain[0]), nullable=types.NoneType in choices)
+
+
+def _arrow(kind: object) -> pa.DataType:
+    """The type of a column; a list of objects is a list of structs, its parts named as Delta Lake names them."""
+    if typing.get_origin(kind) is not list:
+        return _ARROW[kind]
+    (listed,) = typing.get_args(kind)
+    return pa.list_(pa.field("element", pa.struct(event_columns(listed)), nullable=False))
 
 
 def _plain(annotation: object) -> object:

@@ -24,6 +24,7 @@ from deltalake import DeltaTable
 from pyarrow import fs
 from pyarrow import table as as_table
 
+from ray_apps.ingest.columns import event_of, id_column
 from ray_apps.ingest.seen import Block, Seen, fingerprints, seen_before
 from ray_apps.ingest.texts import Numbers
 from ray_apps.stores.objects import Store, delta_options
@@ -138,8 +139,9 @@ def recall(store: Store, event_type: str, positions: Mapping[TopicPartition, int
     for (topic, partition), position in positions.items():
         here = (ds.field(TOPIC) == topic) & (ds.field(PARTITION) == partition)
         wanted = wanted | (here & (ds.field(OFFSET) >= position - length) & (ds.field(OFFSET) < position))
-    found = ds.dataset(paths, filesystem=root, format="parquet").to_table(columns=[TOPIC, PARTITION, "event_id", OFFSET], filter=wanted)
-    columns = (found[name].to_pylist() for name in (TOPIC, PARTITION, "event_id", OFFSET))
+    names = [TOPIC, PARTITION, id_column(event_of(event_type)), OFFSET]
+    found = ds.dataset(paths, filesystem=root, format="parquet").to_table(columns=names, filter=wanted)
+    columns = (found[name].to_pylist() for name in names)
     return [((topic, partition), event_id, offset) for topic, partition, event_id, offset in zip(*columns, strict=True)]
 
 

@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 from pydantic import BaseModel
 
 from ray_apps.ingest.catalogue import CatalogueFile
-from ray_apps.ingest.columns import EVENTS, events_of
+from ray_apps.ingest.columns import events_of
 from ray_apps.ingest.duplicates import Duplicates, recall
 from ray_apps.ingest.framing import Framing
 from ray_apps.ingest.registry import SchemaRegistry
 from ray_apps.stores.objects import Store
 from ray_apps.stores.snapshots import TopicPartition
+from recsys_schemas.event_fields import TABLES
 from recsys_schemas.events import DeadLetter
 from recsys_schemas.train_job import IngestJob
 
@@ -29,7 +30,7 @@ class Grounds:
     """How values are taken out of their frames; None: they are JSON as they are."""
     catalogue: CatalogueFile | None = None
     """Which items there are."""
-    events: Mapping[str, type[BaseModel]] = field(default_factory=EVENTS.copy)
+    events: Mapping[str, type[BaseModel]] = field(default_factory=TABLES.copy)
     """What the records of each event type must fit."""
     aside: Aside = field(default_factory=dict["tuple[str, int, int]", DeadLetter])
     """Records that are dead letters already: they stay so."""

@@ -15,7 +15,7 @@ from isal.isal_zlib import crc32
 from pydantic import BaseModel
 
 from ray_apps.ingest.bulk import Bulk
-from ray_apps.ingest.columns import event_columns
+from ray_apps.ingest.columns import event_columns, id_column
 from ray_apps.ingest.grounds import Grounds
 from ray_apps.ingest.quality import Fault, Judge, dead_letter, repeated, unknown_item, without
 from ray_apps.ingest.runs import Record, Run, runs_of
@@ -100,6 +100,8 @@ class _Table:
         self.event_type = event_type
         self._bulk = Bulk(Judge(event))
         self._schema = pa.schema([*event_columns(event), *RECORD_COLUMNS])
+        self._id = id_column(event)
+        self._of_an_item = "item_id" in event.model_fields
 
     def read(self, runs: Mapping[TopicPartition, Run], grounds: Grounds) -> dict[TopicPartition, _Read]:
         """Read the values of several partitions, all at once."""
@@ -121,15 +123,15 @@ class _Table:
     def judge(self, where: TopicPartition, read: _Read, grounds: Grounds) -> pa.RecordBatch | None:
         """Rows of the events that nothing else speaks against, None when there is none; letters of the others are added to those."""
         run, events = read.run, read.events
-        if grounds.items is not None:
+        if grounds.items is not None and self._of_an_item:
             items = events["item_id"]
             strange = set(items.unique().to_pylist()) - grounds.items
             unknown = {index: unknown_item(each) for index, each in enumerate(items.to_pylist()) if each in strange} if strange else {}
             read.letters.extend(_letters(where, run, unknown))
             events, run = _rows_without(events, unknown), run.without(unknown)
-        ids = events["event_id"]
+        ids = events[self._id]
         again = grounds.duplicates.repeats(where, ids, run.offsets)
-        repeats = {index: repeated(ids[index].as_py(), first) for index, first in again.items()}
+        repeats = {index: repeated(self._id, ids[index].as_py(), first) for index, first in again.items()}
         read.letters.extend(_letters(where, run, repeats))
         events, run = _rows_without(events, repeats), run.without(repeats)
         return self._rows(*where, run, events) if events.num_rows else None

@@ -133,7 +133,7 @@ class Publisher:
         """
         manifest = self._manifest()
         newest = latest_manifest(self._store)
-        covered = manifest.rows or manifest.dead_letters
+        covered = manifest.all_rows or manifest.dead_letters
         if not covered or (newest is not None and _content(newest) == _content(manifest)):
             return None
         write_manifest(self._store, manifest)
@@ -203,4 +203,5 @@ def event_types(job: IngestJob) -> dict[str, str]:
 
 
 def _content(manifest: SnapshotManifest) -> tuple[object, ...]:
-    return (manifest.cluster_id, manifest.offsets, manifest.rows, manifest.dead_letters, [table.event_type for table in manifest.tables])
+    tables = [table.event_type for table in manifest.tables]
+    return (manifest.cluster_id, manifest.offsets, manifest.all_rows, manifest.dead_letters, tables)

@@ -182,9 +182,9 @@ def unknown_item(item_id: str) -> Fault:
     return Fault(reason=DeadLetterReason.UNKNOWN_ITEM, detail=detail[:_DETAIL_CHARACTERS])
 
 
-def repeated(event_id: str, first: int) -> Fault:
-    """Say which row an event repeats."""
-    detail = f"event_id: seen {event_id!a} before, at offset {first} of this partition; give each event an id of its own"
+def repeated(column: str, seen: str, first: int) -> Fault:
+    """Say which row a record repeats, by the column that tells."""
+    detail = f"{column}: seen {seen!a} before, at offset {first} of this partition; give each event an id of its own"
     return Fault(reason=DeadLetterReason.DUPLICATE, detail=detail[:_DETAIL_CHARACTERS])
 
 

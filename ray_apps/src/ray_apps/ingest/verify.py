@@ -88,7 +88,7 @@ def verify(store: Store, job: IngestJob, sequence: int | None = None) -> Verific
         rows=left,
         letters=left_letters,
         sequence=snapshot.manifest.sequence,
-        counts=(snapshot.manifest.rows - gone, snapshot.manifest.dead_letters - gone_letters),
+        counts=(snapshot.manifest.all_rows - gone, snapshot.manifest.dead_letters - gone_letters),
     )
     return replace(found, expired=gone + gone_letters)
 

@@ -3,12 +3,14 @@
 import logging
 import threading
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import msgspec
 from confluent_kafka import KafkaError, Message
 
 from ray_apps.serving.renewed_producer import RenewedProducer
+from recsys_schemas.filters import ContextValue, Filters
 from recsys_schemas.kafka_access import KafkaSecurity
 
 QUEUE_LIMIT = 20_000
@@ -37,6 +39,8 @@ class Logged:
     items: bytes
     epoch: int
     latency_ms: float
+    context: Mapping[str, ContextValue]
+    filters: Filters | None
 
 
 class AnswerLog:
@@ -124,11 +128,16 @@ class AnswerLog:
 
 def request_value(answer: Logged) -> bytes:
     """The RequestEvent of an answer, as JSON."""
-    return encode({"request_id": answer.request_id, "user_id": answer.user_id, "k": answer.k, "timestamp": answer.asked_at})
+    told: dict[str, object] = {"request_id": answer.request_id, "user_id": answer.user_id, "k": answer.k, "timestamp": answer.asked_at}
+    if answer.filters is not None:
+        told["filters"] = answer.filters.model_dump(exclude_defaults=True)
+    if answer.context:
+        told["context"] = answer.context
+    return encode(told)
 
 
-def response_value(answer: Logged) -> bytes:
-    """The ResponseEvent of an answer, as JSON."""
+def response_value(answer: Logged, asked_id: str | None = None) -> bytes:
+    """The ResponseEvent of an answer, as JSON; of a question that came by Kafka with its id."""
     return encode(
         {
             "request_id": answer.request_id,
@@ -141,4 +150,5 @@ def response_value(answer: Logged) -> bytes:
             "epoch": answer.epoch,
             "latency_ms": answer.latency_ms,
         }
+        | ({} if asked_id is None else {"asked_id": asked_id})
     )

@@ -2,8 +2,8 @@
 
 import contextlib
 import time
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -14,8 +14,9 @@ from ray_apps.serving.pace import ArmLate
 from ray_apps.serving.questions import Lore, Question
 from ray_apps.serving.ranking import ArmFailure, Indices, Scores, first_allowed, top_k
 from ray_apps.serving.shelf import Shelf, UnknownFieldError
+from ray_apps.serving.shuffling import LOT, shuffled
 from ray_apps.serving.strangers import explored
-from recsys_schemas.serving_api import Reason, Variant
+from recsys_schemas.serving_api import Reason, Shuffle, Variant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +51,8 @@ class Answer:
     """What the user gets, and who gave it."""
 
     items: list[tuple[str, float]]
-    propensity: float
+    propensities: list[float]
+    """How likely each item was to be shown at its place."""
     explored: bool
     version: str
     variant: Variant
@@ -67,6 +69,9 @@ async def answer(serving: Serving, question: Question, tallies: Tallies, timeout
     stable = serving.stable
     if stable is None or serving.split is None:
         return None
+    shuffle = serving.record.shuffle if question.counted else None
+    if shuffle is not None:
+        question = replace(question, deep=shuffle.depth)
     barred = stable.shelf.barred(question.filters)  # before any arm is asked: what the catalogue does not know is no fault of theirs
     first = serving.arms.get(assigned(serving.split, question.who), stable) if question.counted else stable
     within_ms = timeout_ms if question.deadline_ms is None else min(timeout_ms, question.deadline_ms)
@@ -83,7 +88,7 @@ async def answer(serving: Serving, question: Question, tallies: Tallies, timeout
     failed = ranked is None and not (late and elapsed < timeout_ms and within_ms < timeout_ms)
     if question.counted:
         what = "well" if not failed else "late" if late else "failed"
-        tallies.of(first.name).asked(serving.stratum, group_of(question.who), elapsed, what)
+        tallies.of(first.name).asked(serving.stratum, group_of(question.who), elapsed, what, _given(ranked))
     if ranked is None and first is not stable and elapsed + stable.pace.expected_ms < within_ms:
         by = stable
         ranked = await _rescue(stable, question, within_ms - elapsed)
@@ -92,9 +97,10 @@ async def answer(serving: Serving, question: Question, tallies: Tallies, timeout
         by, variant = stable, Variant.FALLBACK
         banned = Banned(banned_by(stable.shelf, question) | seen(stable, question), barred)
         ranked = Ranked(items=popular(stable, stable.shelf, question.k, banned), reason=Reason.FALLBACK)
+    items, chances = _listed(ranked, question.k, shuffle)
     return Answer(
-        items=ranked.items,
-        propensity=ranked.propensity,
+        items=items,
+        propensities=chances,
         explored=ranked.explored,
         version=by.name,
         variant=variant,
@@ -102,6 +108,21 @@ async def answer(serving: Serving, question: Question, tallies: Tallies, timeout
         epoch=serving.record.epoch,
         stratum=serving.stratum,
     )
+
+
+def _given(ranked: Ranked | None) -> Literal["some", "popular", "none"]:
+    """What the arm gave; a failure is counted as one, and as nothing else."""
+    if ranked is None:
+        return "some"
+    return "none" if not ranked.items else "popular" if ranked.reason is Reason.POPULAR else "some"
+
+
+def _listed(ranked: Ranked, k: int, shuffle: Shuffle | None) -> tuple[list[tuple[str, float]], list[float]]:
+    """What is shown, and how likely each item was at its place. What goes by popularity alone is never shuffled: all versions show it."""
+    if shuffle is not None and ranked.reason not in (Reason.POPULAR, Reason.FALLBACK):
+        return shuffled(ranked.items, k, shuffle, LOT)
+    items = ranked.items[:k]
+    return items, [*[1.0] * (len(items) - 1), ranked.propensity] if items else []
 
 
 async def _rescue(stable: LoadedArm, question: Question, budget_ms: float) -> Ranked | None:
@@ -146,7 +167,7 @@ def rank(arm: LoadedArm, question: Question) -> Ranked:
     if scores.shape != (shelf.own,):
         raise ArmFailure(f"scores: shape {scores.shape} for {shelf.own} items")
     others = banned.places()
-    return _best(shelf, scores, question.k, np.concatenate((lore.history, others)) if others.size else lore.history, lore.reason)
+    return _best(shelf, scores, question.ranked, np.concatenate((lore.history, others)) if others.size else lore.history, lore.reason)
 
 
 def _best(shelf: Shelf, scores: Scores, k: int, banned: Indices, reason: Reason) -> Ranked:
@@ -162,7 +183,7 @@ def _known_by_words(arm: LoadedArm, shelf: Shelf, question: Question, lore: Lore
     if scores is None:
         return None
     named = {place for item in lore.said.items if (place := shelf.place(item)) is not None}
-    return _best(shelf, scores, question.k, Banned(banned.some | named, banned.barred).places(), Reason.ONBOARDING)
+    return _best(shelf, scores, question.ranked, Banned(banned.some | named, banned.barred).places(), Reason.ONBOARDING)
 
 
 def _stranger(arm: LoadedArm, shelf: Shelf, question: Question, banned: Banned) -> Ranked:

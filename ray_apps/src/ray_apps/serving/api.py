@@ -14,6 +14,7 @@ from ray_apps.serving import access, asgi, inference_protocol
 from ray_apps.serving.answer_log import Logged
 from ray_apps.serving.answering import Answer, answer
 from ray_apps.serving.asgi import Receive, Scope, Send
+from ray_apps.serving.asked import Asker, answer_asked
 from ray_apps.serving.counters import group_of
 from ray_apps.serving.docs_page import page
 from ray_apps.serving.event_route import accept_events
@@ -59,6 +60,7 @@ class Api:
     def __init__(self, replica: Replica, evidence: Evidence) -> None:
         self._replica = replica
         self._evidence = evidence
+        self._asked: Asker | None = None
         self._openapi = msgspec.json.encode(openapi())
         self._page = page(openapi())
         self._timeout_ms = replica.arguments.timeout_ms
@@ -189,6 +191,29 @@ class Api:
 
     async def _answer(self, question: Question) -> tuple[bytes, Callable[[], None]]:
         """One answer as JSON, and what is left to do once it is sent: to count it and to log it."""
+        body, told = await self._answered(question)
+
+        def logged() -> None:
+            what = told()
+            if self._replica.logs(what.request_id):
+                self._replica.log.log(what)
+
+        return body, logged
+
+    async def _by_kafka(self, question: Question) -> Logged:
+        """One answer to a question that came by Kafka, counted as any other.
+
+        Raises:
+            ProblemError: it cannot be answered, now or at all.
+        """
+        try:
+            _, told = await self._answered(question)
+        except UnknownFieldError as error:
+            raise _unknown_field(error) from None
+        return told()
+
+    async def _answered(self, question: Question) -> tuple[bytes, Callable[[], Logged]]:
+        """One answer as JSON, and what counts it and says what is to be logged."""
         started = time.perf_counter()
         asked_at = time.time_ns() // 1_000_000
         replica, who = self._replica, question.who
@@ -200,32 +225,29 @@ class Api:
         shown = Shown(credited, answered.stratum, group_of(who))
         shown_at = int(time.time()) if credited == NO_VERSION else replica.ripening.shown(shown)
         request_id = new_id(replica.id_key, credited, who, shown_at, answered.stratum)
-        listed = [{"item_id": item, "score": score, "propensity": 1.0} for item, score in answered.items]
-        if answered.propensity != 1.0:
-            listed[-1]["propensity"] = answered.propensity
-        items = asgi.encode(listed)
+        shown_items = zip(answered.items, answered.propensities, strict=True)
+        items = asgi.encode([{"item_id": item, "score": score, "propensity": chance} for (item, score), chance in shown_items])
 
-        def told() -> None:
+        def told() -> Logged:
             milliseconds = (time.perf_counter() - started) * 1000
             replica.metrics.count(answered.variant, answered.reason, 200, milliseconds)
             replica.metrics.filtered += question.filters is not None
             replica.metrics.explored += answered.explored
-            if replica.logs(request_id):
-                replica.log.log(
-                    Logged(
-                        request_id=request_id,
-                        user_id=who,
-                        k=question.k,
-                        asked_at=asked_at,
-                        answered_at=asked_at + int(milliseconds),
-                        model_version=answered.version,
-                        variant=answered.variant,
-                        reason=answered.reason,
-                        items=items,
-                        epoch=answered.epoch,
-                        latency_ms=milliseconds,
-                    )
-                )
+            return Logged(
+                request_id=request_id,
+                user_id=who,
+                k=question.k,
+                asked_at=asked_at,
+                answered_at=asked_at + int(milliseconds),
+                model_version=answered.version,
+                variant=answered.variant,
+                reason=answered.reason,
+                items=items,
+                epoch=answered.epoch,
+                latency_ms=milliseconds,
+                context=question.context,
+                filters=question.filters,
+            )
 
         return _body(request_id, who, answered, items), told
 
@@ -313,8 +335,11 @@ class Api:
         while True:
             message: Any = await receive()
             if message["type"] == "lifespan.startup":
+                self._asked = answer_asked(self._replica, self._by_kafka)
                 await send({"type": "lifespan.startup.complete"})
             elif message["type"] == "lifespan.shutdown":
+                if self._asked is not None:
+                    await asyncio.to_thread(self._asked.close)
                 self._replica.close()
                 await send({"type": "lifespan.shutdown.complete"})
                 return

@@ -8,7 +8,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Literal
 
-from recsys_schemas.serving_api import GROUPS, ArmCounters, StratumCounters
+from recsys_schemas.serving_api import FOLDS, GROUPS, ArmCounters, StratumCounters, latency_bin
 
 BOUNDS_MS = (0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 1000.0)
 """Upper bounds of the latency buckets, milliseconds; one more is open."""
@@ -16,6 +16,10 @@ MAX_VERSIONS = 64
 """Versions remembered, newest last; a replica that outlives more has been up for dozens of rollouts."""
 MAX_STRATA = 24
 """Sets of shares remembered for each version, newest last: more than the steps of any rollout."""
+
+
+MAX_TIMED_STRATA = 3
+"""Of those, so many are reported with their latencies: what is compared is of the shares in force."""
 
 
 def group_of(user_id: str) -> int:
@@ -35,11 +39,28 @@ class Stratum:
     errors: list[int] = field(default_factory=_zeros)
     impressions: list[int] = field(default_factory=_zeros)
     rewards: list[int] = field(default_factory=_zeros)
+    fallbacks: list[int] = field(default_factory=_zeros)
+    empty_lists: list[int] = field(default_factory=_zeros)
+    latency: dict[int, list[int]] = field(default_factory=dict[int, list[int]])
 
-    def counters(self) -> StratumCounters:
+    def observe(self, group: int, milliseconds: float) -> None:
+        """Count one scoring time."""
+        place = latency_bin(milliseconds)
+        counts = self.latency.get(place)
+        if counts is None:
+            counts = self.latency[place] = [0] * FOLDS
+        counts[group % FOLDS] += 1
+
+    def counters(self, *, timed: bool) -> StratumCounters:
         """The counts as they are reported; a copy."""
         return StratumCounters(
-            requests=list(self.requests), errors=list(self.errors), impressions=list(self.impressions), rewards=list(self.rewards)
+            requests=list(self.requests),
+            errors=list(self.errors),
+            impressions=list(self.impressions),
+            rewards=list(self.rewards),
+            fallbacks=list(self.fallbacks),
+            empty_lists=list(self.empty_lists),
+            latency={place: list(counts) for place, counts in list(self.latency.items())} if timed else {},
         )
 
 
@@ -65,8 +86,15 @@ class Tally:
                 self.strata.popitem(last=False)
         return found
 
-    def asked(self, stratum: str, group: int, milliseconds: float, ended: Literal["well", "late", "failed"]) -> None:
-        """Count one request of a user of this group, and how it ended."""
+    def asked(
+        self,
+        stratum: str,
+        group: int,
+        milliseconds: float,
+        ended: Literal["well", "late", "failed"],
+        given: Literal["some", "popular", "none"] = "some",
+    ) -> None:
+        """Count one request of a user of this group, how it ended, and what the arm gave."""
         under = self.under(stratum)
         self.requests += 1
         under.requests[group] += 1
@@ -74,6 +102,9 @@ class Tally:
             self.errors += 1
             under.errors[group] += 1
             self.late += ended == "late"
+        under.fallbacks[group] += given == "popular"
+        under.empty_lists[group] += given == "none"
+        under.observe(group, milliseconds)
         self.observe(milliseconds)
 
     def observe(self, milliseconds: float) -> None:
@@ -101,8 +132,13 @@ class Tally:
             rewards=self.rewards,
             latency_ms_sum=self.latency_ms_sum,
             latency_buckets=cumulative,
-            strata={name: stratum.counters() for name, stratum in list(self.strata.items())},
+            strata=self._told(),
         )
+
+    def _told(self) -> dict[str, StratumCounters]:
+        strata = list(self.strata.items())
+        first_timed = len(strata) - MAX_TIMED_STRATA
+        return {name: stratum.counters(timed=place >= first_timed) for place, (name, stratum) in enumerate(strata)}
 
 
 class Tallies:

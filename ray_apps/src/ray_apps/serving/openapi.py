@@ -1,10 +1,12 @@
 """The API's OpenAPI 3.1 description, generated from the schemas."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from recsys_schemas.events import RateEvent, WatchEvent
 from recsys_schemas.serving_api import (
     BatchRequest,
     BatchResponse,
@@ -27,18 +29,20 @@ from recsys_schemas.serving_api import (
 )
 
 Json = dict[str, Any]
+EVENTS: Mapping[str, type[BaseModel]] = {"watch": WatchEvent, "rate": RateEvent}
 _REF = "#/components/schemas/{model}"
 
 
 def openapi() -> Json:
     """The whole description. Paths are relative to the model's route prefix."""
     requests: list[type[BaseModel]] = [RecommendationRequest, SessionRequest, SimilarItemsRequest, PopularRequest]
-    requests += [BatchRequest, EventsRequest, PreferencesRequest, ItemsRequest]
+    requests += [BatchRequest, EventsRequest, PreferencesRequest, ItemsRequest, *EVENTS.values()]
     answers: list[type[BaseModel]] = [RecommendationResponse, BatchResponse, EventsResponse, PreferencesResponse, ItemResponse]
     answers += [ModelResponse, EvidenceResponse, ServerMetadata, ModelMetadata, Problem]
     _, schemas = models_json_schema(
         [*((model, "validation") for model in requests), *((model, "serialization") for model in answers)], ref_template=_REF
     )
+    _detail_events(schemas["$defs"])
     return {
         "openapi": "3.1.0",
         "info": {
@@ -114,6 +118,18 @@ def _paths() -> Json:
         "/healthz": {"get": _open("healthz", "Whether the replica works. No token.")},
         "/readyz": {"get": _open("readyz", "Whether a version answers. No token.")},
     }
+
+
+def _detail_events(schemas: Json) -> None:
+    """Events are validated by the schema that their type names; say so."""
+    plain = schemas["EventsRequest"]["properties"]["events"]
+    schemas["EventsRequest"]["oneOf"] = [
+        {"properties": {"event_type": {"const": name}, "events": {"type": "array", "items": _ref(event)}}} for name, event in EVENTS.items()
+    ]
+    schemas["EventsRequest"]["properties"]["events"] = plain | {"items": {"type": "object"}}
+    for event in EVENTS.values():
+        # A field of the model's own: any scalar.
+        schemas[event.__name__]["additionalProperties"] = {"type": ["string", "boolean", "integer", "number", "null"]}
 
 
 _OPEN = (401, 403, 405, 429, 503)

@@ -8,11 +8,10 @@ import numpy as np
 
 from ray_apps.serving.arms import LoadedArm
 from ray_apps.serving.online.blending import Indices, Weights, blended
-from recsys_schemas.events import PreferenceEvent
+from recsys_schemas.events import PreferenceEvent, RequestEvent
+from recsys_schemas.filters import ContextValue, Filters
 from recsys_schemas.serving_api import (
     Asked,
-    ContextValue,
-    Filters,
     PopularRequest,
     Reason,
     RecommendationRequest,
@@ -20,6 +19,8 @@ from recsys_schemas.serving_api import (
     SimilarItemsRequest,
 )
 
+MOST_ITEMS = 100
+"""In one answer."""
 ANYBODY = "anonymous"
 """Who asks when nobody is named: the stable arm answers, and nothing is counted as evidence."""
 
@@ -53,6 +54,13 @@ class Question:
     context: Mapping[str, ContextValue] = field(default_factory=dict[str, ContextValue])
     explores: bool = False
     """Whether something new may be tried out where nothing is known of who asks."""
+    deep: int = 0
+    """So many of the best are ranked at least, though only k are shown."""
+
+    @property
+    def ranked(self) -> int:
+        """How many of the best an arm is asked for."""
+        return max(self.k, self.deep)
 
     @property
     def counted(self) -> bool:
@@ -67,6 +75,12 @@ def of_user(request: RecommendationRequest) -> Question:
         return known_of(arm, request.user_id)
 
     return _question(request.user_id, request, lore, explores=True)
+
+
+def of_event(asked: RequestEvent) -> Question:
+    """A question that came by Kafka, as if it had come by HTTP."""
+    k = min(asked.k, MOST_ITEMS)
+    return of_user(RecommendationRequest(user_id=asked.user_id, k=k, exclude=asked.exclude, filters=asked.filters, context=asked.context))
 
 
 def of_session(request: SessionRequest) -> Question:

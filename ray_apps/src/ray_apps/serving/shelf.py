@@ -18,7 +18,7 @@ from ray_apps.serving.online.popularity import LivePopularity, ordered
 from ray_apps.serving.told.told import LiveItem
 from ray_apps.stores.facets import UNKNOWN, facet, facets_said
 from ray_apps.stores.registry import LoadedVersion
-from recsys_schemas.serving_api import Filters
+from recsys_schemas.filters import Filters
 
 NEIGHBOURS = 5
 """Known items that speak for a new one."""

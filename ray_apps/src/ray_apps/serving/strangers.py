@@ -65,8 +65,7 @@ class Newcomers:
         if self.content is None:
             return None
         if not self.kept or self.kept[0].popularity is not counts:
-            before = self.kept[0].genres if self.kept else None
-            self.kept[:] = [onboarding_of(self.content, counts, before)]
+            self.kept[:] = [onboarding_of(self.content, counts, self.kept[0] if self.kept else None)]
         onboarding = self.kept[0]
         if not items.size and not any(genre.strip().casefold() in onboarding.genres for genre in said.genres):
             return None

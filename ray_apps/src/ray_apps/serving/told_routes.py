@@ -61,7 +61,7 @@ async def say_items(replica: Replica, body: bytes) -> bytes:
         ProblemError: 422 when one does not fit (then none is written), 404 when the model keeps none, 503 when Kafka does not acknowledge.
     """
     try:
-        asked = ItemsRequest.model_validate_json(body, strict=True)
+        asked = ItemsRequest.model_validate_json(body)
     except ValidationError as error:
         raise unfit(error) from None
     now = _now()

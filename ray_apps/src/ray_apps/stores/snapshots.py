@@ -20,6 +20,7 @@ from pyarrow import fs
 from pydantic import ValidationError
 
 from ray_apps.stores.objects import StorageError, Store, delta_options
+from recsys_schemas.event_fields import EVENTS
 from recsys_schemas.snapshot import (
     LATEST_MANIFEST,
     MANIFEST_FOLDER,
@@ -199,7 +200,8 @@ def manifest_of(cluster_id: str, states: Sequence[TableState]) -> SnapshotManife
     """Return the manifest of these table versions: the same states give the same bytes."""
     offsets = sorted((topic, partition, offset) for state in states for (topic, partition), offset in state.offsets.items())
     newest = [state.newest_ms for state in states if state.newest_ms is not None]
-    recent = [state.recent for state in states if state.recent is not None]
+    events = [state for state in states if state.event_type in EVENTS]
+    recent = [state.recent for state in events if state.recent is not None]
     return SnapshotManifest(
         sequence=sequence_of(states),
         cluster_id=cluster_id,
@@ -208,7 +210,7 @@ def manifest_of(cluster_id: str, states: Sequence[TableState]) -> SnapshotManife
             for state in sorted(states, key=lambda state: state.event_type)
         ],
         offsets=[PartitionOffset(topic=topic, partition=partition, next_offset=offset) for topic, partition, offset in offsets],
-        rows=sum(state.rows for state in states),
+        rows=sum(state.rows for state in events),
         dead_letters=sum(state.dead_letters for state in states),
         recent_records=sum(each.records + each.records_before for each in recent) if recent else None,
         recent_dead_letters=sum(each.bad + each.bad_before for each in recent) if recent else None,

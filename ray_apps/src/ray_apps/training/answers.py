@@ -1,7 +1,8 @@
 """Answers that were logged, joined with what they earned: what off-policy estimates stand on.
 
-The table `response` holds answers as `ResponseEvent` has them, with the list as a list of structs. An answer earned a reward at a
-place when an event that says that its user liked the item carries its `request_id`.
+The table `responses` holds answers as `ResponseEvent` has them, with the list as a list of structs. An answer earned a reward at a
+place when an event that says that its user liked the item carries its `request_id`, and came within the attribution time. Answers that
+were younger than that when the snapshot was made could still be rewarded: they are left out.
 """
 
 from collections.abc import Sequence
@@ -14,23 +15,25 @@ from numpy.typing import NDArray
 
 from ray_apps.evaluation.off_policy import LoggedAnswers
 from ray_apps.stores.snapshots import Snapshot
+from ray_apps.training.events import prompted
+from recsys_schemas.event_fields import RESPONSES
 
-TABLE = "response"
+TABLE = RESPONSES
 MOST_ANSWERS = 100_000
 """Of more, the newest are read (and those of the same moment as the last of them)."""
 _COLUMNS = ("request_id", "user_id", "timestamp", "items")
 
 
-def read_answers(snapshot: Snapshot, rewarded: pa.Table, user_ids: Sequence[str], item_ids: Sequence[str]) -> LoggedAnswers | None:
+def read_answers(snapshot: Snapshot, user_ids: Sequence[str], item_ids: Sequence[str], attribution_ms: float) -> LoggedAnswers | None:
     """The newest answers of a snapshot, one round for each place whose propensity was recorded.
 
-    An answer that was logged twice counts once.
+    An answer that was logged twice counts once. Memory: MOST_ANSWERS answers, and the events since the oldest of them that name one.
 
     Args:
-        snapshot: With a table `response`, or without.
-        rewarded: Columns request_id and item_id of the events that say that an item was liked.
+        snapshot: With a table `responses`, or without.
         user_ids: Users of the catalogue; others get numbers beyond it.
         item_ids: Items of the catalogue; others are -1.
+        attribution_ms: An event rewards an answer that is at most so much older.
 
     Returns:
         The rounds; None where the snapshot has no such table, or an empty one.
@@ -38,9 +41,10 @@ def read_answers(snapshot: Snapshot, rewarded: pa.Table, user_ids: Sequence[str]
     dataset = snapshot.datasets.get(TABLE)
     if dataset is None or any(name not in dataset.schema.names for name in _COLUMNS):
         return None
-    answers = _newest(dataset)
+    answers = _newest(dataset, _known_until(snapshot) - attribution_ms)
     if not answers.num_rows:
         return None
+    rewarded = _in_time(answers, prompted(snapshot, int(pc.min(answers["timestamp"]).as_py() - attribution_ms)), attribution_ms)
     parents, places, listed = _places(answers)
     recorded = ~np.isnan(listed["propensity"])
     parents, places, items = parents[recorded], places[recorded], _positions(listed["item_id"], item_ids)[recorded]
@@ -56,16 +60,29 @@ def read_answers(snapshot: Snapshot, rewarded: pa.Table, user_ids: Sequence[str]
     )
 
 
-def _newest(dataset: ds.Dataset) -> pa.Table:
-    """The newest answers, each once, by time and request: columns as in the table."""
-    times = np.sort(dataset.to_table(columns=["timestamp"])["timestamp"].to_numpy())
+def _known_until(snapshot: Snapshot) -> float:
+    """Broker time of the newest record, milliseconds: what was done by then is in the snapshot."""
+    manifest = snapshot.manifest
+    return (manifest.newest_event_at or manifest.committed_at).timestamp() * 1000
+
+
+def _newest(dataset: ds.Dataset, until: float) -> pa.Table:
+    """The newest answers that are not younger than a time, each once, by time and request: columns as in the table."""
+    times = np.sort(dataset.to_table(columns=["timestamp"], filter=pc.field("timestamp") <= until)["timestamp"].to_numpy())
     since = int(times[-min(MOST_ANSWERS, times.size)]) if times.size else 0
-    rows = dataset.to_table(columns=list(_COLUMNS), filter=pc.field("timestamp") >= since)
+    rows = dataset.to_table(columns=list(_COLUMNS), filter=(pc.field("timestamp") >= since) & (pc.field("timestamp") <= until))
     rows = rows.set_column(0, "request_id", pc.cast(rows["request_id"], pa.large_string()))
     rows = rows.set_column(1, "user_id", pc.cast(rows["user_id"], pa.large_string()))
     rows = rows.take(pc.sort_indices(rows, [("request_id", "ascending"), ("timestamp", "ascending")]))
     requests = rows["request_id"].combine_chunks().dictionary_encode().indices.to_numpy()
     return rows.take(pa.array(np.flatnonzero(np.append([True] * bool(requests.size), requests[1:] != requests[:-1]))))
+
+
+def _in_time(answers: pa.Table, events: pa.Table, attribution_ms: float) -> pa.Table:
+    """The events that came within the attribution time of the answer that they name; an event's clock may be a little behind."""
+    of = pc.index_in(events["request_id"], value_set=answers["request_id"].combine_chunks())
+    late = pc.subtract(events["timestamp"], answers["timestamp"].take(of))
+    return events.filter(pc.fill_null(pc.less_equal(late, int(attribution_ms)), fill_value=False))
 
 
 def _places(answers: pa.Table) -> tuple[NDArray[np.int64], NDArray[np.int64], dict[str, NDArray[np.float64] | pa.Array]]:

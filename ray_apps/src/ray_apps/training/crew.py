@@ -71,7 +71,7 @@ class Crew:
                 "seconds": round(time.perf_counter() - started, 3),
             },
         )
-        return IALS(factors, spectrum, plan.loss).arrays()
+        return IALS(factors, spectrum, plan.loss, plan.trust).arrays()
 
     def _side(self, own: Mapping[int, Histories], rows: int, bits: list[Bits] | None) -> Side:
         narrow = own if bits is None else {block: narrowed(entries, bits[block]) for block, entries in own.items()}

@@ -13,9 +13,9 @@ from ray_apps.evaluation.off_policy import LoggedAnswers
 from ray_apps.stores.facets import Facets, facets_of
 from ray_apps.stores.profile import profile_of
 from ray_apps.stores.snapshots import Snapshot
-from ray_apps.training.answers import TABLE, read_answers
+from ray_apps.training.answers import read_answers
 from ray_apps.training.catalogue import Described
-from ray_apps.training.events import Catalogue, batches, catalogue_of, index_of, known, rewarded
+from ray_apps.training.events import Catalogue, batches, catalogue_of, index_of, known
 from ray_apps.training.groups import read_groups
 from ray_apps.training.refusals import Refusal, TrainingRefused
 from recsys_schemas.catalogue import CatalogueUsed
@@ -47,8 +47,10 @@ class Dataset:
     """Answers that were logged, with what they earned; None where the snapshot has none."""
 
 
-def read_dataset(snapshot: Snapshot, described: Described | None = None, group_by: Sequence[str] = ()) -> Dataset:
-    """Read what users liked, what is known of the items, and the values of the fields `group_by` that the events carry.
+def read_dataset(
+    snapshot: Snapshot, described: Described | None = None, group_by: Sequence[str] = (), attribution_s: float = 300.0
+) -> Dataset:
+    """Read what users liked, what is known of the items, the values of the fields `group_by` that the events carry, and logged answers.
 
     A watch counts from LEAST_FRACTION on, with the fraction as weight; a rating from LEAST_RATING on, with its share of five stars.
     Of several events of one user with one item the strongest weight and the latest time stay, so an event sent twice counts once.
@@ -87,7 +89,7 @@ def read_dataset(snapshot: Snapshot, described: Described | None = None, group_b
         facets=facets_of(described.items, item_ids) if described and described.items else None,
         profile=profile_of(snapshot),
         groups=read_groups(dict(known(snapshot)), user_ids, group_by),
-        answers=read_answers(snapshot, rewarded(snapshot), user_ids, item_ids) if TABLE in snapshot.datasets else None,
+        answers=read_answers(snapshot, user_ids, item_ids, attribution_s * 1000),
     )
 
 

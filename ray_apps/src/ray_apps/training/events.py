@@ -92,12 +92,12 @@ def index_of(ids: pa.ChunkedArray, catalogue: pa.Array) -> NDArray[np.int64]:
     return pc.index_in(ids, value_set=catalogue).to_numpy().astype(np.int64)
 
 
-def rewarded(snapshot: Snapshot) -> pa.Table:
-    """Columns request_id and item_id of the events that say that an item was liked, and that an answer led there."""
+def prompted(snapshot: Snapshot, since: int) -> pa.Table:
+    """Columns request_id, item_id and timestamp of the events since a time that say that an item was liked, and name an answer."""
+    columns = pa.schema([("request_id", pa.large_string()), ("item_id", pa.large_string()), ("timestamp", pa.int64())])
     parts: list[pa.Table] = []
     for name, dataset in known(snapshot):
         if "request_id" in dataset.schema.names:
-            strong = pc.field(_STRENGTH[name]) >= BOUNDS[name][0]
-            rows = dataset.to_table(columns=["request_id", "item_id"], filter=strong & pc.field("request_id").is_valid())
-            parts.append(rows.cast(pa.schema([("request_id", pa.large_string()), ("item_id", pa.large_string())])))
-    return pa.concat_tables(parts) if parts else pa.table({"request_id": pa.array([], pa.large_string()), "item_id": []})
+            strong = (pc.field(_STRENGTH[name]) >= BOUNDS[name][0]) & (pc.field("timestamp") >= since)
+            parts.append(dataset.to_table(columns=columns.names, filter=strong & pc.field("request_id").is_valid()).cast(columns))
+    return pa.concat_tables(parts) if parts else columns.empty_table()

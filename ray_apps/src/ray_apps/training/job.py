@@ -83,7 +83,8 @@ def run(
         if existing is not None:
             return existing
         asked_of(job, algorithms)
-        dataset = read_dataset(open_snapshot(store, job.snapshot_sequence), read_described(store, job.catalogue), job.group_by)
+        described = read_described(store, job.catalogue)
+        dataset = read_dataset(open_snapshot(store, job.snapshot_sequence), described, job.group_by, job.attribution_seconds)
         fitter = fitter_of(job, _means(job, store, crew(dataset) if crew else None))
         return write(job, written(dataset), _learned(job, store, dataset, algorithms, fitter), worker)
     except Unsuitable as error:

@@ -1,6 +1,6 @@
 """Analysis: what a share must earn before it grows, and what sends a candidate back."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -31,3 +31,18 @@ class Analysis(Resource):
     """Roll back once the candidate is shown to earn fewer rewards by more than this share of the stable one's: 0.02 is two of a hundred."""
     reward_margin: Annotated[float, Field(gt=0, lt=1)] = 0.1
     """NotWorse in rewards: shown to have lost less than this share of them."""
+    max_latency_increase: Annotated[float, Field(ge=0, le=1000)] = 0.1
+    """Roll back once the candidate's median or p99 of the time to an answer is shown to exceed the stable one's by more than this share of
+    it, and by more than acceptableLatencyIncreaseMilliseconds."""
+    acceptable_latency_increase_milliseconds: Annotated[float, Field(ge=0, le=60_000)] = 5.0
+    """Milliseconds more that nobody minds."""
+    latency_margin: Annotated[float, Field(gt=0, le=1000)] = 0.5
+    """NotWorse in latency: shown to be slower by less than this share, or by less than acceptableLatencyIncreaseMilliseconds."""
+    max_fallback_rate_increase: Annotated[float, Field(ge=0, le=1)] = 0.02
+    """Roll back once the candidate is shown to answer with what is popular, for want of anything known of the user, more often than the
+    stable one by more than this."""
+    max_empty_list_rate_increase: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Roll back once its answers are shown to be empty more often by more than this, and more often than acceptableErrorRate."""
+    demand: Literal["NoHarm", "NotWorse"] = "NoHarm"
+    """What a share must earn besides minimumSeconds and minimumRequests. NoHarm: no harm is shown or even likely. NotWorse: the candidate
+    is also shown not to be worse, within the margins, in errors, reward and latency; with little traffic that can take days."""

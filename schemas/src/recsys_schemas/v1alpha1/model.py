@@ -109,6 +109,10 @@ class Topic(Resource):
     verified, never made or changed."""
 
 
+INGESTED = ("Watch", "Rate", "Responses")
+"""Roles of the topics that snapshots are made of: events, and the answers that the API has logged."""
+
+
 def default_topics() -> list[Topic]:
     """The six topics of a model that names none."""
     return [
@@ -237,7 +241,7 @@ class Hyperparameters(Resource):
     alpha: Annotated[float | None, Field(gt=0, le=10_000)] = None
     """ALS: confidence of one interaction."""
     damping: Annotated[float | None, Field(ge=0, le=1)] = None
-    """ALS: how much less an interaction counts of users with long histories; 0: all count alike."""
+    """ALS, IALS: how much less an interaction counts of users with long histories; 0: all count alike."""
     unobserved: Annotated[float | None, Field(gt=0, le=10)] = None
     """IALS: weight of an item that a user has not liked, beside 1 for one liked."""
     exponent: Annotated[float | None, Field(ge=0, le=2)] = None
@@ -256,6 +260,9 @@ class Hyperparameters(Resource):
     """EASE: items that stand within so many places of each other in a user's order in time count more as a pair; 0: all pairs alike."""
     item_shrinkage: Annotated[float | None, Field(ge=0, le=10_000)] = None
     """Hybrid: likes after which an item speaks for itself as much as the items do that are like it by content; 0: from the first on."""
+    new_item_place: Annotated[int | None, Field(ge=0, le=1000)] = None
+    """Hybrid: the place at which the list of a user with one to nine likes has an item that nobody has liked yet; 0: such items come where
+    their chances put them, which is seldom in a list."""
     batch_size: Annotated[int | None, Field(ge=8, le=65_536)] = None
     """TwoTower: likes looked at in one step; each is told from the others."""
     id_dropout: Annotated[float | None, Field(ge=0, le=1)] = None
@@ -449,6 +456,27 @@ class Access(Resource):
     """Origins whose pages may ask from a browser (CORS), such as https://shop.example.com. Default: none."""
 
 
+class Shuffling(Resource):
+    """Answers that show the best items in an order drawn by lot.
+
+    With their chances in the log, off-policy estimates (snips@10, dr@10) can tell what a version would have earned before any user sees it.
+    """
+
+    model_config = Resource.model_config | {
+        "json_schema_extra": cel(
+            (
+                "!has(self.depth) || !has(self.share) || double(self.depth) <= 100.0 * double(self.share)",
+                "shuffle: depth exceeds 100 times share, weights above 100 are cut and estimates too low: lower depth or raise share",
+            )
+        )
+    }
+
+    share: Annotated[float, Field(gt=0, le=1)] = 0.2
+    """Part of the answers."""
+    depth: Annotated[int, Field(ge=10, le=100)] = 20
+    """So many of the best items: what stands deeper, no version can be judged by."""
+
+
 class Serving(Resource):
     """How answers are given."""
 
@@ -466,9 +494,14 @@ class Serving(Resource):
     """Later than this, the answer is the popular fallback."""
     online: Online = Field(default_factory=Online)
     """What answers know of the events since their version was trained."""
+    answer_kafka_requests: bool = False
+    """Whether questions that are put to the topic of requests with `ask: true` are answered on the topic of responses. Whoever may write
+    there may ask: the brokers decide, not the API's tokens."""
     exploration: Annotated[float, Field(ge=0, le=1)] = 0.1
     """Part of the answers to users of whom nothing is known whose last place is given to an item that nobody has liked yet, drawn by lot;
     the log tells how likely it was."""
+    shuffle: Shuffling | None = None
+    """Part of the answers whose order is drawn by lot. Default: none; off-policy gates then abstain."""
     access: Access = Field(default_factory=Access)
     """Who may ask, besides the bearers of the API's own tokens."""
     token_secret_ref: SecretKey | None = None
@@ -578,9 +611,9 @@ class Ingestion(Resource):
     """Events to snapshots."""
 
     rows: int
-    """Rows in the newest snapshot."""
+    """Events in the newest snapshot."""
     lag_records: int
-    """Offsets on the event topics that can be read and that it does not cover; 0 when all records are covered."""
+    """Offsets on the topics of events and answers that can be read and that it does not cover; 0 when all records are covered."""
     dead_letters: int
     """Records put aside since the beginning."""
     dead_letter_fraction: str | None = None

@@ -141,6 +141,21 @@ class ArmTotals(Resource):
     """By how much rewards cluster in users: that many answers prove as much as one independent one."""
 
 
+class Shown(Resource):
+    """What one metric shows of the candidate."""
+
+    metric: Annotated[str, Field(max_length=63)]
+    """errors, reward, latency p50, latency p99, fallbacks, empty lists, users, or one that the spec adds."""
+    verdict: Literal["Better", "Worse", "NotWorse", "Undecided", "InsufficientData", "Invalid"]
+    """In one word."""
+    harm: float = 0.0
+    """How far the proof of harm is: 0 nothing speaks for it, 1 it is shown."""
+    not_worse: float = 0.0
+    """How far the proof of NotWorse is."""
+    words: Annotated[str, Field(max_length=500)] = ""
+    """The numbers of both arms."""
+
+
 class Evidence(Resource):
     """What has been counted at the present share. Counts under different shares are never added up."""
 
@@ -148,6 +163,8 @@ class Evidence(Resource):
     """The stable arm's answers at this share, once their attribution time is over."""
     candidate: ArmTotals = Field(default_factory=ArmTotals)
     """The candidate's."""
+    shown: Annotated[list[Shown], Field(max_length=32)] = []
+    """What each metric shows."""
 
 
 class Decision(Resource):

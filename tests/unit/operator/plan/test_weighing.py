@@ -5,10 +5,20 @@ from datetime import UTC, datetime
 
 import pytest
 
-from recsys_operator.plan.reports import Reports
-from recsys_operator.plan.weighing import weigh
+from recsys_operator.plan.evidence import Grouped, Latencies
+from recsys_operator.plan.reports import Counted, Reports
+from recsys_operator.plan.weighing import weigh, weighed
 from recsys_operator.state.observed import RolloutState
-from recsys_schemas.serving_api import GROUPS, ArmCounters, EvidenceResponse, ReplicaReport, StratumCounters, stratum_of
+from recsys_schemas.serving_api import (
+    FOLDS,
+    GROUPS,
+    ArmCounters,
+    EvidenceResponse,
+    ReplicaReport,
+    StratumCounters,
+    latency_bin,
+    stratum_of,
+)
 from recsys_schemas.v1alpha1.analysis import Analysis
 from recsys_schemas.v1alpha1.rollout import Pinned, RolloutSpec, RolloutStatus
 from recsys_schemas.v1alpha1.strategy import Step
@@ -91,3 +101,73 @@ def test_the_words_say_what_alike_users_are_worth(users: int):
     assert worth == pytest.approx(3) if users == 3 else users < worth < 40 * users
     assert f"(worth {worth:.0f})" in found.words
     assert found.evidence.candidate.reward_design_effect == pytest.approx(100 * users / worth, rel=0.01)
+
+
+def counted(requests: int, *, errors: int = 0, slow: int = 0, fallbacks: int = 0, empty: int = 0, rewards: int | None = None) -> Counted:
+    """One arm: `slow` of its requests took 200 ms, the others 20."""
+    fast = {latency_bin(20.0): [(requests - slow) // FOLDS] * FOLDS}
+    late = {latency_bin(200.0): [slow // FOLDS] * FOLDS} if slow else {}
+    trials = spread(requests)
+
+    def part(count: int) -> Grouped:
+        return Grouped(hits=spread(count), trials=trials)
+
+    return Counted(
+        errors=part(errors),
+        rewards=part(requests // 5 if rewards is None else rewards),
+        fallbacks=part(fallbacks),
+        empty_lists=part(empty),
+        latency=Latencies(bins=fast | late),
+    )
+
+
+GOOD = counted(90_000, errors=900, slow=160)
+
+
+@pytest.mark.parametrize(
+    ("metric", "candidate"),
+    [
+        ("errors", counted(10_000, errors=250, slow=16)),
+        ("reward", counted(10_000, errors=100, rewards=1500, slow=16)),
+        ("latency p50", counted(10_000, errors=100, slow=8000)),
+        ("latency p99", counted(10_000, errors=100, slow=400)),
+        ("fallbacks", counted(10_000, errors=100, slow=16, fallbacks=800)),
+        ("empty lists", counted(10_000, errors=100, slow=16, empty=150)),
+    ],
+)
+def test_each_metric_can_show_harm_by_itself(metric: str, candidate: Counted):
+    found = weighed(Analysis(), GOOD, candidate, place=0, share=0.1)
+    assert found.failing
+    assert metric in [finding.metric for finding in found.findings if finding.verdict == "Worse"]
+    assert f"{metric} " in found.words
+    shown = next(each for each in found.evidence.shown if each.metric == metric)
+    assert (shown.verdict, shown.harm) == ("Worse", 1.0)
+
+
+def test_an_equal_candidate_is_shown_to_be_no_worse_in_all_that_may_be_demanded():
+    found = weighed(Analysis(demand="NotWorse"), GOOD, counted(10_000, errors=100, slow=16), place=0, share=0.1)
+    assert not found.failing
+    assert found.not_worse
+    assert found.objection == ""
+
+
+def test_what_is_demanded_and_not_yet_shown_holds():
+    few = weighed(Analysis(demand="NotWorse"), GOOD, counted(640, errors=6), place=0, share=640 / 90_640)
+    assert few.objection.startswith("not yet shown to be no worse in errors, reward, latency p99")
+    assert weighed(Analysis(), GOOD, counted(640, errors=6), place=0, share=640 / 90_640).objection == ""
+
+
+def test_arms_that_do_not_get_their_users_hold_and_are_not_rolled_back():
+    found = weighed(Analysis(), GOOD, counted(8_000, errors=80, slow=16), place=0, share=0.1)
+    assert not found.failing
+    assert found.doubtful
+    assert "requests of the candidate 8.2 % of both arms', by its share 10.0 % (Invalid)" in found.words
+
+
+def test_counters_of_an_earlier_release_say_nothing_of_what_it_did_not_count():
+    found = weigh(rollout(25), reports({"old": arm({25: (7500, 3000)}), "new": arm({25: (2500, 1000)})}))
+    assert found is not None
+    silent = {finding.metric for finding in found.findings if finding.verdict == "InsufficientData"}
+    assert silent == {"latency p50", "latency p99", "fallbacks", "empty lists"}
+    assert not found.failing
+    assert not found.doubtful

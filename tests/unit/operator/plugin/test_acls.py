@@ -25,9 +25,10 @@ def rights(part: str, found: ModelState) -> set[tuple[str, str, str]]:
     return {(acl.resource, acl.name, acl.operation) for acl in acls(found) if acl.part == part}
 
 
-def test_ingest_reads_events_and_writes_dead_letters_and_no_more() -> None:
+def test_ingest_reads_events_and_answers_and_writes_dead_letters_and_no_more() -> None:
     assert rights("ingest", model()) == {
         ("Topic", "watch", "Read"),
+        ("Topic", "answered", "Read"),
         ("Topic", "shop.movies.dead-letters", "Read"),
         ("Topic", "shop.movies.dead-letters", "Write"),
         ("Group", "recsys.shop.movies.", "Read"),

@@ -9,10 +9,11 @@ import pytest
 from ray_apps.algorithms import beliefs
 from ray_apps.algorithms.beliefs import GRID, PREFIXES, belief, rising
 from ray_apps.algorithms.content import ContentNeeded
+from ray_apps.algorithms.first_likes import with_a_new_item
 from ray_apps.algorithms.hybrid import Hybrid
 from ray_apps.algorithms.interactions import Interactions
 from ray_apps.algorithms.neighbours import Neighbours, neighbours_of
-from unit.ray_apps.algorithms.grouped import halves, interactions
+from unit.ray_apps.algorithms.grouped import halves, interactions, made
 
 FEW = np.array([0, 2], dtype=np.int32)
 NOBODY = np.empty(0, dtype=np.int32)
@@ -47,14 +48,61 @@ def test_without_content_a_new_item_comes_after_all_that_somebody_liked(model: H
 
 
 def test_a_long_history_is_believed_and_none_is_content_and_popularity(model: Hybrid):
-    known = replace(model._known, beliefs=np.array([0.0, 0.0, 0.0, 1.0, 1.0]), near=_nobody_speaks(model))
+    known = replace(model._known, beliefs=np.array([0.0, 0.0, 0.0, 1.0, 1.0, 1.0]), near=_nobody_speaks(model), place=0)
     sure = Hybrid(model._part, known)
     long = np.arange(0, 60, 2, dtype=np.int32)
     own = model._part.scores(long, ones(long))
     assert np.allclose(sure.scores(long, ones(long)), own / own.max(), atol=1e-6)
     assert np.allclose(sure.scores(FEW, ones(FEW)), sure.both(FEW, ones(FEW))[1], atol=1e-6)
     wanted = model._known.wanted
-    assert np.allclose(model.scores(NOBODY, ones(NOBODY)), wanted / wanted.max(), atol=1e-6)
+    assert np.allclose(sure.scores(NOBODY, ones(NOBODY)), wanted / wanted.max(), atol=1e-6)
+
+
+def test_a_newcomer_is_shown_one_new_item_and_who_is_known_is_not():
+    known = replace(interactions(), n_items=63, content=halves(63, unknown=[NEW_UNKNOWN]))
+    lists = {place: _list_of(Hybrid.fit(known, {"newItemPlace": place}, 7), FEW) for place in (0, 5)}
+    assert NEW_EVEN not in lists[0][:10]
+    assert lists[5][4] == NEW_EVEN
+    assert [item for item in lists[5] if item != NEW_EVEN] == [item for item in lists[0] if item != NEW_EVEN]
+    long = np.arange(0, 40, 2, dtype=np.int32)
+    without, with_place = (Hybrid.fit(known, {"newItemPlace": place}, 7).scores(long, ones(long)) for place in (0, 5))
+    assert np.array_equal(without, with_place)
+
+
+def test_a_version_made_before_new_items_had_a_place_scores_as_it_did(model: Hybrid):
+    earlier = np.array([0.0, 0.1, 0.5, 0.8, 1.0])
+    arrays = {name: array for name, array in model.arrays().items() if name not in ("new", "place")} | {"beliefs": earlier}
+    opened = Hybrid.from_arrays(arrays, 63)
+    for likes in (1, 2, 3, 5, 7, 10, 25):
+        history = np.arange(likes, dtype=np.int32)
+        share = float(np.interp(np.log(likes), np.log(beliefs.EARLIER), earlier))
+        collaborative, content = model.both(history, ones(history))
+        assert np.allclose(opened.scores(history, ones(history)), share * collaborative + (1 - share) * content, atol=1e-6)
+
+
+def _list_of(model: Hybrid, likes: np.ndarray) -> list[int]:
+    scores = model.scores(likes, ones(likes))
+    return [item for item in np.argsort(-scores, kind="stable").tolist() if item not in likes]
+
+
+@pytest.mark.parametrize(
+    ("scores", "history", "new", "wanted"),
+    [
+        ([5, 4, 3, 2, 1], [], [4], [0, 1, 4, 2, 3]),
+        ([5, 4, 3, 2, 1], [0], [4], [1, 2, 4, 3]),
+        ([5, 4, 3, 2, 1], [], [3, 4], [0, 1, 3, 2, 4]),
+        ([1, 2, 3, 4, 5], [], [4, 0], [4, 3, 2, 1, 0]),
+        ([3, 3, 3, 3, 1], [], [4], [4, 0, 1, 2, 3]),
+        ([5, 4, 3, 2, 1], [4], [4], [0, 1, 2, 3]),
+        ([5, 4, 3, 2, 1], [0, 1, 2], [4], [3, 4]),
+        ([5, 4, 3, 2, 1], [], [], [0, 1, 2, 3, 4]),
+    ],
+)
+def test_the_best_new_item_stands_third_or_before(scores: list[float], history: list[int], new: list[int], wanted: list[int]):
+    given = np.array(scores, dtype=np.float32)
+    raised = with_a_new_item(given, np.array(history, dtype=np.int32), np.isin(np.arange(5), new), 3)
+    assert given.tolist() == scores
+    assert [item for item in np.argsort(-raised, kind="stable").tolist() if item not in history] == wanted
 
 
 def _nobody_speaks(model: Hybrid) -> Neighbours:
@@ -86,7 +134,7 @@ def test_beliefs_never_fall_and_win_what_can_be_won():
 
 
 def test_belief_is_none_without_likes_and_lies_between_what_was_learned():
-    table = np.array([0.0, 0.1, 0.2, 0.8, 1.0])
+    table = np.array([0.0, 0.1, 0.1, 0.2, 0.8, 1.0])
     assert belief(table, 0) == 0
     assert [belief(table, likes) for likes in PREFIXES] == table.tolist()
     assert 0.2 < belief(table, 17) < 0.8
@@ -103,6 +151,26 @@ def _halves(history: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Right about the taste by one score, and wrong by the other."""
     own = (np.arange(60) % 2 == np.round((history % 2).mean())).astype(np.float64)
     return own, 1 - own
+
+
+def test_those_who_were_there_before_are_believed_from_their_tenth_like_on_whatever_newcomers_like():
+    """Newcomers like the first ten items, which content knows; all others what the collaborative scores say."""
+    chance = np.random.default_rng(5)
+    rows: list[tuple[int, int, int]] = []
+    for user in range(200):
+        new = user >= 180
+        items = chance.permutation(10)[:8] if new else 10 + 2 * chance.choice(25, size=15, replace=False) + user % 2
+        rows += [(user, int(item), (1_000_000 if new else 0) + 100 * user + place) for place, item in enumerate(items)]
+    user, item, time = (np.array(column) for column in zip(*rows, strict=True))
+    order = np.lexsort((item, user))
+    known = made(user[order], item[order], np.ones(user.size), time[order], n_items=60)
+
+    def both(history: np.ndarray, _: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        places = np.arange(60)
+        return (places >= 10) * (places % 2 == np.median(history % 2)) * 1.0, (places < 10) * 1.0
+
+    learned = beliefs.beliefs_of(known, 7, lambda _: both)
+    assert learned[: beliefs.FEW].max() <= 0.5 < learned[beliefs.FEW :].min()
 
 
 def test_too_few_users_to_learn_from_leave_caution():
@@ -131,6 +199,8 @@ def test_without_a_catalogue_there_is_no_hybrid():
         ("beliefs", lambda old: old + 2, "shares from 0 to 1"),
         ("collaborative", lambda _: np.array(9), "9 is no part"),
         ("beliefs", lambda old: old[:2], "'beliefs'"),
+        ("new", lambda old: old.astype(np.float64), "'new'"),
+        ("place", lambda _: np.array(0.5), "'place'"),
     ],
 )
 def test_hostile_arrays_are_refused(model: Hybrid, name: str, hostile: Callable[[np.ndarray], np.ndarray], words: str):

@@ -17,7 +17,7 @@ from ray_apps.algorithms.ials_rows import Factors, Loss, Spectrum, solve_rows
 from ray_apps.algorithms.interactions import Histories, Interactions
 from ray_apps.algorithms.recommender import ALONE, Fitting
 
-VALUES = {"factors": 8, "iterations": 4, "regularization": 0.02, "unobserved": 0.2, "exponent": 1.0}
+VALUES = {"factors": 8, "iterations": 4, "regularization": 0.02, "unobserved": 0.2, "exponent": 1.0, "damping": 0.0}
 
 
 def interactions(users: int = 330, items: int = 290, seed: int = 1, share: float = 0.06) -> Interactions:
@@ -120,6 +120,25 @@ def test_a_new_users_vector_is_the_row_that_training_would_solve():
     wanted = dense(known.histories(), np.asarray(arrays["item_factors"], dtype=np.float32), PLAN.loss)
     for user in range(0, known.n_users, 17):
         assert np.allclose(model.user_vector(*known.histories().of(user)), wanted[user], rtol=1e-3, atol=1e-5)
+
+
+def test_a_like_counts_less_in_a_long_history_in_training_as_in_answers():
+    known = interactions()
+    values = VALUES | {"damping": 0.5}
+    lengths = np.bincount(known.users, minlength=known.n_users)
+    less = replace(known, weights=(known.weights * (lengths[known.users] / lengths[lengths > 0].mean()) ** -0.5).astype(np.float32))
+    damped, plain = IALS.fit(known, values, 7), IALS.fit(less, VALUES, 7)
+    assert np.allclose(damped.arrays()["item_factors"], plain.arrays()["item_factors"], rtol=1e-3, atol=1e-5)
+    for user in range(0, known.n_users, 17):
+        wanted = plain.user_vector(*less.histories().of(user))
+        assert np.allclose(damped.user_vector(*known.histories().of(user)), wanted, rtol=1e-3, atol=1e-5)
+
+
+def test_a_version_made_before_there_was_damping_scores_as_it_did():
+    known = interactions()
+    model = IALS.fit(known, VALUES, 7)
+    opened = IALS.from_arrays({name: array for name, array in model.arrays().items() if name != "trust"}, known.n_items)
+    assert np.array_equal(opened.scores(*known.histories().of(3)), model.scores(*known.histories().of(3)))
 
 
 def test_each_epoch_lowers_the_loss():

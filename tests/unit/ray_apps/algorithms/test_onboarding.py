@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ray_apps.algorithms.content import content_of
-from ray_apps.algorithms.interactions import Interactions
+from ray_apps.algorithms.interactions import Content, Interactions
 from ray_apps.algorithms.onboarding import genres_liked, onboarding_of
 from ray_apps.algorithms.recent_popularity import recent_popularity
 from recsys_schemas.catalogue import CatalogueItem
@@ -48,6 +48,45 @@ def test_a_new_item_is_found_by_whoever_likes_its_genre_and_by_nobody_without_co
     crime, horror = onboarding.scores(["Crime"], np.array([1], dtype=np.int32)), onboarding.scores(["Horror"])
     assert crime[2] > 2 * horror[2]
     assert crime[4] == horror[4] == 0
+
+
+def test_a_new_item_of_a_genre_whose_items_are_popular_comes_before_one_of_another():
+    chance = np.random.default_rng(2)
+    genres = np.arange(200) % 2
+    popularity = np.where(genres == 0, 30, 3) * chance.uniform(0.8, 1.2, 200)
+    popularity[[198, 199]] = 0
+    scores = onboarding_of(_of_genres(genres), popularity).scores()
+    assert scores[198] == pytest.approx(30, rel=0.1)
+    assert scores[199] == pytest.approx(3, rel=0.3)
+
+
+def test_where_genres_say_nothing_of_popularity_new_items_are_as_popular_as_the_mean():
+    genres = np.arange(400) % 20
+    popularity = np.random.default_rng(3).pareto(1.5, 400)
+    popularity[380:] = 0
+    expected = onboarding_of(_of_genres(genres), popularity).scores()[380:]
+    chance = np.array([popularity[:380][genres[:380] == genre].mean() for genre in range(20)])
+    assert expected.mean() == pytest.approx(popularity[:380].mean(), rel=0.05)
+    assert expected.std() < chance.std() / 2
+
+
+def _of_genres(genres: np.ndarray) -> Content:
+    ids = [f"{item:06d}" for item in range(genres.size)]
+    return content_of([CatalogueItem(item_id=name, genres=[f"g{genre}"]) for name, genre in zip(ids, genres.tolist(), strict=True)], ids)
+
+
+def test_what_content_is_worth_is_kept_while_counts_move():
+    genres = np.arange(200) % 2
+    before = onboarding_of(_of_genres(genres), np.where(genres == 0, 30.0, 3.0) * (np.arange(200) < 198))
+    after = onboarding_of(before.content, np.arange(200.0), before)
+    assert after.expected is before.expected
+    assert np.allclose(after.scores(), np.arange(200) + before.expected)
+    nothing = onboarding_of(before.content, np.zeros(200))
+    assert onboarding_of(before.content, np.arange(200.0), nothing).expected.any()
+
+
+def test_without_any_like_there_is_nothing_to_say():
+    assert not onboarding_of(CONTENT, np.zeros(5)).scores().any()
 
 
 @pytest.mark.parametrize("genre", ["comédie", "COMÉDIE", " Comédie "])

@@ -194,8 +194,8 @@ class Caller:
         return self.call("POST", "/v1/recommendations", json={"user_id": "user-1"} | fields)
 
 
-@pytest.fixture
-def caller() -> Iterator[Caller]:
+def make_replica(acknowledge_seconds: float = 0.5) -> Replica:
+    """A replica of two topics that no broker has."""
     arguments = ServingArguments(
         namespace="shop",
         name="movies",
@@ -204,7 +204,7 @@ def caller() -> Iterator[Caller]:
         bootstrap_servers=[NOWHERE],
         requests_topic="reco_requests",
         responses_topic="reco_responses",
-        event_topics={"watch": "watch"},
+        event_topics={"watch": "watch", "rate": "rate"},
         preferences_topic="preferences",
         items_topic="items",
         timeout_ms=150,
@@ -212,7 +212,7 @@ def caller() -> Iterator[Caller]:
     key = key_of(arguments.uid)
     tallies = Tallies()
     ripening = Ripening(tallies)
-    replica = Replica(
+    return Replica(
         replica_id="replica-1",
         arguments=arguments,
         id_key=key,
@@ -221,9 +221,14 @@ def caller() -> Iterator[Caller]:
         ripening=ripening,
         credits=Credits(key, ripening),
         log=AnswerLog([NOWHERE], "reco_requests", "reco_responses", flush_seconds=0.1),
-        events=EventWriter([NOWHERE], acknowledge_seconds=0.5),
+        events=EventWriter([NOWHERE], acknowledge_seconds=acknowledge_seconds),
         metrics=AnswerMetrics("shop/movies"),
     )
+
+
+@pytest.fixture
+def caller() -> Iterator[Caller]:
+    replica = make_replica()
     yield Caller(replica)
     replica.close()
 

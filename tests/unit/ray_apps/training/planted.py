@@ -8,10 +8,13 @@ import pyarrow as pa
 from deltalake import write_deltalake
 from pyarrow import csv
 
+from recsys_schemas.event_fields import EVENTS
 from recsys_schemas.snapshot import LATEST_MANIFEST, SnapshotManifest, TableVersion, manifest_path
 from recsys_schemas.train_job import ModelIdentity, TrainJob
 
 CSV_RATINGS = "ratings.csv"
+MADE_AT = datetime(2026, 1, 1, tzinfo=UTC)
+"""When snapshots were committed."""
 
 
 def tastes(users: int = 600, items: int = 300, genres: int = 10, events: int = 30, seed: int = 3) -> pa.Table:
@@ -63,9 +66,9 @@ def snapshot(folder: Path, tables: dict[str, pa.Table], sequence: int = 1) -> st
         cluster_id="test",
         tables=versions,
         offsets=[],
-        rows=sum(version.rows for version in versions),
+        rows=sum(version.rows for version in versions if version.event_type in EVENTS),
         dead_letters=0,
-        committed_at=datetime(2026, 1, 1, tzinfo=UTC),
+        committed_at=MADE_AT,
     )
     (folder / "manifests").mkdir(parents=True, exist_ok=True)
     (folder / manifest_path(sequence)).write_text(manifest.model_dump_json())

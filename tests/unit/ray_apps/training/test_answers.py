@@ -39,7 +39,7 @@ def responses(rows: Sequence[tuple[str, str, int, Sequence[tuple[str, float | No
 def read(folder: Path, response: pa.Table) -> LoggedAnswers | None:
     watch = events("watch", [("u", "a", 1, 1.0), ("u", "b", 2, 1.0), ("v", "a", 3, 1.0), ("v", "b", 4, 0.05), ("v", "c", 5, 1.0)])
     watch = watch.append_column("request_id", pa.array([None, "r1", None, "r2", "r2"], pa.string()))
-    tables = {"watch": watch, "response": response}
+    tables = {"watch": watch, "responses": response}
     return read_dataset(open_snapshot(open_store(planted.snapshot(folder, tables)), 1)).answers
 
 
@@ -52,6 +52,18 @@ def test_answers_are_joined_with_what_they_earned_place_by_place(tmp_path: Path)
     # A glance is no reward, and what followed another answer is not this one's.
     assert found.rewards.tolist() == [0, 1, 0, 0, 1]
     assert found.times.tolist() == [30, 30, 30, 40, 40]
+
+
+def test_an_event_that_comes_too_late_is_no_reward_and_an_answer_that_may_still_earn_one_is_not_judged_by(tmp_path: Path):
+    made = int(planted.MADE_AT.timestamp() * 1000)
+    rows = [("early", "u", made - 400_000, [("a", 0.5), ("b", 0.5)]), ("young", "u", made - 299_000, [("a", 0.5)])]
+    watch = events("watch", [("u", "a", made - 390_000, 1.0), ("u", "b", made - 99_000, 1.0), ("v", "c", 1, 1.0)])
+    watch = watch.append_column("request_id", pa.array(["early", "early", None], pa.string()))
+    tables = {"watch": watch, "responses": responses(rows)}
+    found = read_dataset(open_snapshot(open_store(planted.snapshot(tmp_path, tables)), 1), attribution_s=300.0).answers
+    assert found is not None
+    assert found.times.tolist() == [made - 400_000, made - 400_000]
+    assert found.rewards.tolist() == [1.0, 0.0]
 
 
 def test_an_answer_logged_twice_counts_once_and_a_place_without_a_propensity_not_at_all(tmp_path: Path):
@@ -110,7 +122,7 @@ def test_a_card_has_the_estimate_of_a_log_that_explored(tmp_path: Path):
         }
     )
     organic = table.append_column("request_id", pa.nulls(table.num_rows, pa.string()))
-    uri = planted.snapshot(tmp_path, {"watch": pa.concat_tables([organic, more]), "response": responses(logged)})
+    uri = planted.snapshot(tmp_path, {"watch": pa.concat_tables([organic, more]), "responses": responses(logged)})
     made = run(planted.job(uri))
     assert "snips@10" not in made.evaluations[0].abstained
     for each in made.evaluations:

@@ -84,6 +84,10 @@ class Grouped:
         return Count(hits=sum(self.hits) / effect, trials=sum(self.trials) / effect)
 
 
+UNSEEN = Grouped(hits=(), trials=())
+"""Nothing was counted."""
+
+
 def log_beta(a: float, b: float) -> float:
     """Logarithm of the beta function."""
     return lgamma(a) + lgamma(b) - lgamma(a + b)

@@ -38,15 +38,18 @@ FINE_DOWN = _weighted((0.98, 1), (0.95, 2), (0.9, 2), (0.8, 2), (0.6, 1), (0.4, 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Margin:
-    """Up to where a candidate's rate is put up with: `ratio` times the stable one's plus `increase`, or `acceptable` if that is more."""
+    """Up to where a candidate's rate is put up with, given the stable one's; the largest counts."""
 
     ratio: float = 1.0
+    """So many times the stable rate."""
     increase: float = 0.0
+    """So much more than it."""
     acceptable: float = 0.0
+    """A rate that nobody minds."""
 
-    def times(self, stable: Count) -> float:
-        """The limit as a multiple of the stable rate; the increase is taken relative to the rate seen so far (smoothed)."""
-        return self.ratio + (self.increase * (stable.trials + 1) / (stable.hits + 0.5) if self.increase else 0.0)
+    def rate(self, stable: Count) -> float:
+        """What is put up with apart from the ratio; of the stable rate as it was seen so far."""
+        return max(stable.rate + self.increase if self.increase else 0.0, self.acceptable)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,20 +116,20 @@ def more_often(stable: Count, candidate: Count, *, harm: Margin, limit: Margin, 
     Args:
         stable: effective counts of the stable arm.
         candidate: those of the candidate.
-        harm: beyond it the candidate is Worse. With `increase` 0 the level holds exactly; else it still does for an equal candidate,
-            and at the limit itself as far as the stable rate is known.
+        harm: beyond it the candidate is Worse. The level holds exactly for a candidate within the ratio; within the increase it holds
+            as far as the stable rate is known.
         limit: shown to be below it, the candidate is NotWorse.
         levels: how often each verdict may be wrong.
     """
     if not stable.trials or not candidate.trials:
         return _nothing(stable, candidate, levels)
-    against = [log_e_ratio(stable, candidate, harm.times(stable), RARE_UP)]
-    if harm.acceptable:  # beyond the larger of two limits is beyond both
-        against.append(log_e_rate(candidate, harm.acceptable, RARE_UP))
+    against = [log_e_ratio(stable, candidate, harm.ratio, RARE_UP)]
+    if harm.rate(stable):  # beyond the largest of the limits is beyond each
+        against.append(log_e_rate(candidate, harm.rate(stable), RARE_UP))
     enough = candidate.hits >= _FEWEST_EVENTS
-    below = log_e_ratio(stable, candidate, limit.times(stable), RARE_DOWN)
-    if limit.acceptable:  # below the larger is below either: the mean of two e-values is one
-        below = log_mixed(((0.5, below), (0.5, log_e_rate(candidate, limit.acceptable, RARE_DOWN))))
+    below = log_e_ratio(stable, candidate, limit.ratio, RARE_DOWN)
+    if limit.rate(stable):  # below the largest of them is below any: the mean of two e-values is one
+        below = log_mixed(((0.5, below), (0.5, log_e_rate(candidate, limit.rate(stable), RARE_DOWN))))
     worse = Proof(log_e=min(against) if enough else min(0.0, *against), level=levels.worse)
     better = Proof(log_e=log_e_ratio(stable, candidate, 1.0, RARE_DOWN), level=levels.worse)
     return _judged(stable, candidate, worse, Proof(log_e=below, level=levels.not_worse), better)
