@@ -28,7 +28,7 @@ ARGS ?=
 
 .PHONY: help
 help: ## Show this list.
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(VENV): requirements.lock pyproject.toml $(MEMBERS:%=%/pyproject.toml) dev/bootstrap.sh
 	@dev/bootstrap.sh
@@ -74,6 +74,14 @@ test-ray: $(VENV) ## Tests on a real Ray (5 min).
 test-e2e: tools ## The demo, shortened, as a test (6 min).
 	@$(PYTEST) tests/e2e $(ARGS)
 
+.PHONY: images
+images: $(VENV) ## Images of the operator and the Ray apps: with an engine, else in root folders (10 min cold; 5 s warm).
+	@$(PYTHON) -m recsys_dev.images $(ARGS)
+
+.PHONY: e2e-node
+e2e-node: tools ## The line in pods of a real node with KubeRay: trained, promoted, rolled back, upgraded (root; KEEP=1 to look around).
+	@KEEP='$(KEEP)' $(PYTHON) -m recsys_dev.node_e2e
+
 .PHONY: chaos-line
 chaos-line: tools ## Kill each part at N=20 random moments of the line; the end must be the same, and broken twins be caught.
 	@PYTHONPATH=tests $(PYTHON) tests/chaos/line_kill.py --kills $(N) $(ARGS)
@@ -88,14 +96,37 @@ chaos-ingest: tools ## Blows to ingest: N=200 kills at system calls and at rando
 chaos-operator: tools ## Cut, kill and answer falsely at every call of the operator, and harm its watches; broken twins are caught (25 min).
 	@PYTHONPATH=tests $(PYTHON) tests/chaos/operator_storm.py --twins $(ARGS)
 
+.PHONY: load
+load: $(VENV) ## Ten minutes of a realistic mix on serving while a training job and a canary run; ARGS='--seconds 60 --rate 50' for less.
+	@$(PYTHON) -m recsys_dev.kafka_jars
+	@PYTHONPATH=tests $(PYTHON) -m load $(ARGS)
+
+.PHONY: load-hostile
+load-hostile: $(VENV) ## Slow, huge and silent clients beside honest ones, through the ingress and at a replica (8 min).
+	@$(PYTHON) -m recsys_dev.kafka_jars
+	@PYTHONPATH=tests $(PYTHON) -m load.hostile $(ARGS)
+
+.PHONY: chaos-serving
+chaos-serving: $(VENV) ## 1,000 version switches and 50 kill -9 of replicas under load, and broken twins (40 min; ARGS='--switches 50 --kills 5').
+	@$(PYTHON) -m recsys_dev.kafka_jars
+	@PYTHONPATH=tests $(PYTHON) -m chaos.serving_storm --twins $(ARGS)
+
+.PHONY: chaos-rollout
+chaos-rollout: $(VENV) ## N=200 bad and as many good versions through whole rollouts in the simulated world (10 min): bad ones are caught in time, good ones promoted.
+	@PYTHONPATH=tests $(PYTHON) -m worlds.many_rollouts --each $(if $(findstring command,$(origin N)),$(N),200) $(ARGS)
+
 .PHONY: fuzz-resources
 fuzz-resources: tools ## N=5000 changes of models on a real API server, right, wrong and undone; and a broken twin (20 min).
 	@PYTHONPATH=tests $(PYTHON) tests/chaos/resource_fuzz.py --transitions $(if $(findstring command,$(origin N)),$(N),5000) $(ARGS)
 	@PYTHONPATH=tests $(PYTHON) tests/chaos/resource_fuzz.py --transitions 2000 --twin $(ARGS)
 
 .PHONY: bench
-bench: tools bench-ingest bench-models ## Measure ingest, models and serving against the bare parts in the same run (12 min); DATA=folder for real events.
-	@DATA=$(DATA) PYTHONPATH=tests $(PYTHON) -m bench.serving $(ARGS)
+bench: tools bench-ingest bench-models bench-serving ## Measure ingest, models and serving against the bare parts in the same run (20 min); DATA=folder for real events.
+
+.PHONY: bench-serving
+bench-serving: $(VENV) ## Serving beside bare ASGI, plain Ray Serve and an echo, 4k to 1M items: rates, CPU, times at half load (10 min).
+	@$(PYTHON) -m recsys_dev.kafka_jars
+	@PYTHONPATH=tests $(PYTHON) -m bench.serving $(ARGS)
 
 .PHONY: bench-models
 bench-models: $(VENV) ## Every algorithm beside `implicit`, on DATA=folder in a MovieLens layout or drawn data (15 min at most; ARGS='--minutes 5'): quality, time, memory.
@@ -117,9 +148,17 @@ bench-tables: $(VENV) ## Commits a second and the time to open a table, as it ag
 bench-scale: $(VENV) ## IALS on 1, 2 and 4 Ray Train workers, 10 million generated interactions (8 min; ARGS='--interactions 100000000' for more).
 	@PYTHONPATH=tests $(PYTHON) -m bench.scale $(ARGS)
 
+.PHONY: bench-rollout
+bench-rollout: $(VENV) ## How soon a rollout is decided, and how often wrongly, beside the threshold rules of canary tools (10 min).
+	@PYTHONPATH=tests $(PYTHON) -m bench.rollout $(ARGS)
+
 .PHONY: bench-cold
 bench-cold: $(VENV) ## Users and items that nobody knows yet: NDCG@10 against popularity (10 min); DATA=folder for MovieLens' layout.
 	@DATA='$(DATA)' PYTHONPATH=tests $(PYTHON) -m bench.cold $(ARGS)
+
+.PHONY: bench-freshness
+bench-freshness: tools ## 1,000 probe events beside 1,000 events/s, and 100 new items: acknowledged to answer changed, p50 and p99 (3 min).
+	@PYTHONPATH=tests $(PYTHON) -m bench.freshness $(ARGS)
 
 .PHONY: fuzz-api
 fuzz-api: $(VENV) ## Ask the API 10,000 times what its own description allows and does not (schemathesis, all checks; 15 min; N=cases).
@@ -156,6 +195,13 @@ lock: $(VENV) ## Pin all packages with their hashes again: requirements.lock, de
 	    pyproject.toml --group test --group lint -o requirements.lock
 	@$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \
 	    dev/peers/requirements.in -o dev/peers/requirements.txt
+	@# What the images hold: the same versions, less what only tests need.
+	@lock() { $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \
+	    --constraint requirements.lock --no-emit-package recsys-schemas "$$@"; }; \
+	lock operator/pyproject.toml -o images/operator/requirements.lock; \
+	lock --extra neural ray_apps/pyproject.toml -o images/ray-apps/requirements-cpu.lock; \
+	lock --extra neural ray_apps/pyproject.toml images/ray-apps/gpu.in -o images/ray-apps/requirements-gpu.lock; \
+	lock images/build/requirements.in -o images/build/requirements.lock
 	@dev/bootstrap.sh
 
 .PHONY: down

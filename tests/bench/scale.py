@@ -1,9 +1,9 @@
 """IALS on 1, 2 and 4 Ray Train workers, on generated interactions streamed from a snapshot: seconds, speed-up, memory of each worker.
 
 Run it as `python -m bench.scale --interactions 10000000`: events are generated into a Delta table a batch at a time, so neither the
-generator nor any worker ever holds them all. Each worker has one thread. `cpu` is CPU
-time of the fit alone and `gain` that of one worker over the busiest of several; `empty`, `read` and `peak` are the most memory that a
-worker had before the data, after reading its shard, and in all.
+generator nor any worker ever holds them all; each worker decodes its own pieces of it. Each worker has one thread. `cpu` is CPU time of
+the fit alone and `cpu speed up` that of one worker over the busiest of several; `read cpu` that of reading, both passes. `empty`, `read`
+and `peak` are the most memory that a worker had before the data, after reading its shard, and in all, shared pages included.
 """
 
 import argparse
@@ -28,9 +28,8 @@ from ray_apps.stores.objects import open_store
 from ray_apps.stores.snapshots import open_snapshot
 from ray_apps.training import board as boards
 from ray_apps.training.crew import Order
-from ray_apps.training.events import catalogue_of
 from ray_apps.training.hands import Foreman
-from ray_apps.training.shards import read_shard
+from ray_apps.training.shards import read_catalogue, read_shard
 from ray_apps.training.workers import SETTINGS
 from recsys_dev import ray as ray_heads
 from recsys_dev import runs
@@ -108,15 +107,13 @@ def work(config: dict[str, Any]) -> None:
     hands = Foreman(job=job, board=config["board"], rank=context.get_world_rank(), workers=context.get_world_size())
     with hands.at_work():
         logging.getLogger("ray_apps").setLevel(logging.WARNING)
-        began, empty = time.perf_counter(), peak_mb()
+        began, cpu_began, empty = time.perf_counter(), time.process_time(), peak_mb()
         known = open_snapshot(open_store(job.storage_uri), 1)
-        catalogue = hands.group.exchange(catalogue_of(known) if hands.rank == 0 else None)[0]
-        assert catalogue is not None
-        shard = read_shard(known, catalogue, hands.rank, hands.workers)
+        shard = read_shard(known, read_catalogue(known, hands.group), hands.group)
         held = sum(
             rows.indptr.nbytes + rows.indices.nbytes + rows.weights.nbytes for side in (shard.users, shard.items) for rows in side.values()
         )
-        read, loaded = time.perf_counter() - began, peak_mb()
+        read, read_cpu, loaded = time.perf_counter() - began, time.process_time() - cpu_began, peak_mb()
         hands.group.exchange(None)
         started, cpu = time.perf_counter(), time.process_time()
         crew = hands.crew(shard)
@@ -124,6 +121,7 @@ def work(config: dict[str, Any]) -> None:
         arrays = crew.work(Order(values=config["values"], seed=SEED))
         figures = {
             "read_s": read,
+            "read_cpu_s": read_cpu,
             "fit_s": time.perf_counter() - started,
             "cpu_s": time.process_time() - cpu,
             "shard_mb": held / 1e6,
@@ -179,6 +177,16 @@ def table(seen: dict[int, list[tuple[dict[str, float], str]]]) -> dict[str, dict
     return rows
 
 
+def memory(seen: dict[int, list[tuple[dict[str, float], str]]]) -> dict[str, dict[str, Any]]:
+    """What each worker held."""
+    names = ("empty_mb", "read_mb", "peak_mb", "shard_mb", "factors_mb")
+    return {
+        f"{workers} workers, worker {rank}": {name: round(figures[name], 1) for name in names}
+        for workers, each in seen.items()
+        for rank, (figures, _) in enumerate(each)
+    }
+
+
 def main() -> None:
     """Generate, start a head, measure, tell."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -211,7 +219,8 @@ def main() -> None:
         for workers in asked.workers:
             seen[workers] = measured(uri, workers, values)
             words = f"IALS on workers: {asked.interactions:,} interactions, {asked.factors} factors, {asked.epochs} epochs"
-            tell("bench", words, table(seen))
+            tell("scale", words, table(seen))
+            tell("scale", f"memory of each worker: {asked.interactions:,} interactions", memory(seen))
         ray.shutdown()
     finally:
         if head is not None:

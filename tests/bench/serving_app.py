@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import httpx
 from confluent_kafka import Consumer
 
-from bench.serving_line import TOKENS, application, arm, record
+from bench.serving_line import OURS, TOKENS, application, arm, record
 from recsys_dev.kafka import Brokers
 from recsys_schemas.serving_api import EvidenceResponse, RecommendationResponse, ServingArguments
 
@@ -36,6 +36,7 @@ class Movies:
     brokers: Brokers
     epoch: int = 0
     record: dict[str, Any] = field(default_factory=dict[str, Any])
+    import_path: str = OURS
 
     def put(self, *arms: tuple[str, int]) -> None:
         """Write the next record; the first arm is stable."""
@@ -43,7 +44,7 @@ class Movies:
         variants = ["stable"] + ["candidate"] * (len(arms) - 1)
         listed = [arm(name, self.digests[name], share, variant) for (name, share), variant in zip(arms, variants, strict=True)]
         self.record = record(self.epoch, *listed)
-        file = {"applications": [application(self.arguments, self.record)]}
+        file = {"applications": [application(self.arguments, self.record, import_path=self.import_path)]}
         self.rest.put("/api/serve/applications/", json=file).raise_for_status()
 
     def serve(self, *arms: tuple[str, int]) -> None:
@@ -87,7 +88,8 @@ class Movies:
     def answers(self, users: range) -> list[RecommendationResponse]:
         """Ask for several users; every answer must be a 200."""
         answered = [self.ask(user) for user in users]
-        assert Counter(answer.status_code for answer in answered) == {200: len(users)}
+        statuses = Counter(answer.status_code for answer in answered)
+        assert statuses == {200: len(users)}, statuses
         return [RecommendationResponse.model_validate_json(answer.content) for answer in answered]
 
     def consume(self, topic: str, enough: Callable[[list[bytes]], bool]) -> list[bytes]:

@@ -89,12 +89,15 @@ def record(epoch: int, *arms: dict[str, Any]) -> dict[str, Any]:
     return {"epoch": epoch, "salt": "movies-2026", "arms": list(arms), "tokens": tokens, "attribution_seconds": 15}
 
 
-def application(arguments: ServingArguments, value: dict[str, Any], replicas: int = 2) -> dict[str, Any]:
+OURS = "ray_apps.serving.app:build"
+
+
+def application(arguments: ServingArguments, value: dict[str, Any], replicas: int = 2, import_path: str = OURS) -> dict[str, Any]:
     """One application of the Serve config, as the operator writes it."""
     return {
         "name": arguments.name,
         "route_prefix": f"/{arguments.name}",
-        "import_path": "ray_apps.serving.app:build",
+        "import_path": import_path,
         "args": arguments.model_dump(mode="json"),
         "deployments": [{"name": "Recommender", "num_replicas": replicas, "user_config": value}],
     }

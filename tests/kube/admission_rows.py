@@ -61,7 +61,7 @@ JUDGED = {
         "gate g: metric leak@10 already compares: remove relativeTo Champion",
         metric="leak@10",
         relativeTo="Champion",
-        breaks="learnt@10, leak@10 and capture@20",
+        breaks="learnt@10, leak@10, scrambled@10 and",
     ),
     "an abstention that is none": gate("spec.gates[0].whenAbstained", '"Fail"', '"Pass", "Stop"', whenAbstained="Fail"),
     "a schedule without a time": trigger(

@@ -120,3 +120,24 @@ WINDOWS = {
     "an end of no calendar": window('"soon"', lastDate="soon", to="09:00", breaks=".lastDate#pattern"),
     "a day of no week": window('"Caturday"', days=["Caturday"]),
 }
+
+
+def metric(**fields: Any) -> list[dict[str, Any]]:
+    """One metric of the analysis."""
+    query = 'sum(plays{version="$version"})'
+    return [{"name": "skips", "address": "http://prometheus:9090", "hits": query, "trials": query} | fields]
+
+
+_BAD = {
+    "one count for both arms": ({"hits": "sum(plays)"}, ("", "both arms would be counted together"), "#hits and trials must say"),
+    "a name of two words": ({"name": "A b"}, (".name", '"A b"'), ".name#pattern"),
+    "no address": ({"address": "prometheus"}, (".address", '"prometheus"'), ".address#pattern"),
+}
+
+METRICS = {
+    f"a {'rollout with a ' if kind == 'RecommenderRollout' else ''}metric with {what}": Broken(
+        kind=kind, at=at, value=metric(**fields), says=(f"{at}[0]{says[0]}", says[1]), breaks=f"{at}[]{breaks}"
+    )
+    for kind, at in (("RecommenderModel", "spec.rollout.analysis.metrics"), ("RecommenderRollout", "spec.analysis.metrics"))
+    for what, (fields, says, breaks) in _BAD.items()
+}

@@ -154,6 +154,13 @@ def test_with_named_namespaces_the_operator_has_no_cluster_wide_right(own: Clust
     assert {"name": "RECSYS_WATCH_NAMESPACES", "value": f"{TEAM},team-books"} in container["env"]
 
 
+def test_without_kept_clusters_the_operator_has_no_right_to_anything_of_kuberay(own: Cluster):
+    plain = own.helm("template", RELEASE, str(CHART), "--set", "kuberay.enabled=false")
+    assert "ray.io" not in plain
+    assert "RECSYS_RAY_IMAGE" not in plain
+    assert "ray.io" in own.helm("template", RELEASE, str(CHART))
+
+
 def test_the_pods_are_admitted_where_pod_security_is_restricted(installed: Cluster):
     template = one(rendered(installed), "Deployment")["spec"]["template"]
     pod: dict[str, Any] = {"apiVersion": "v1", "kind": "Pod", "spec": template["spec"]}
@@ -162,6 +169,20 @@ def test_the_pods_are_admitted_where_pod_security_is_restricted(installed: Clust
     del pod["spec"]["containers"][0]["securityContext"]
     with pytest.raises(CommandFailedError, match='violates PodSecurity "restricted'):
         installed.kubectl("create", "--dry-run=server", "-n", NAMESPACE, "-f", "-", input=json.dumps(pod))
+
+
+def test_brokers_and_a_store_to_try_out_are_admitted_where_pod_security_is_restricted(installed: Cluster):
+    namespace = "try-out"
+    installed.kubectl("create", "namespace", namespace)
+    installed.kubectl("label", "namespace", namespace, RESTRICTED)
+    asked = "tryOut.kafka.enabled=true,tryOut.objects.enabled=true,crds.install=false,rbac.people=false,replicas=0"
+    installed.helm("install", "trial", str(CHART), "--namespace", namespace, "--set", asked)
+
+    def names() -> set[str]:
+        return set(installed.kubectl("--namespace", namespace, "get", "pods", "-o", "name").split())
+
+    wanted = {f"pod/trial-{each}" for each in ("kafka-0", "kafka-1", "kafka-2", "objects-0")}
+    processes.wait_until(lambda: names() == wanted, what="three brokers and a store", deadline_s=60)
 
 
 def test_two_pods_are_made_and_only_metrics_and_health_may_be_reached(installed: Cluster):
@@ -194,6 +215,10 @@ GROUPS = {
     "secrets": "",
     "namespaces": "",
     "pods": "",
+    "persistentvolumeclaims": "",
+    "rayservices": "ray.io",
+    "rayclusters": "ray.io",
+    "rayjobs": "ray.io",
     "configmaps": "",
     "events": "events.k8s.io",
     "leases": "coordination.k8s.io",
@@ -207,13 +232,22 @@ ALLOWED = [
     *(("patch", f"{kind.plural}/status") for kind in KINDS),
     *((verb, "secrets") for verb in ("get", "create")),
     ("create", "events"),
+    *((verb, "rayservices") for verb in ("get", "create", "update", "delete")),
+    *((verb, "rayjobs") for verb in ("list", "create", "delete")),
+    ("get", "rayclusters"),
+    ("list", "pods"),
+    ("get", "persistentvolumeclaims"),
 ]
 DENIED = [
     *((verb, "recommendermodels") for verb in ("create", "update", "delete", "deletecollection")),
     *((verb, what) for what in ("recommendermodelversions", "recommenderrollouts") for verb in ("patch", "update")),
     *((verb, "secrets") for verb in ("list", "watch", "update", "patch", "delete")),
     *((verb, "customresourcedefinitions") for verb in ("list", "watch", "create", "update", "patch", "delete")),
-    *((verb, what) for what in ("pods", "configmaps", "clusterroles", "namespaces") for verb in ("get", "list", "create", "delete")),
+    *((verb, what) for what in ("configmaps", "clusterroles", "namespaces") for verb in ("get", "list", "create", "delete")),
+    *((verb, "pods") for verb in ("get", "watch", "create", "update", "patch", "delete")),
+    *((verb, "rayservices") for verb in ("list", "watch", "patch")),
+    *((verb, "rayclusters") for verb in ("list", "create", "update", "patch", "delete")),
+    *((verb, "persistentvolumeclaims") for verb in ("list", "create", "update", "patch", "delete")),
     ("get", "leases"),
 ]
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 from tests.kube.admission_rows import JUDGED, PARTS, Broken, rm
+from tests.kube.admission_rows_ray import KEPT
 from tests.kube.admission_rows_serving import SERVED
-from tests.kube.rollout_rows import WALKS, WINDOWS
+from tests.kube.rollout_rows import METRICS, WALKS, WINDOWS
 from tests.kube.telling_rows import TOLD
 
 from recsys_dev.kubernetes import Cluster, CommandFailedError
@@ -247,6 +248,9 @@ CREATED = {
     "an item that is never believed": rm(
         "spec.model.hyperparameters", {"itemShrinkage": -1}, "spec.model.hyperparameters.itemShrinkage", "greater than or equal to 0"
     ),
+    "a new item beyond all lists": rm(
+        "spec.model.hyperparameters", {"newItemPlace": 1001}, "spec.model.hyperparameters.newItemPlace", "less than or equal to 1000"
+    ),
     "a batch of one": rm(
         "spec.model.hyperparameters", {"batchSize": 1}, "spec.model.hyperparameters.batchSize", "greater than or equal to 8"
     ),
@@ -319,6 +323,14 @@ CREATED = {
     "a limit of nothing": rm(
         "spec.serving.access.rateLimit", {"requestsPerSecond": 0}, "spec.serving.access.rateLimit.requestsPerSecond", "greater than 0"
     ),
+    "a fallback that may have no answer": rm(
+        "spec.serving.fallback", ["Approximate", "Cached"], "the last step must be Popular", breaks="fallback: the last step must be"
+    ),
+    "a step named twice": rm(
+        "spec.serving.fallback", ["Cached", "Cached", "Popular"], "fallback: name each step once", breaks="fallback: name each step once"
+    ),
+    "a step that is none": rm("spec.serving.fallback", ["Item", "Popular"], "spec.serving.fallback[0]", '"Item"'),
+    "no patience at all": rm("spec.serving.queueMilliseconds", 0, "spec.serving.queueMilliseconds", "greater than or equal to 1"),
     "no replicas": rm("spec.serving.replicas", 0, "spec.serving.replicas", "greater than or equal to 1"),
     "a misspelt field": rm("spec.servng", {}, 'unknown field "spec.servng"'),
     "no Kafka": rm("spec.kafka", None, "spec.kafka", "Required value"),
@@ -506,7 +518,7 @@ def test_what_the_tables_begin_from_is_admitted(cluster: Cluster, namespace: str
     cluster.kubectl("create", "-n", namespace, "-f", "-", input=json.dumps(good(kind)))
 
 
-ALL = CREATED | SERVED | JUDGED | WALKS | WINDOWS | TOLD
+ALL = CREATED | KEPT | SERVED | JUDGED | METRICS | WALKS | WINDOWS | TOLD
 
 
 @pytest.mark.parametrize("row", ALL.values(), ids=ALL.keys())

@@ -25,6 +25,17 @@ def test_the_best_k_are_those_of_a_full_sort(values: NDArray[np.float32], k: int
 
 
 @calm
+@given(st.integers(0, 2**32), st.integers(1, 3000), st.integers(1, 100), st.integers(1, 40), st.floats(0, 1))
+def test_of_long_arrays_too_the_best_k_are_those_of_a_full_sort(seed: int, size: int, k: int, levels: int, shut: float):
+    drawn = np.random.default_rng(seed)
+    values = drawn.integers(0, levels, size).astype(np.float32)
+    banned = np.flatnonzero(drawn.random(size) < shut)
+    chosen, _ = top_k(values, k, banned)
+    order = np.lexsort((np.arange(size), -values))
+    assert chosen.tolist() == order[~np.isin(order, banned)][:k].tolist()
+
+
+@calm
 @given(scores, st.sampled_from([np.nan, np.inf, -np.inf]), st.data())
 def test_a_score_that_is_not_finite_is_a_failure_of_the_arm(values: NDArray[np.float32], wrong: float, data: st.DataObject):
     values[data.draw(st.integers(0, values.size - 1))] = wrong

@@ -28,19 +28,20 @@ def _kubernetes_flags(version: str) -> str:
     return " ".join(f"-X k8s.io/component-base/version.{name}={value}" for name, value in values.items())
 
 
-def _kubernetes(name: str, cold_seconds: int) -> Program:
+def of_kubernetes(name: str, cold_seconds: int, module: str = "kubernetes") -> Program:
+    """One of Kubernetes' own programs, built from the module that pins it."""
     return Program(
         name=name,
-        module="kubernetes",
+        module=module,
         package=f"k8s.io/kubernetes/cmd/{name}",
         version_flags=_kubernetes_flags(KUBERNETES_VERSION),
         cold_seconds=cold_seconds,
     )
 
 
-APISERVER = _kubernetes("kube-apiserver", 240)
-CONTROLLER_MANAGER = _kubernetes("kube-controller-manager", 60)
-KUBECTL = _kubernetes("kubectl", 20)
+APISERVER = of_kubernetes("kube-apiserver", 240)
+CONTROLLER_MANAGER = of_kubernetes("kube-controller-manager", 60)
+KUBECTL = of_kubernetes("kubectl", 20)
 ETCD = Program(name="etcd", module="etcd", package="go.etcd.io/etcd/server/v3", cold_seconds=35)
 HELM = Program(
     name="helm",
@@ -51,6 +52,8 @@ HELM = Program(
 )
 KIND = Program(name="kind", module="kind", package="sigs.k8s.io/kind", cold_seconds=45)
 """Runs no cluster here; its strict reader checks kind-config.yaml."""
+LOADGEN = Program(name="loadgen", module="loadgen", package=".", cold_seconds=10)
+"""Our own, of the standard library alone: asks over HTTP in open or closed loop."""
 PROGRAMS = (APISERVER, CONTROLLER_MANAGER, KUBECTL, ETCD, HELM)
 ASSETS = (APISERVER, ETCD, KUBECTL)
 """What a setup-envtest folder holds."""
@@ -149,7 +152,7 @@ def main() -> int:
         console.print(line, markup=False)
 
     asked = sys.argv[1:]
-    known = {program.name: program for program in (*PROGRAMS, KIND)}
+    known = {program.name: program for program in (*PROGRAMS, KIND, LOADGEN)}
     for name in asked:
         if name not in known:
             raise Unmet("program to build", name, f"Known are: {', '.join(known)}.")

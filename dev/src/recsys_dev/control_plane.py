@@ -1,4 +1,4 @@
-"""The command lines of a control plane on loopback: etcd, kube-apiserver, kube-controller-manager."""
+"""The command lines of a control plane: etcd, kube-apiserver, kube-controller-manager; and a scheduler where there is a node."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,11 +24,25 @@ class Ports:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """Where a control plane stands, and whether real nodes belong to it."""
+
+    address: str = LOOPBACK
+    service_range: str = SERVICE_RANGE
+    first_service: str = FIRST_SERVICE
+    has_nodes: bool = False
+
+
+ALONE = Site()
+"""On loopback, with no node."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Papers:
     """The certificates, keys and kubeconfigs of one control plane."""
 
-    authority_file: Path
-    authority_key: Path
+    authority: pki.Authority
+    server: str
     apiserver: pki.Identity
     admin: pki.Identity
     tokens_key: Path
@@ -36,31 +50,46 @@ class Papers:
     admin_kubeconfig: Path
     controller_kubeconfig: Path
 
+    @property
+    def authority_file(self) -> Path:
+        """The certificate that clients trust."""
+        return self.authority.certificate_file
 
-def issue(folder: Path, server: str, *, now: datetime) -> Papers:
+    @property
+    def authority_key(self) -> Path:
+        """The key that signs."""
+        return self.authority.folder / "ca.key"
+
+    def kubeconfig(self, user: str, *, group: str | None = None) -> Path:
+        """Sign a certificate for a user, and write the kubeconfig that speaks as that user; return its path."""
+        identity = pki.sign(self.authority, user, organization=group)
+        return _kubeconfig(self.authority, self.server, user.rpartition(":")[2], identity)
+
+
+def _kubeconfig(authority: pki.Authority, server: str, stem: str, identity: pki.Identity) -> Path:
+    path = authority.folder / f"{stem}.kubeconfig"
+    trusted = pki.base64_of(authority.certificate_file)
+    return pki.write_kubeconfig(path, server=server, authority_data=trusted, user=pki.client_user(identity))
+
+
+def issue(folder: Path, server: str, *, now: datetime, site: Site = ALONE) -> Papers:
     """Make every certificate that a control plane at URL `server` needs, valid from `now` for 90 days."""
     authority = pki.create_authority(folder, "recsys-dev-ca", now=now)
     service_names = ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"]
-    apiserver = pki.sign(authority, "kube-apiserver", hosts=[LOOPBACK, FIRST_SERVICE, "localhost", *service_names])
+    apiserver = pki.sign(authority, "kube-apiserver", hosts=[site.address, site.first_service, "localhost", *service_names])
     admin = pki.sign(authority, "admin", organization="system:masters")
     # Every right, and no ServiceAccount for each of thirty controllers: their tokens would take five seconds of the start.
     controller = pki.sign(authority, "system:kube-controller-manager", organization="system:masters")
     tokens_key, tokens_public = pki.create_signing_key(folder, "service-accounts")
-    trusted = authority.certificate_file
-
-    def kubeconfig(stem: str, identity: pki.Identity) -> Path:
-        path = folder / f"{stem}.kubeconfig"
-        return pki.write_kubeconfig(path, server=server, authority_data=pki.base64_of(trusted), user=pki.client_user(identity))
-
     return Papers(
-        authority_file=trusted,
-        authority_key=folder / "ca.key",
+        authority=authority,
+        server=server,
         apiserver=apiserver,
         admin=admin,
         tokens_key=tokens_key,
         tokens_public=tokens_public,
-        admin_kubeconfig=kubeconfig("admin", admin),
-        controller_kubeconfig=kubeconfig("controller-manager", controller),
+        admin_kubeconfig=_kubeconfig(authority, server, "admin", admin),
+        controller_kubeconfig=_kubeconfig(authority, server, "controller-manager", controller),
     )
 
 
@@ -89,13 +118,15 @@ def etcd(programs: Path, run_dir: Path, ports: Ports) -> Command:
     )
 
 
-def apiserver(programs: Path, run_dir: Path, ports: Ports, papers: Papers, *, audit: bool) -> Command:
+def apiserver(  # noqa: PLR0913 - all that it stands on
+    programs: Path, run_dir: Path, ports: Ports, papers: Papers, *, audit: bool, site: Site = ALONE
+) -> Command:
     """Return the command of an API server with RBAC and ServiceAccount tokens; anonymous requests are refused."""
     argv: list[str | Path] = [
         programs / "kube-apiserver",
         f"--etcd-servers=http://{LOOPBACK}:{ports.etcd}",
-        f"--bind-address={LOOPBACK}",
-        f"--advertise-address={LOOPBACK}",
+        f"--bind-address={site.address}",
+        f"--advertise-address={site.address}",
         f"--secure-port={ports.apiserver}",
         f"--cert-dir={run_dir / 'apiserver'}",
         f"--tls-cert-file={papers.apiserver.certificate_file}",
@@ -104,13 +135,22 @@ def apiserver(programs: Path, run_dir: Path, ports: Ports, papers: Papers, *, au
         f"--service-account-issuer={ISSUER}",
         f"--service-account-key-file={papers.tokens_public}",
         f"--service-account-signing-key-file={papers.tokens_key}",
-        f"--service-cluster-ip-range={SERVICE_RANGE}",
+        f"--service-cluster-ip-range={site.service_range}",
         "--authorization-mode=Node,RBAC",
         "--anonymous-auth=false",
         "--profiling=false",
-        # Nobody's lease has to be waited for: there is one API server, and it starts on an empty store.
-        "--endpoint-reconciler-type=none",
     ]
+    if site.has_nodes:
+        argv += [
+            # Pods reach it as the Service `kubernetes`; logs and exec go from it to the kubelet.
+            "--endpoint-reconciler-type=master-count",
+            "--kubelet-preferred-address-types=InternalIP",
+            f"--kubelet-client-certificate={papers.admin.certificate_file}",
+            f"--kubelet-client-key={papers.admin.key_file}",
+        ]
+    else:
+        # Nobody's lease has to be waited for: there is one API server, and it starts on an empty store.
+        argv.append("--endpoint-reconciler-type=none")
     if audit:
         policy = run_dir / "audit-policy.json"
         policy.write_text(AUDIT_POLICY)
@@ -123,7 +163,7 @@ def apiserver(programs: Path, run_dir: Path, ports: Ports, papers: Papers, *, au
     return Command(argv=argv)
 
 
-def controller_manager(programs: Path, papers: Papers) -> Command:
+def controller_manager(programs: Path, papers: Papers, site: Site = ALONE) -> Command:
     """Return the command of the controllers: ServiceAccounts, garbage collection, deployments, namespaces."""
     own = papers.controller_kubeconfig
     return Command(
@@ -138,12 +178,19 @@ def controller_manager(programs: Path, papers: Papers) -> Command:
             f"--root-ca-file={papers.authority_file}",
             f"--cluster-signing-cert-file={papers.authority_file}",
             f"--cluster-signing-key-file={papers.authority_key}",
-            f"--service-cluster-ip-range={SERVICE_RANGE}",
+            f"--service-cluster-ip-range={site.service_range}",
             "--use-service-account-credentials=false",
             "--kube-api-qps=200",
             "--kube-api-burst=400",
             "--leader-elect=false",
-            # Nodes here have no kubelet that renews their lease; pods must not be evicted for it.
-            "--controllers=*,-node-lifecycle-controller,-ttl",
+            # Where nodes have no kubelet nobody renews their lease; pods must not be evicted for it.
+            f"--controllers={'*' if site.has_nodes else '*,-node-lifecycle-controller,-ttl'}",
         ]
     )
+
+
+def scheduler(programs: Path, papers: Papers) -> Command:
+    """Return the command of the scheduler, which gives each pod its node."""
+    own = papers.kubeconfig("system:kube-scheduler", group="system:masters")
+    argv = [programs / "kube-scheduler", f"--kubeconfig={own}", "--secure-port=0", "--leader-elect=false"]
+    return Command(argv=[*argv, f"--authentication-kubeconfig={own}", f"--authorization-kubeconfig={own}"])

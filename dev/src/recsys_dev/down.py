@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from recsys_dev.errors import told
+from recsys_dev.node_space import sweep
 from recsys_dev.runs import discard, living_owner
 
 RUNS = Path("build/run")
@@ -37,6 +38,7 @@ def down(runs: Path, *, spare_tests: bool) -> list[str]:
 def main() -> int:
     """Stop the parts recorded under `build/run` of the current folder."""
     said = down(RUNS.resolve(), spare_tests=os.environ.get("FORCE", "0") in {"", "0"})
+    said += [f"removed the control groups of {name}" for name in sweep()]
     print("\n".join(said) if said else "Nothing was running.")
     return 0
 

@@ -16,6 +16,7 @@ import httpx
 from pydantic import BaseModel
 
 from recsys_dev import processes
+from recsys_dev.kubernetes import Cluster
 from recsys_dev.line import NAMESPACE, Line, api_path
 from recsys_dev.processes import Child, Command
 from recsys_schemas.v1alpha1.conditions import Condition
@@ -144,11 +145,16 @@ def _read(model: type[_M], body: Json) -> _M:
 
 def open_eyes(line: Line) -> Eyes:
     """Begin to look; `close` ends it."""
+    return look_at(line.cluster, line.run_dir)
+
+
+def look_at(cluster: Cluster, run_dir: Path, namespace: str = NAMESPACE) -> Eyes:
+    """Begin to look at the models of a namespace; `close` ends it."""
     # Names of sockets are short: the system's folder for temporary files, readable by this user only.
     folder = Path(tempfile.mkdtemp(prefix="recsys-eyes-"))
     socket = folder / "api"
-    argv = [line.cluster.programs / "kubectl", "proxy", f"--unix-socket={socket}"]
-    child = processes.start(line.run_dir, "kubectl-proxy", Command(argv=argv, env={"KUBECONFIG": str(line.cluster.kubeconfig)}))
+    argv = [cluster.programs / "kubectl", "proxy", f"--unix-socket={socket}"]
+    child = processes.start(run_dir, "kubectl-proxy", Command(argv=argv, env={"KUBECONFIG": str(cluster.kubeconfig)}))
     http = httpx.Client(transport=httpx.HTTPTransport(uds=str(socket), retries=2), base_url="http://localhost", timeout=10.0)
 
     def answers() -> bool:
@@ -157,4 +163,4 @@ def open_eyes(line: Line) -> Eyes:
         return False
 
     processes.wait_until(answers, what="kubectl proxy", deadline_s=READY_DEADLINE_S, children=[child])
-    return Eyes(http=http, child=child, folder=folder)
+    return Eyes(http=http, child=child, folder=folder, namespace=namespace)

@@ -22,6 +22,8 @@ class Node:
     """Of mutual TLS; 0 likewise."""
     told_port: int = 0
     """Where clients are told to come, a proxy's for instance; 0: to `client_port`."""
+    host: str = LOOPBACK
+    """Where it listens."""
     rack: str = ""
     """Where it stands (`broker.rack`): Kafka, and whoever adds replicas, spreads a partition over racks. Empty: it does not say."""
 
@@ -42,10 +44,10 @@ def server_properties(
     settings = {
         "process.roles": "broker,controller",
         "node.id": str(node.id),
-        "controller.quorum.voters": ",".join(f"{other.id}@{LOOPBACK}:{other.controller_port}" for other in nodes),
+        "controller.quorum.voters": ",".join(f"{other.id}@{other.host}:{other.controller_port}" for other in nodes),
         "controller.listener.names": "CONTROLLER",
-        "listeners": f"CLIENT://{LOOPBACK}:{node.client_port},CONTROLLER://{LOOPBACK}:{node.controller_port}",
-        "advertised.listeners": f"CLIENT://{LOOPBACK}:{node.told_port or node.client_port}",
+        "listeners": f"CLIENT://{node.host}:{node.client_port},CONTROLLER://{node.host}:{node.controller_port}",
+        "advertised.listeners": f"CLIENT://{node.host}:{node.told_port or node.client_port}",
         "inter.broker.listener.name": "CLIENT",
         "listener.security.protocol.map": f"CLIENT:{protocol},CONTROLLER:PLAINTEXT",
         "log.dirs": str(data),

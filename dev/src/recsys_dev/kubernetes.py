@@ -1,6 +1,6 @@
 """A real Kubernetes API on this machine: start it, speak to it, stop it.
 
-There is no kubelet: objects, admission, RBAC, garbage collection and watches are real, pods stay `Pending`.
+There is no kubelet (see `recsys_dev.node` for one): objects, admission, RBAC, garbage collection and watches are real, pods stay `Pending`.
 """
 
 import contextlib
@@ -16,10 +16,10 @@ import httpx
 
 from recsys_dev import control_plane, pki, processes
 from recsys_dev.cache import ensure_kubernetes
-from recsys_dev.control_plane import Papers, Ports
+from recsys_dev.control_plane import ALONE, Papers, Ports, Site
 from recsys_dev.errors import Unmet
 from recsys_dev.go_build import Progress
-from recsys_dev.ports import LOOPBACK, free_ports, require_free
+from recsys_dev.ports import free_ports, require_free
 from recsys_dev.processes import Child
 
 READY_DEADLINE_S = 120.0
@@ -47,6 +47,8 @@ class Cluster:
     programs: Path
     kubeconfig: Path
     children: tuple[Child, ...] = ()
+    papers: Papers | None = None
+    """Keys and certificates of a control plane that we started."""
 
     @property
     def audit_log(self) -> Path:
@@ -128,12 +130,13 @@ class Cluster:
             processes.stop_all(self.run_dir)
 
 
-def start(
+def start(  # noqa: PLR0913 - each is named where it is called
     run_dir: Path,
     ports: Ports | None = None,
     *,
     audit: bool = False,
     use_existing: bool = False,
+    site: Site = ALONE,
     progress: Progress = lambda _line: None,
 ) -> Cluster:
     """Start etcd, kube-apiserver and kube-controller-manager in `run_dir`; return when ServiceAccounts work (3 to 8 s).
@@ -143,6 +146,7 @@ def start(
         ports: loopback ports to use; free ones are picked when not given.
         audit: write who asked what to `Cluster.audit_log`.
         use_existing: with `KUBECONFIG` set, start nothing and use that cluster.
+        site: where it listens; pods of a real node could not reach loopback.
         progress: receives lines for a person, for instance while programs are built.
 
     Raises:
@@ -157,11 +161,11 @@ def start(
         raise Unmet(f"folder {run_dir}", "holds the state of an earlier cluster", "`make down` removes it.")
     run_dir.mkdir(parents=True, exist_ok=True)
     if ports is not None:
-        return _start(run_dir, programs, ports, audit=audit)
+        return _start(run_dir, programs, ports, audit=audit, site=site)
     for attempt in range(1, ATTEMPTS + 1):
         picked = Ports(**dict(zip(("apiserver", "etcd", "etcd_peer"), free_ports(3), strict=True)))
         try:
-            return _start(run_dir, programs, picked, audit=audit)
+            return _start(run_dir, programs, picked, audit=audit, site=site)
         except Unmet as unmet:
             # Between picking and listening another program may take the port; then other ports are as good.
             if attempt == ATTEMPTS or "already in use" not in str(unmet):
@@ -181,33 +185,34 @@ def _existing(run_dir: Path, programs: Path, kubeconfig: Path) -> Cluster:
     return cluster
 
 
-def _start(run_dir: Path, programs: Path, ports: Ports, *, audit: bool) -> Cluster:
-    for port, purpose in ((ports.apiserver, "kube-apiserver"), (ports.etcd, "etcd"), (ports.etcd_peer, "etcd peers")):
+def _start(run_dir: Path, programs: Path, ports: Ports, *, audit: bool, site: Site) -> Cluster:
+    for port, purpose in ((ports.etcd, "etcd"), (ports.etcd_peer, "etcd peers")):
         require_free(port, purpose)
-    papers = control_plane.issue(run_dir / "pki", f"https://{LOOPBACK}:{ports.apiserver}", now=datetime.now(UTC))
+    require_free(ports.apiserver, "kube-apiserver", site.address)
+    papers = control_plane.issue(run_dir / "pki", f"https://{site.address}:{ports.apiserver}", now=datetime.now(UTC), site=site)
     children: list[Child] = []
     try:
         children.append(processes.start(run_dir, "etcd", control_plane.etcd(programs, run_dir, ports)))
         # The API server waits for etcd by itself; the controllers would give up after 10 s.
-        server = control_plane.apiserver(programs, run_dir, ports, papers, audit=audit)
+        server = control_plane.apiserver(programs, run_dir, ports, papers, audit=audit, site=site)
         children.append(processes.start(run_dir, "kube-apiserver", server))
-        with _client(papers, ports) as client:
+        with _client(papers) as client:
             _wait(client, "/readyz", children)
             has_controllers = os.access(programs / "kube-controller-manager", os.X_OK)
             if has_controllers:
-                controllers = control_plane.controller_manager(programs, papers)
+                controllers = control_plane.controller_manager(programs, papers, site)
                 children.append(processes.start(run_dir, "kube-controller-manager", controllers))
                 _wait(client, "/api/v1/namespaces/default/serviceaccounts/default", children)
     except BaseException:
         processes.stop_all(run_dir, deadline_s=5)
         raise
-    return Cluster(run_dir=run_dir, programs=programs, kubeconfig=papers.admin_kubeconfig, children=tuple(children))
+    return Cluster(run_dir=run_dir, programs=programs, kubeconfig=papers.admin_kubeconfig, children=tuple(children), papers=papers)
 
 
-def _client(papers: Papers, ports: Ports) -> httpx.Client:
+def _client(papers: Papers) -> httpx.Client:
     context = ssl.create_default_context(cafile=papers.authority_file)
     context.load_cert_chain(papers.admin.certificate_file, papers.admin.key_file)
-    return httpx.Client(base_url=f"https://{LOOPBACK}:{ports.apiserver}", verify=context, trust_env=False, timeout=10)
+    return httpx.Client(base_url=papers.server, verify=context, trust_env=False, timeout=10)
 
 
 def _wait(client: httpx.Client, path: str, children: Sequence[Child]) -> None:

@@ -98,7 +98,7 @@ def existing() -> ObjectStore | None:
     )
 
 
-def start(run_dir: Path, *, port: int | None = None, progress: Progress | None = None) -> ObjectStore:
+def start(run_dir: Path, *, port: int | None = None, host: str = LOOPBACK, progress: Progress | None = None) -> ObjectStore:
     """Start a server under `run_dir` and return when it answers; one that runs there is left alone, objects are kept.
 
     Raises:
@@ -109,9 +109,8 @@ def start(run_dir: Path, *, port: int | None = None, progress: Progress | None =
     if known is not None and known.alive():
         return known
     program = _program(tell)
-    store = _prepare(run_dir, port, known)
-    host = store.endpoint_url.removeprefix("http://")
-    argv = [program, "--port", host, "--region", REGION, "--quiet", "--health", HEALTH]
+    store = _prepare(run_dir, port, host, known)
+    argv = [program, "--port", store.endpoint_url.removeprefix("http://"), "--region", REGION, "--quiet", "--health", HEALTH]
     # Metadata lie beside the objects, not in extended attributes, which many a temporary folder does not have.
     argv += ["posix", "--sidecar", str(run_dir.resolve() / "metadata"), str(_objects(run_dir).resolve())]
     env = {"ROOT_ACCESS_KEY": store.access_key, "ROOT_SECRET_KEY": store.secret_key}
@@ -140,16 +139,16 @@ def _program(tell: Progress) -> str:
     return str(ensure((GATEWAY,), tell) / GATEWAY.name)
 
 
-def _prepare(run_dir: Path, port: int | None, known: ObjectStore | None) -> ObjectStore:
+def _prepare(run_dir: Path, port: int | None, host: str, known: ObjectStore | None) -> ObjectStore:
     """Make the folders and the credentials of a new server, or keep those that were there."""
     for folder in (_objects(run_dir), run_dir / "metadata"):
         folder.mkdir(parents=True, exist_ok=True)
     if known is not None and port is None:
         return known
     if port is not None:
-        require_free(port, "the S3 server")
+        require_free(port, "the S3 server", host)
     store = ObjectStore(
-        endpoint_url=f"http://{LOOPBACK}:{port or free_ports(1)[0]}",
+        endpoint_url=f"http://{host}:{port or free_ports(1, host)[0]}",
         access_key=known.access_key if known else "recsys",
         secret_key=known.secret_key if known else secrets.token_urlsafe(24),
         run_dir=run_dir,

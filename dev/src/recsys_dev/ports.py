@@ -24,8 +24,8 @@ def is_free(port: int, host: str = LOOPBACK) -> bool:
     return True
 
 
-def free_ports(count: int) -> list[int]:
-    """Return `count` different loopback ports that nothing listens on.
+def free_ports(count: int, host: str = LOOPBACK) -> list[int]:
+    """Return `count` different ports of this machine, on loopback unless told otherwise, that nothing listens on.
 
     Raises:
         Unmet: when the whole range is taken.
@@ -35,7 +35,7 @@ def free_ports(count: int) -> list[int]:
     found: list[int] = []
     for step in range(span):
         port = LOWEST + (first + step) % span
-        if is_free(port):
+        if is_free(port, host):
             found.append(port)
         if len(found) == count:
             return found

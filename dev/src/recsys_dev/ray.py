@@ -23,8 +23,9 @@ import os
 import secrets
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import httpx
 
@@ -52,6 +53,7 @@ def start(  # noqa: PLR0913 - all but the first have a default
     serve_port: int | None = None,
     num_cpus: int = 16,
     python_path: Sequence[Path] = (),
+    settings: Mapping[str, str] = MappingProxyType({}),
     progress: Progress | None = None,
 ) -> RayHead:
     """Start a head under `run_dir` and return when it answers and Serve runs; a head that runs there is left alone.
@@ -62,6 +64,7 @@ def start(  # noqa: PLR0913 - all but the first have a default
         serve_port: likewise, for Serve's HAProxy.
         num_cpus: logical processors that actors and tasks may claim; more than the machine has, since most of them wait.
         python_path: folders from which Serve applications and jobs may import, besides what is installed.
+        settings: further environment of the head and of all that it starts; goes before ours.
         progress: is told what happens, a line at a time.
 
     Raises:
@@ -75,7 +78,7 @@ def start(  # noqa: PLR0913 - all but the first have a default
         raise Unmet("the Python package `ray`", f"not installed for {sys.executable}", "Run `make tools`.")
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            return _start_once(run_dir, (dashboard_port, serve_port), num_cpus, python_path, tell)
+            return _start_once(run_dir, (dashboard_port, serve_port), num_cpus, (python_path, settings), tell)
         except _TooSlowError as slow:
             tell(f"{TOO_SLOW}: the machine is busy (attempt {attempt} of {ATTEMPTS}; {slow.mend})")
             if attempt == ATTEMPTS:
@@ -88,7 +91,11 @@ class _TooSlowError(Unmet):
 
 
 def _start_once(
-    run_dir: Path, wanted: tuple[int | None, int | None], num_cpus: int, python_path: Sequence[Path], tell: Progress
+    run_dir: Path,
+    wanted: tuple[int | None, int | None],
+    num_cpus: int,
+    told: tuple[Sequence[Path], Mapping[str, str]],
+    tell: Progress,
 ) -> RayHead:
     # One head at a time picks its ports and takes them; two that start together may also both be too slow.
     with locked(cache_dir() / "ray.lock", "starting a Ray head", tell, deadline_s=2 * READY_DEADLINE_S):
@@ -98,18 +105,19 @@ def _start_once(
         ports = ray_settings.pick_ports(*wanted)
         tell(f"Starting Ray: dashboard http://{LOOPBACK}:{ports.dashboard}, applications http://{LOOPBACK}:{ports.serve}.")
         head = _prepare(run_dir, ports)
-        child = _launch(run_dir, ports, num_cpus, python_path)
+        child = _launch(run_dir, ports, num_cpus, told)
         _wait(head, child, lambda: version(head) is not None, f"Ray at {head.dashboard_url}")
     _wait(head, child, lambda: _serve_started(head), f"Ray Serve at {head.serve_url}")
     _wait(head, child, lambda: _answers(head), f"Ray Serve's HAProxy at {head.serve_url}")
     return head
 
 
-def _launch(run_dir: Path, ports: RayPorts, num_cpus: int, python_path: Sequence[Path]) -> Child:
+def _launch(run_dir: Path, ports: RayPorts, num_cpus: int, told: tuple[Sequence[Path], Mapping[str, str]]) -> Child:
+    python_path, further = told
     given = os.environ.get("PYTHONPATH")
     paths = [*python_path, *(Path(path) for path in (given.split(os.pathsep) if given else []))]
     link = short_link(run_dir)
-    settings = ray_settings.environment(ports, link / "haproxy", token_file(run_dir), paths)
+    settings = {**ray_settings.environment(ports, link / "haproxy", token_file(run_dir), paths), **further}
     return processes.start(run_dir, NAME, Command(argv=ray_settings.command(ports, link, num_cpus), env=settings))
 
 

@@ -4,6 +4,7 @@ Serve answers through its own HAProxy straight from a replica's HTTP server (`RA
 `RAY_SERVE_ENABLE_HA_PROXY`), and each head has paths and ports of its own, so that several heads fit on one machine.
 """
 
+import resource
 import secrets
 import sys
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,7 @@ from recsys_dev.ports import LOOPBACK, is_free
 BLOCK, LOWEST, HIGHEST = 256, 61_000, 65_500
 """Above Linux's ephemeral range, and beside 10002-19999 where the workers of other Ray heads take theirs at random."""
 
+MOST_CONNECTIONS = 16_000
 OBJECT_STORE_BYTES = 256 * 2**20
 
 
@@ -84,6 +86,16 @@ def command(ports: RayPorts, temp_dir: Path, num_cpus: int) -> Sequence[str]:
     return [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--disable-usage-stats", *words]
 
 
+def most_connections(descriptors: int) -> int:
+    """How many connections HAProxy may take with so many file descriptors: it does not start with more than it could serve.
+
+    Each has two ends, and every fourth a pipe.
+    """
+    if descriptors < 0:  # no limit
+        return MOST_CONNECTIONS
+    return max(1, min(MOST_CONNECTIONS, int((descriptors - 200) / 2.6)))
+
+
 def environment(ports: RayPorts, proxy_dir: Path, token_file: Path, python_path: Sequence[Path]) -> Mapping[str, str]:
     """Return what the head, and everything that it starts, finds in its environment."""
     at = ports.first
@@ -100,6 +112,13 @@ def environment(ports: RayPorts, proxy_dir: Path, token_file: Path, python_path:
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": 1,
         "RAY_SERVE_ENABLE_HA_PROXY": 1,
         "RAY_SERVE_HAPROXY_NBTHREAD": 1,
+        # A request whose replica died before it said a word goes to another one. Connections that say nothing are ended after a
+        # minute, and there is room for many of them before others are kept out.
+        "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
+        "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": 60,
+        "RAY_SERVE_HAPROXY_MAXCONN": most_connections(resource.getrlimit(resource.RLIMIT_NOFILE)[1]),
+        # Bodies are read, within a time and a space, before Ray Serve counts their requests.
+        "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "ray_apps.serving.door:middlewares",
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": proxy_dir / "haproxy.cfg",
         "RAY_SERVE_HAPROXY_SOCKET_PATH": proxy_dir / "admin.sock",
         "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": proxy_dir / "metrics.sock",

@@ -43,7 +43,10 @@ def main() -> int:
 
 async def _run(settings: Settings) -> int:
     configuration = load_configuration()
-    async with open_world(configuration, storage_root=settings.storage_root, training_command=settings.training_command) as world:
+    opened = open_world(
+        configuration, storage_root=settings.storage_root, training_command=settings.training_command, ray_image=settings.ray_image
+    )
+    async with opened as world:
         identity = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         lease = Lease(kube=world.kube, namespace=settings.lease_namespace, name=settings.lease_name, identity=identity)
         probes = telemetry.Probes(ready=lambda: lease.reached)

@@ -32,7 +32,8 @@ def with_failure(decided: ModelStatus, seen: Observed, *, action: str, error: Ex
         last_transition_time=_since(seen, kind, holds),
     )
     others = [condition for condition in decided.conditions if condition.type != kind]
-    return decided.model_copy(update={"conditions": [*others, told]})
+    # A cluster that was to be given up is not forgotten before it is.
+    return decided.model_copy(update={"conditions": [*others, told], "cluster": seen.model.status.cluster})
 
 
 def _since(seen: Observed, kind: str, holds: str) -> datetime:

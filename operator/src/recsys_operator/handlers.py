@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import kopf
 
@@ -64,6 +64,8 @@ async def listen(
         clusterwide=not namespaces,
         namespaces=namespaces,
         standalone=True,
+        # There are no peers to tell it to; left out, kopf asks for the user's name, and a container's user may have none.
+        identity=cast("Any", "recsys-operator"),
         stop_flag=stop,
         ready_flag=ready,
     )

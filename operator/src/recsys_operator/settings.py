@@ -36,6 +36,8 @@ class Settings:
     """RECSYS_LOG_LEVEL."""
     training_command: str
     """RECSYS_TRAINING_COMMAND: the program of a training job; ` --job ...` is added."""
+    ray_image: str = ""
+    """RECSYS_RAY_IMAGE: what pods of kept Ray clusters run when the model names no image."""
 
 
 def read_settings(env: Mapping[str, str] = os.environ) -> Settings:
@@ -53,6 +55,7 @@ def read_settings(env: Mapping[str, str] = os.environ) -> Settings:
         http_port=_port(env.get("RECSYS_HTTP_PORT") or "8080"),
         log_level=_level(env.get("RECSYS_LOG_LEVEL") or "INFO"),
         training_command=env.get("RECSYS_TRAINING_COMMAND") or "python -m ray_apps.training",
+        ray_image=env.get("RECSYS_RAY_IMAGE", ""),
     )
 
 

@@ -145,6 +145,9 @@ SERVE_SECONDS = Metric(
 SERVE_LOG_DROPPED = _serving(
     "recsys_answer_log_dropped_total", "answers", (), "Answers that could not be logged to Kafka because the queue was full."
 )
+SERVE_SHED = _serving(
+    "recsys_requests_shed_total", "answers", (), "Requests refused with 429 because a replica had more to do than it could bear."
+)
 
 SERVE_FILTERED = _serving("recsys_filtered_answers_total", "answers", (), "Answers to questions with filters.")
 SERVE_EXPLORED = _serving("recsys_explored_answers_total", "answers", (), "Answers in whose last place something new was tried out.")
@@ -178,6 +181,7 @@ ALL = (
     SERVE_REQUESTS,
     SERVE_SECONDS,
     SERVE_LOG_DROPPED,
+    SERVE_SHED,
     SERVE_FILTERED,
     SERVE_EXPLORED,
 )

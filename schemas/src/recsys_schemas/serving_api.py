@@ -37,7 +37,26 @@ class Reason(StrEnum):
     SIMILAR = "similar"
     ONBOARDING = "onboarding"
     POPULAR = "popular"
+    APPROXIMATE = "approximate"
+    CACHED = "cached"
     FALLBACK = "fallback"
+
+
+class FallbackStep(StrEnum):
+    """What is tried, in the order given, when the version that a user is assigned to does not answer in time or well."""
+
+    APPROXIMATE = "Approximate"
+    """The same version, from the items near the user only: 100,000 items and more, models of items' vectors (ALS, IALS)."""
+    CHAMPION = "Champion"
+    """The version that serves the others, where a candidate failed."""
+    CACHED = "Cached"
+    """The user's last answer, if it is remembered and its version still serves."""
+    POPULAR = "Popular"
+    """What is liked most now."""
+
+
+FALLBACK = (FallbackStep.APPROXIMATE, FallbackStep.CHAMPION, FallbackStep.CACHED, FallbackStep.POPULAR)
+"""The steps where nothing else is said."""
 
 
 class Role(StrEnum):
@@ -70,7 +89,7 @@ class Asked(Artifact):
     context: Context = {}
     """What is known of the moment, such as `{"device": "tv"}`: logged with the question, for whoever evaluates answers."""
     deadline_ms: Annotated[float, Field(gt=0, le=60_000)] | None = None
-    """Later than this the answer is the popular fallback; spec.serving.timeoutMilliseconds where that is less or nothing is said."""
+    """Later than this the answer is given by the fallback; spec.serving.timeoutMilliseconds where that is less or nothing is said."""
 
 
 class RecommendationRequest(Asked):
@@ -122,7 +141,8 @@ class RecommendationResponse(Artifact):
     """Its arm."""
     reason: Reason
     """personal: from the user's own history; session, similar: from the items given; onboarding: from what the user said they like;
-    popular: nothing is known of the user or the items; fallback: the model was late or broken."""
+    popular: nothing is known of the user or the items; approximate: as personal, among the items near the history only, because scoring all
+    of them would have been late; cached: the user's last answer; fallback: popular, because the model was late or broken."""
 
 
 class BatchResponse(Artifact):
@@ -326,7 +346,11 @@ class ServingArguments(Artifact):
     allowed_origins: list[str] = []
     """Origins whose pages may ask from a browser."""
     timeout_ms: Annotated[float, Field(gt=0)]
-    """Later than this an answer is the popular fallback."""
+    """Later than this an answer is given by the fallback."""
+    fallback: Annotated[list[FallbackStep], Field(min_length=1, max_length=4)] = list(FALLBACK)
+    """What is tried when the assigned version does not answer in time or well; the last step is Popular."""
+    queue_ms: Annotated[float, Field(gt=0)] = 100.0
+    """When requests wait longer than this before they are begun, some are refused with 429."""
     kafka_security: KafkaSecurity | None = None
     """How the brokers are reached, by names of Secrets; none: in plain text."""
     jwt: JwtTrust | None = None
@@ -353,8 +377,8 @@ FOLDS = 16
 """Groups of users that latencies are kept for: user group % FOLDS."""
 LATENCY_LEAST_MS = 0.1
 """Upper bound of the first latency bin."""
-LATENCY_STEPS = 16
-"""Bins in which the latency doubles: each is 4.4 % wider than the one before."""
+LATENCY_STEPS = 32
+"""Bins in which the latency doubles: each is 2.2 % wider than the one before."""
 LATENCY_BINS = 20 * LATENCY_STEPS
 """The last bin, beyond 100 s, is open."""
 
@@ -363,7 +387,7 @@ def latency_bin(milliseconds: float) -> int:
     """The bin of a latency: 0 for the fastest.
 
     >>> latency_bin(0.05), latency_bin(0.1), latency_bin(0.2), latency_bin(1e9)
-    (0, 0, 16, 320)
+    (0, 0, 32, 640)
     """
     if milliseconds <= LATENCY_LEAST_MS:
         return 0

@@ -102,6 +102,20 @@ class Learnt(Artifact):
     """NDCG@10 of the measured fit on held-out items less that on as many learnt items, paired by user. Far above 0: it knew them."""
 
 
+class Control(Artifact):
+    """Whether an algorithm finds what was held out though it has learned from exchanged labels, from which nothing can be known of it."""
+
+    measured: Estimate
+    """NDCG@10 of the measured fit on held-out items."""
+    scrambled: Estimate
+    """Of the same algorithm fitted on the training part with its items' labels exchanged at random, for the same users and items."""
+    chance: Annotated[float, Field(ge=0, le=1)]
+    """Of lists drawn by lot, on average."""
+    excess: Estimate
+    """By how much more than a fifth of what the first has over chance the second has over it, paired by user. Above 0: what was held out is
+    known from elsewhere than from what was learned."""
+
+
 class Capture(Artifact):
     """Which part of the lists of users whom the champion knew has gone to items that only newcomers brought up."""
 
@@ -212,6 +226,8 @@ class VersionCard(Artifact):
     """What its preflight asks again, of the arrays as they were written."""
     learnt: Learnt | None = None
     """None: an older release wrote it, or nobody has two items."""
+    control: Control | None = None
+    """None: an older release wrote it, or nobody could be asked."""
     capture: Capture | None = None
     """None without a champion, or without newcomers."""
     profile: EventProfile | None = None

@@ -9,27 +9,14 @@ import pytest
 
 ROOT = Path(__file__).parents[3]
 TARGETS = ("setup", "tools", "demo", "test", "test-unit", "test-kube", "test-kafka", "test-ray", "test-e2e", "chaos-line", "chaos-ingest")
-OTHERS = (
-    "bench",
-    "bench-cold",
-    "bench-ingest",
-    "bench-models",
-    "bench-scale",
-    "bench-tables",
-    "lint",
-    "format",
-    "generate",
-    "lock",
-    "down",
-    "clean",
-)
 
 
 def test_help_tells_what_every_target_is_for():
     done = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
     told = dict(re.findall(r"^  make (\S+) +(\S.*)$", done.stdout, re.MULTILINE))
     phony = re.findall(r"^\.PHONY: (\S+)$", ROOT.joinpath("Makefile").read_text(), re.MULTILINE)
-    assert set(told) == set(phony) == {"help", *TARGETS, *OTHERS}
+    assert set(told) == set(phony)
+    assert set(told) >= {"help", *TARGETS, "images", "e2e-node"}
 
 
 def test_ci_runs_what_the_readme_tells_a_person_to_run():

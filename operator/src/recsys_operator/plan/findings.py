@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from recsys_operator.plan.evidence import (
     Comparison,
+    Count,
     Grouped,
     Latencies,
     Levels,
@@ -11,17 +12,21 @@ from recsys_operator.plan.evidence import (
     Proof,
     Slower,
     Verdict,
+    effective,
     less_often,
     more_often,
     slower,
     split,
 )
-from recsys_schemas.v1alpha1.analysis import Analysis
+from recsys_operator.state.observed import Measured, Unavailable
+from recsys_schemas.v1alpha1.analysis import Analysis, Metric
 from recsys_schemas.v1alpha1.rollout import Shown
 
 _TOLD_EFFECT = 1.05
 """A smaller design effect is not worth a word."""
 _QUANTILES = {"latency p50": 0.5, "latency p99": 0.99}
+_LEAST_MARGIN, _MOST = 0.1, 0.99
+"""NotWorse in a metric of the spec whose hits are good: less than a tenth is lost, or than is put up with."""
 _KNOWN_USERS = Margin(ratio=2.0, acceptable=0.05)
 """NotWorse in fallbacks: not twice as many, or fewer than one in twenty."""
 
@@ -54,21 +59,21 @@ def errors(analysis: Analysis, stable: Grouped, candidate: Grouped, level: Level
     acceptable = analysis.acceptable_error_rate
     harm = Margin(increase=analysis.max_error_rate_increase, acceptable=acceptable)
     limit = Margin(ratio=analysis.max_error_rate_ratio, acceptable=acceptable)
-    found = more_often(stable.effective, candidate.effective, harm=harm, limit=limit, levels=level)
+    found = more_often(*effective(stable, candidate), harm=harm, limit=limit, levels=level)
     return _of("errors", found, stable, candidate)
 
 
 def reward(analysis: Analysis, stable: Grouped, candidate: Grouped, level: Levels) -> Finding:
     """What rewarded answers show."""
     harm, limit = analysis.max_reward_decrease, analysis.reward_margin
-    found = less_often(stable.effective, candidate.effective, harm=harm, limit=limit, levels=level)
+    found = less_often(*effective(stable, candidate), harm=harm, limit=limit, levels=level)
     return _of("reward", found, stable, candidate)
 
 
 def fallbacks(analysis: Analysis, stable: Grouped, candidate: Grouped, level: Levels) -> Finding:
     """What answers from popularity show: a version that knows fewer users."""
     harm = Margin(increase=analysis.max_fallback_rate_increase)
-    found = more_often(stable.effective, candidate.effective, harm=harm, limit=_KNOWN_USERS, levels=level)
+    found = more_often(*effective(stable, candidate), harm=harm, limit=_KNOWN_USERS, levels=level)
     return _of("fallbacks", found, stable, candidate)
 
 
@@ -77,7 +82,7 @@ def empty_lists(analysis: Analysis, stable: Grouped, candidate: Grouped, level: 
     acceptable = analysis.acceptable_error_rate
     harm = Margin(increase=analysis.max_empty_list_rate_increase, acceptable=acceptable)
     limit = Margin(ratio=analysis.max_error_rate_ratio, acceptable=acceptable)
-    found = more_often(stable.effective, candidate.effective, harm=harm, limit=limit, levels=level)
+    found = more_often(*effective(stable, candidate), harm=harm, limit=limit, levels=level)
     return _of("empty lists", found, stable, candidate)
 
 
@@ -95,6 +100,21 @@ def users(stable: Grouped, candidate: Grouped, share: float, level: Levels) -> F
     found = split(stable.trials, candidate.trials, share=share, level=level.worse)
     words = f"requests of the candidate {100 * found.seen:.1f} % of both arms', by its share {100 * share:.1f} %"
     return Finding(metric="users", verdict=found.verdict, words=words, worse=found.mismatch)
+
+
+def metric(asked: Metric, measured: Measured | Unavailable | None, level: Levels) -> Finding:
+    """What a metric of the spec shows; one that cannot be read says nothing, and why."""
+    if measured is None or isinstance(measured, Unavailable):
+        words = measured.message if measured else f"{asked.name}: not read yet"
+        return Finding(metric=asked.name, verdict=Verdict.INSUFFICIENT_DATA, words=words)
+    stable, candidate = (Count(hits=hits, trials=trials) for hits, trials in (measured.stable, measured.candidate))
+    if asked.harmful == "More":
+        found = more_often(stable, candidate, harm=Margin(increase=asked.max_increase), limit=Margin(ratio=2.0), levels=level)
+    else:
+        limit = min(max(asked.max_increase, _LEAST_MARGIN), _MOST)
+        found = less_often(stable, candidate, harm=min(asked.max_increase, _MOST), limit=limit, levels=level)
+    words = f"{asked.name} {candidate} against {stable}"
+    return Finding(metric=asked.name, verdict=found.verdict, words=words, worse=found.worse, not_worse=found.not_worse)
 
 
 def _of(metric: str, found: Comparison, stable: Grouped, candidate: Grouped) -> Finding:

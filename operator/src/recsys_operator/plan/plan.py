@@ -4,6 +4,7 @@ from datetime import timedelta
 
 from recsys_operator.plan import (
     acting,
+    cluster,
     freshness,
     ingest,
     mirror,
@@ -63,10 +64,13 @@ def plan(observed: Observed) -> Plan:
     parts += [walk, serving.act(app, observed, written), freshness.part(observed)]
     parts += [Part(actions=(*_phases(observed), *_prune(observed))), upkeep.act(upkeep.judge(observed), observed)]
     parts += [telling.part(observed), mirror.act(mirror.judge(observed), observed), _raise(observed)]
+    # Last: where the cluster cannot be written, all else has been done.
+    parts.append(cluster.act(cluster.judge(observed), observed))
     first: tuple[Action, ...] = () if observed.model.has_finalizer else (AddFinalizer(),)
     actions = first + tuple(action for part in parts for action in part.actions)
     written_now = {action.name for action in actions if isinstance(action, WriteVersionStatus | DeleteVersion)}
     actions += upkeep.lost(observed, written_now)
+    actions = cluster.with_own_jobs(observed, actions)
     facts = [fact for part in parts for fact in part.facts]
     busy = any(part.busy for part in parts)
     asleep = observed.model.spec.suspend and observed.model.generation == observed.model.status.observed_generation
@@ -146,7 +150,10 @@ def _farewell(observed: Observed) -> Plan:
         app = observed.ray.apps.get(app_name(model))
         if app is not None and app.arguments is not None and app.arguments.uid == model.uid:
             actions.append(RemoveApp(name=app_name(model)))
-    gone = not actions and (late or not isinstance(observed.ray, Unavailable))
+    reachable = not isinstance(observed.ray, Unavailable)
+    if not actions and (late or reachable or cluster.is_alone(observed)):
+        actions += cluster.farewell(observed)
+    gone = not actions and (late or reachable or cluster.is_alone(observed))
     throttles = raising.leave(observed)
     if throttles and not late:
         actions += throttles

@@ -134,7 +134,7 @@ def _difference(gate: Gate, candidate: Evaluation, other: Evaluation) -> Estimat
     )
 
 
-_OF_THE_CARD = frozenset({"learnt@10", "leak@10", "capture@20"})
+_OF_THE_CARD = frozenset({"learnt@10", "leak@10", "scrambled@10", "capture@20"})
 
 
 def _of_the_card(metric: str, card: VersionCard) -> Found:
@@ -145,6 +145,14 @@ def _of_the_card(metric: str, card: VersionCard) -> Found:
             return Nothing(why=why, abstained=True)
         words = f"capture@20 by {', '.join(card.capture.items[:3]) or 'no item'} of {card.capture.newcomers} newcomers"
         return [_reading(words, card.capture.share)]
+    if metric == "scrambled@10":
+        if card.control is None:
+            return Nothing(why="the card has no control on exchanged labels", abstained=True)
+        words = (
+            f"scrambled@10: a fit on exchanged labels finds {card.control.scrambled.value:.4f} of what was held out, "
+            f"the measured fit {card.control.measured.value:.4f}, chance {card.control.chance:.4f}: over a fifth of it"
+        )
+        return [_reading(words, card.control.excess)]
     if card.learnt is None:
         return Nothing(why="the card does not say how well what was learnt is known", abstained=True)
     if metric == "leak@10":

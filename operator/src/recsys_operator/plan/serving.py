@@ -9,7 +9,7 @@ from recsys_operator.plan.topics import USABLE, Topics
 from recsys_operator.state.actions import Action, DeployApp, EnsureTokens
 from recsys_operator.state.observed import AppState, Observed, Unavailable
 from recsys_operator.state.plan import Fact, Part
-from recsys_schemas.serving_api import JwtTrust, RateLimit, ServingArguments, ServingRecord, Shuffle, Skip
+from recsys_schemas.serving_api import FallbackStep, JwtTrust, RateLimit, ServingArguments, ServingRecord, Shuffle, Skip
 from recsys_schemas.v1alpha1.conditions import ConditionType
 from recsys_schemas.v1alpha1.model import ServingRetry
 from recsys_schemas.v1alpha1.rollout import RolloutStatus
@@ -58,6 +58,8 @@ def arguments(observed: Observed) -> ServingArguments:
         answers_kafka=model.spec.serving.answer_kafka_requests,
         allowed_origins=list(access.allowed_origins),
         timeout_ms=model.spec.serving.timeout_milliseconds,
+        fallback=[FallbackStep(step) for step in model.spec.serving.fallback],
+        queue_ms=model.spec.serving.queue_milliseconds,
         kafka_security=model.spec.kafka.security.by_name(model.key.namespace),
         jwt=JwtTrust.model_validate(access.jwt.model_dump()) if access.jwt else None,
         rate_limit=RateLimit(per_second=limit.requests_per_second, burst=limit.burst) if limit else None,

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from recsys_operator.plan import raising, shares, telling
+from recsys_operator.plan import cluster, raising, shares, telling
 from recsys_operator.plan.freshness import measured
 from recsys_operator.plan.ingest import wanted as wanted_ingest
 from recsys_operator.plan.lag import furthest, lag_records, lag_seconds
@@ -43,6 +43,7 @@ def compose(observed: Observed, facts: Sequence[Fact], retry: ServingRetry | Non
         phase=_phase(observed, stalled.holds is True),
         champion=_champion(observed),
         challenger=_challenger(observed),
+        cluster=cluster.status(observed),
         replication=_replication(observed),
         ingestion=_ingestion(observed),
         catalogue=_catalogue(observed),
@@ -112,6 +113,9 @@ def _stalled(observed: Observed, facts: Sequence[Fact]) -> Fact:
         "BackoffLimitExceeded",
         "Unreadable",
         "RollbackRefused",
+        "NameTaken",
+        "NoImage",
+        "ClusterDiffers",
     )
     stuck = refused or [fact.message for fact in facts if fact.holds is False and fact.reason in person]
     if stuck:

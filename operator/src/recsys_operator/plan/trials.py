@@ -13,4 +13,4 @@ Trial: TypeAlias = Weighing
 def trial_of(observed: Observed, rollout: RolloutState) -> Trial | None:
     """What is shown; None while nothing can be seen, or there is nothing to compare with."""
     seen = reports(observed)
-    return weigh(rollout, seen, shares.in_force(observed)) if seen else None
+    return weigh(rollout, seen, shares.in_force(observed), observed.metrics) if seen else None

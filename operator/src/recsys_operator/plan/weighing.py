@@ -4,13 +4,13 @@ Only what was counted under the same shares is compared: see `recsys_schemas.ser
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from recsys_operator.plan import findings
 from recsys_operator.plan.evidence import Levels, Verdict, levels, likely_excess
 from recsys_operator.plan.findings import Finding
 from recsys_operator.plan.reports import Counted, Reports
-from recsys_operator.state.observed import RolloutState
+from recsys_operator.state.observed import Measured, RolloutState, Unavailable
 from recsys_schemas.serving_api import stratum_of
 from recsys_schemas.v1alpha1.analysis import Analysis
 from recsys_schemas.v1alpha1.rollout import ArmTotals, Evidence, RolloutSpec
@@ -38,13 +38,18 @@ class Weighing:
 
     @property
     def not_worse(self) -> bool:
-        """Whether the candidate is shown not to be worse in errors, reward and latency."""
+        """Whether the candidate is shown not to be worse in errors, reward, latency and what the spec adds."""
         return not self._unproven
 
     @property
     def _unproven(self) -> list[str]:
         proven = (Verdict.NOT_WORSE, Verdict.BETTER)
-        return [finding.metric for finding in self.findings if finding.metric in _DEMANDED and finding.verdict not in proven]
+        demanded = [finding for finding in self.findings if finding.metric in _DEMANDED or self._own(finding)]
+        return [finding.metric for finding in demanded if finding.verdict not in proven]
+
+    def _own(self, finding: Finding) -> bool:
+        """Whether the spec added this metric."""
+        return finding.metric not in WATCHED
 
     @property
     def objection(self) -> str:
@@ -57,6 +62,9 @@ class Weighing:
             return f"the arms did not get the users that their shares say ({invalid.words}): find what loses or adds requests"
         if self._harm_is_likely:
             return "harm is likely though not shown"
+        unread = next((finding for finding in self.findings if self._own(finding) and finding.verdict is Verdict.INSUFFICIENT_DATA), None)
+        if unread is not None:
+            return f"nothing is known of {unread.metric} ({unread.words})"
         if self.analysis.demand == "NotWorse" and self._unproven:
             return f"not yet shown to be no worse in {', '.join(self._unproven)}"
         return ""
@@ -112,10 +120,15 @@ def totals(counted: Counted) -> ArmTotals:
     )
 
 
-def weigh(rollout: RolloutState, seen: Reports, shares: Mapping[str, int] | None = None) -> Weighing | None:
+def weigh(
+    rollout: RolloutState,
+    seen: Reports,
+    shares: Mapping[str, int] | None = None,
+    metrics: Mapping[str, Measured | Unavailable] | None = None,
+) -> Weighing | None:
     """Compare what both arms did at the present shares; None without a stable arm: there is nothing to compare with.
 
-    `shares` (version → percent) are those in force, where more than the two arms have one.
+    `shares` (version → percent) are those in force, where more than the two arms have one; `metrics` what was read of the spec's own.
     """
     spec, weight = rollout.spec, rollout.status.weight
     if spec.stable is None:
@@ -125,7 +138,11 @@ def weigh(rollout: RolloutState, seen: Reports, shares: Mapping[str, int] | None
     stable, candidate = seen.counted(spec.stable.name, stratum), seen.counted(spec.candidate.name, stratum)
     theirs, ours = given.get(spec.stable.name, 0), given.get(spec.candidate.name, 0)
     share = ours / (ours + theirs) if ours + theirs else 0.0
-    return weighed(spec.analysis, stable, candidate, place=place_of(spec, weight), share=share)
+    place = place_of(spec, weight)
+    found = weighed(spec.analysis, stable, candidate, place=place, share=share)
+    level = level_of(spec.analysis, place)
+    more = tuple(findings.metric(each, (metrics or {}).get(each.name), level[each.name]) for each in spec.analysis.metrics)
+    return replace(found, findings=found.findings + more)
 
 
 def place_of(spec: RolloutSpec, weight: int) -> int:
@@ -159,4 +176,5 @@ def weighed(analysis: Analysis, stable: Counted, candidate: Counted, *, place: i
 
 def level_of(analysis: Analysis, place: int) -> dict[str, Levels]:
     """The levels at one of the rollout's shares."""
-    return levels(analysis.alpha, analysis.alpha_not_worse, place=place, watched=WATCHED)
+    watched = (*WATCHED, *(metric.name for metric in analysis.metrics))
+    return levels(analysis.alpha, analysis.alpha_not_worse, place=place, watched=watched)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from recsys_schemas.mirror import MirrorJob
 from recsys_schemas.news import News
@@ -93,6 +93,18 @@ class SubmitJob:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RunOwnJob:
+    """Start a training run on a cluster of its own, as a RayJob; one that was made before under this id is left alone."""
+
+    id: str
+    job: TrainJob
+    spec: Mapping[str, Any]
+    """The RayJob's, all but its entrypoint."""
+    queue: str | None
+    """Kueue's LocalQueue."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StopJob:
     """Stop a Ray job; one that has ended is left alone."""
 
@@ -166,6 +178,25 @@ class RemoveApp:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KeepCluster:
+    """Claim a kept cluster for this model, and say how it is where this model is the one to say."""
+
+    name: str
+    mounts: tuple[tuple[str, str], ...]
+    """What this model's processes read there."""
+    spec: Mapping[str, Any] | None
+    """None: another model says how it is."""
+    digest: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReleaseCluster:
+    """Give this model's claim on a kept cluster up; without any claim the cluster goes."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PublishEvent:
     """A Kubernetes Event on the model: told to people, read by no part of the product."""
 
@@ -193,6 +224,7 @@ Action: TypeAlias = (
     | UnthrottleReplication
     | EnsureTokens
     | SubmitJob
+    | RunOwnJob
     | StopJob
     | ForgetJob
     | CreateVersion
@@ -202,6 +234,8 @@ Action: TypeAlias = (
     | WriteRolloutStatus
     | DeployApp
     | RemoveApp
+    | KeepCluster
+    | ReleaseCluster
     | PublishEvent
     | Notify
 )

@@ -192,6 +192,46 @@ class RayState:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """What one model has of a kept cluster: it goes when the last claim does."""
+
+    model: str
+    """Name of the model."""
+    mounts: tuple[tuple[str, str], ...] = ()
+    """Secrets and keys that its processes read as files."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterState:
+    """The RayService of a kept cluster, as KubeRay shows it."""
+
+    name: str
+    exists: bool = False
+    ours: bool = True
+    """False: somebody else has made a RayService of that name."""
+    author: str = ""
+    """Uid of the model that says how it is."""
+    digest: str = ""
+    """Of the spec that it was written with."""
+    claims: Mapping[str, Claim] = field(default_factory=dict[str, Claim])
+    """By the models' uids."""
+    ray_cluster: str = ""
+    """The RayCluster in use, else the one that is to be."""
+    ready: bool = False
+    """Its head takes jobs and applications."""
+    upgrading: bool = False
+    """A second cluster is being made to take over."""
+    workers_wanted: int = 0
+    workers_ready: int = 0
+    trouble: str = ""
+    """What keeps a pod from running, in the words of who said it; empty when nothing does."""
+    trouble_reason: str = ""
+    """ImageNotFound, Unschedulable, PodsRefused, PodsFailing."""
+    token_there: bool = False
+    """The Secret with its token is there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VersionState:
     """One RecommenderModelVersion, with what its runs have left in the registry."""
 
@@ -229,11 +269,23 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """What a metric of the spec counts of both arms: how often it happened, among how many."""
+
+    stable: tuple[float, float]
+    candidate: tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Observed:
     """Everything that one pass decides from."""
 
     now: datetime
     model: ModelState
+    cluster: ClusterState | Unavailable | None = None
+    """The kept cluster; None of a model that names a dashboard."""
+    ray_image: str = ""
+    """What a kept cluster's pods run when its spec names no image."""
     tokens: Mapping[str, Role] | Unavailable
     """SHA-256 of each API token → its role; empty while the Secret is yet to be made."""
     topics: TopicsState | Unavailable
@@ -254,3 +306,5 @@ class Observed:
     """Names of all versions that the registry has a folder for: also those of an earlier model of the same name."""
     deliveries: Mapping[str, Delivery] = field(default_factory=dict[str, Delivery])
     """By the name of the place."""
+    metrics: Mapping[str, Measured | Unavailable] = field(default_factory=dict[str, "Measured | Unavailable"])
+    """What the metrics count that the rollout under way adds, by name."""

@@ -14,11 +14,14 @@ from recsys_operator.state.actions import (
     EnsureTokens,
     ForgetJob,
     GrowTopic,
+    KeepCluster,
     Notify,
     PublishEvent,
     ReassignReplicas,
+    ReleaseCluster,
     RemoveApp,
     RemoveFinalizer,
+    RunOwnJob,
     StopJob,
     SubmitJob,
     ThrottleReplication,
@@ -27,7 +30,7 @@ from recsys_operator.state.actions import (
     WriteVersionStatus,
 )
 from recsys_operator.state.observed import Key, ModelState, Observed
-from recsys_operator.world import webhooks
+from recsys_operator.world import kuberay, ray_jobs, webhooks
 from recsys_operator.world.connection import read_connection
 from recsys_operator.world.kube import Json
 from recsys_operator.world.objects import ROLLOUTS, VERSIONS, dump, place
@@ -48,7 +51,7 @@ async def apply(world: World, observed: Observed, action: Action) -> None:
     match action:
         case CreateTopic() | GrowTopic() | ConfigureTopic() | ThrottleReplication() | ReassignReplicas() | UnthrottleReplication():
             await _apply_to_kafka(world, observed.model, action)
-        case SubmitJob() | StopJob() | ForgetJob() | DeployApp() | RemoveApp():
+        case SubmitJob() | RunOwnJob() | StopJob() | ForgetJob() | DeployApp() | RemoveApp():
             await _apply_to_ray(world, observed.model, action)
         case _:
             await _apply_to_kubernetes(world, observed, action)
@@ -73,11 +76,18 @@ async def _apply_to_kafka(
             assert_never(action)
 
 
-async def _apply_to_ray(world: World, model: ModelState, action: SubmitJob | StopJob | ForgetJob | DeployApp | RemoveApp) -> None:
+async def _apply_to_ray(
+    world: World, model: ModelState, action: SubmitJob | RunOwnJob | StopJob | ForgetJob | DeployApp | RemoveApp
+) -> None:
+    kept = model.spec.ray.cluster is not None
+    if isinstance(action, StopJob | ForgetJob) and kept:
+        await ray_jobs.end(world.kube, model, action.id)
     cluster = await world.ray(model)
     match action:
         case SubmitJob():
             await cluster.submit(action.id, action.job)
+        case RunOwnJob():
+            await ray_jobs.run(world.kube, model, action, cluster.entrypoint(action.job))
         case StopJob():
             await cluster.stop(action.id)
         case ForgetJob():
@@ -92,7 +102,7 @@ async def _apply_to_ray(world: World, model: ModelState, action: SubmitJob | Sto
 
 def _http_options(model: ModelState) -> Json:
     """For a cluster whose Serve has never run: on one machine its ingress stays on loopback."""
-    host = "127.0.0.1" if is_loopback(model.spec.ray.dashboard_url) else "0.0.0.0"  # noqa: S104 - a pod's ingress is for other pods
+    host = "127.0.0.1" if is_loopback(model.spec.ray.dashboard_url or "") else "0.0.0.0"  # noqa: S104 - a pod's ingress is for other pods
     return {"host": host, "port": DEFAULT_SERVE_PORT}
 
 
@@ -107,6 +117,8 @@ async def _apply_to_kubernetes(  # noqa: C901, PLR0912 - one line for each actio
     | DeleteVersion
     | CreateRollout
     | WriteRolloutStatus
+    | KeepCluster
+    | ReleaseCluster
     | PublishEvent
     | Notify,
 ) -> None:
@@ -131,12 +143,27 @@ async def _apply_to_kubernetes(  # noqa: C901, PLR0912 - one line for each actio
         case WriteRolloutStatus():
             if all(rollout.name != action.name or rollout.status != action.status for rollout in observed.rollouts):
                 await write_status(kube, ROLLOUTS, _beside(model, action.name), status=dump(action.status), uid=model.uid)
+        case KeepCluster():
+            await kuberay.keep(kube, model, action)
+        case ReleaseCluster():
+            await _leave(world, model, action.name)
         case PublishEvent():
             await publish_event(kube, model, action, observed.now)
         case Notify():
             world.courier.offer(model.uid, action.place.name, action.news.id, webhooks.sender(world, model, action))
         case _:
             assert_never(action)
+
+
+async def _leave(world: World, model: ModelState, name: str) -> None:
+    """Give a kept cluster up: where others are on it, nothing of the model runs there any more."""
+    if await kuberay.is_shared(world.kube, model, name):
+        cluster = await world.kept(model.key.namespace, name)
+        for job in (await cluster.jobs(model.uid[:8])).values():
+            if not job.word.ended:
+                await cluster.stop(job.id)
+        await cluster.remove(f"{model.key.namespace}.{model.key.name}")
+    await kuberay.release(world.kube, model, name)
 
 
 async def _delete(world: World, observed: Observed, name: str) -> None:

@@ -119,9 +119,14 @@ class Kube:
         query = {"fieldManager": FIELD_MANAGER, "force": "true"}
         return await self._call("PATCH", path, query=query, body=body, content=_APPLY, missing_ok=True)
 
-    async def delete(self, path: str) -> None:
-        """Delete an object; one that is gone already is as good."""
-        await self._call("DELETE", path, query={"propagationPolicy": "Background"}, missing_ok=True)
+    async def delete(self, path: str, *, version: str | None = None) -> None:
+        """Delete an object; one that is gone already is as good.
+
+        Raises:
+            ConflictError: a resourceVersion is given, and the object has changed since.
+        """
+        body: Json | None = None if version is None else {"preconditions": {"resourceVersion": version}}
+        await self._call("DELETE", path, query={"propagationPolicy": "Background"}, body=body, missing_ok=True)
 
     async def _call(  # noqa: PLR0913 - one place for all verbs
         self,

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import TypeVar
 
 from recsys_operator.state.observed import (
+    ClusterState,
     Key,
     ModelState,
     Observed,
@@ -16,9 +17,12 @@ from recsys_operator.state.observed import (
     Unavailable,
     VersionState,
 )
+from recsys_operator.world import ray_jobs
 from recsys_operator.world.connection import read_connection
-from recsys_operator.world.errors import RefusedError, WorldError
+from recsys_operator.world.errors import RefusedError, UnavailableError, WorldError
 from recsys_operator.world.evidence import read_evidence
+from recsys_operator.world.kuberay import read_cluster
+from recsys_operator.world.metrics import read_metrics
 from recsys_operator.world.moves import Asked
 from recsys_operator.world.objects import (
     MODELS,
@@ -83,16 +87,20 @@ async def observe(world: World, key: Key, now: datetime) -> Observed | Unreadabl
             raw_status=body.get("status", {}),
             message=str(error),
         )
-    tokens, topics, (ray, evidence), stored = await asyncio.gather(
+    walking = next((rollout for rollout in rollouts if not rollout.status.phase.ended), None)
+    tokens, topics, (cluster, ray, evidence), stored, metrics = await asyncio.gather(
         _part(read_roles(world.kube, model)),
         _part(_topics(world, model, now)),
         _ray_and_evidence(world, model),
         _part(_stored(world, model, versions)),
+        read_metrics(world.http, walking, now),
     )
     unread = stored if isinstance(stored, Unavailable) else None
     return Observed(
         now=now,
         model=model,
+        cluster=cluster,
+        ray_image=world.ray_image,
         tokens=tokens,
         topics=topics,
         ray=ray,
@@ -103,6 +111,7 @@ async def observe(world: World, key: Key, now: datetime) -> Observed | Unreadabl
         mirror=None if isinstance(stored, Unavailable) else stored.mirror,
         versions=versions if isinstance(stored, Unavailable) else stored.versions,
         rollouts=rollouts,
+        metrics=metrics,
         registered=() if isinstance(stored, Unavailable) else stored.registered,
         deliveries=world.courier.deliveries(model.uid),
     )
@@ -145,18 +154,30 @@ def asked_replicas(model: ModelState) -> Asked:
     return Asked(replicas={**replicas, model.dead_letter_topic: max(events)}, under_way=before is not None and before.raising is not None)
 
 
-async def _ray_and_evidence(world: World, model: ModelState) -> tuple[RayState | Unavailable, EvidenceResponse | Unavailable | None]:
-    ray = await _part(_ray(world, model))
+_Seen = tuple[ClusterState | Unavailable | None, RayState | Unavailable, EvidenceResponse | Unavailable | None]
+
+
+async def _ray_and_evidence(world: World, model: ModelState) -> _Seen:
+    cluster = None if model.spec.ray.cluster is None else await _part(read_cluster(world.kube, model))
+    if isinstance(cluster, Unavailable):
+        return cluster, cluster, cluster
+    ray = await _part(_ray(world, model, cluster))
     if isinstance(ray, Unavailable):
-        return ray, ray
-    return ray, await _part(_evidence(world, model, ray))
+        return cluster, ray, ray
+    return cluster, ray, await _part(_evidence(world, model, ray))
 
 
-async def _ray(world: World, model: ModelState) -> RayState:
+async def _ray(world: World, model: ModelState, kept: ClusterState | None) -> RayState:
+    if kept is not None and not kept.ready:
+        raise UnavailableError(f"spec.ray.cluster: RayService {model.key.namespace}/{kept.name} has no head that is ready yet")
     cluster = await world.ray(model)
     seen, asked = await cluster.look(), model.spec.ray
-    url = serving_url(asked.serving_url, asked.dashboard_url, seen.details)
-    return RayState(jobs=seen.jobs_of(model.uid[:8]), apps=seen.apps, serving_url=url)
+    jobs = seen.jobs_of(model.uid[:8])
+    if asked.cluster is not None and asked.cluster.training is not None:
+        jobs = {**jobs, **await ray_jobs.read(world.kube, model)}
+    default = cluster.keeper.serving_url if cluster.keeper else None
+    url = serving_url(asked.serving_url or default, asked.dashboard_url or "", seen.details)
+    return RayState(jobs=jobs, apps=seen.apps, serving_url=url)
 
 
 async def _evidence(world: World, model: ModelState, ray: RayState) -> EvidenceResponse | None:

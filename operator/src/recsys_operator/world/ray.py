@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.parse import quote, urlsplit
 from weakref import WeakValueDictionary
 
@@ -16,6 +16,7 @@ from recsys_operator.state.actions import DeployApp
 from recsys_operator.state.observed import AppState, JobState
 from recsys_operator.world.errors import RefusedError, UnavailableError
 from recsys_operator.world.kube import Json, seen
+from recsys_operator.world.kuberay import Keeper
 from recsys_operator.world.ray_words import read_apps, read_job
 from recsys_operator.world.serve_config import changed, without
 from recsys_operator.world.serve_config import with_app as merged
@@ -28,10 +29,14 @@ PUT_S = 60.0
 """The first PUT to a fresh head starts Serve's controller and ingress: seconds."""
 _TOKEN_FIELD = "spec.ray.tokenSecretRef"  # noqa: S105 - the name of a field
 _URL_FIELD = "spec.ray.dashboardURL"
+_CLUSTER_FIELD = "spec.ray.cluster"
 _APPLICATIONS = "/api/serve/applications/"
 _JOBS = "/api/jobs/"
 DRIVER_CPUS = 0.1
 """A job's driver only steers; what it starts asks for its own."""
+
+
+Job: TypeAlias = IngestJob | TrainJob | PreflightJob | UpkeepJob | MirrorJob
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,9 +66,9 @@ class Rays:
     locks: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary[str, asyncio.Lock])
     looks: _Looks = field(default_factory=_Looks)
 
-    def at(self, url: str, token: str, *, secret: str = "") -> "RayCluster":
-        """The cluster behind a dashboard; `secret` says where its token is from."""
-        lock = self.locks.setdefault(url, asyncio.Lock())
+    def at(self, url: str, token: str, *, secret: str = "", keeper: Keeper | None = None) -> "RayCluster":
+        """The cluster behind a dashboard; `secret` says where its token is from, `keeper` where its Serve config is written."""
+        lock = self.locks.setdefault(keeper.serving_url if keeper else url, asyncio.Lock())
         return RayCluster(
             http=self.http,
             url=url.rstrip("/"),
@@ -71,6 +76,7 @@ class Rays:
             secret=secret,
             lock=lock,
             training_command=self.training_command,
+            keeper=keeper,
             looks=self.looks,
         )
 
@@ -86,6 +92,8 @@ class RayCluster:
     """Where the token is from, for messages: `namespace/name, key 'token'`."""
     lock: asyncio.Lock
     training_command: str
+    keeper: Keeper | None = None
+    """None: its Serve config is sent to it itself."""
     looks: _Looks = field(repr=False)
 
     async def look(self) -> Look:
@@ -100,10 +108,10 @@ class RayCluster:
         """Jobs whose id carries these eight characters of the model's uid."""
         return (await self.look()).jobs_of(uid8)
 
-    async def submit(self, job_id: str, job: IngestJob | TrainJob | PreflightJob | UpkeepJob | MirrorJob) -> None:
+    async def submit(self, job_id: str, job: Job) -> None:
         """Start a job under this id; one submitted before under it, ended or not, is left alone."""
         body = {
-            "entrypoint": f"{self._command(job)} --job {shlex.quote(job.model_dump_json())}",
+            "entrypoint": self.entrypoint(job),
             "submission_id": job_id,
             "entrypoint_num_cpus": DRIVER_CPUS,
             "metadata": {"recsys.dev/model": f"{job.model.namespace}/{job.model.name}", "recsys.dev/model-uid": job.model.uid},
@@ -115,6 +123,10 @@ class RayCluster:
             if f"{job_id} already exists" not in str(error) and not await self._exists(job_id):
                 raise
 
+    def entrypoint(self, job: Job) -> str:
+        """The shell command of a job."""
+        return f"{self._command(job)} --job {shlex.quote(job.model_dump_json())}"
+
     async def stop(self, job_id: str) -> None:
         """Ask a job to end; one that has ended or was forgotten is as good."""
         await self._call("POST", f"{_JOBS}{quote(job_id, safe='')}/stop", missing_ok=True)
@@ -125,7 +137,8 @@ class RayCluster:
 
     async def serve(self) -> Json:
         """Serve's details as Ray reports them: applications, http_options and so on."""
-        return _json(await self._call("GET", _APPLICATIONS), dict)
+        details: Json = _json(await self._call("GET", _APPLICATIONS), dict)
+        return details if self.keeper is None else await self.keeper.overlay(details)
 
     async def deploy(self, action: DeployApp, *, http_options: Json) -> None:
         """Put one application into Serve's config, or change it there; `http_options` only count before Serve runs."""
@@ -140,14 +153,18 @@ class RayCluster:
             await self._put(details, without(details, name))
 
     async def _put(self, details: Json, config: Json) -> None:
-        if changed(details, config):
+        if not changed(details, config):
+            return
+        if self.keeper is None:
             await self._call("PUT", _APPLICATIONS, body=config, within=PUT_S)
+        else:
+            await self.keeper.write(config)
 
     async def _exists(self, job_id: str) -> bool:
         answer = await self._call("GET", f"{_JOBS}{quote(job_id, safe='')}", missing_ok=True)
         return answer.status_code != HTTPStatus.NOT_FOUND
 
-    def _command(self, job: IngestJob | TrainJob | PreflightJob | UpkeepJob | MirrorJob) -> str:
+    def _command(self, job: Job) -> str:
         match job:
             case IngestJob():
                 return "python -m ray_apps.ingest"
@@ -160,6 +177,10 @@ class RayCluster:
             case MirrorJob():
                 return "python -m ray_apps.mirror"
 
+    @property
+    def _named_by(self) -> str:
+        return _URL_FIELD if self.keeper is None else _CLUSTER_FIELD
+
     async def _call(
         self, method: str, path: str, *, body: Json | None = None, within: float = CALL_S, missing_ok: bool = False
     ) -> httpx.Response:
@@ -168,7 +189,7 @@ class RayCluster:
             async with asyncio.timeout(within):
                 answer = await self.http.request(method, f"{self.url}{path}", json=body, headers=headers, timeout=within)
         except (httpx.HTTPError, TimeoutError) as error:
-            words = f"{_URL_FIELD}: no Ray dashboard answers at {self.url} within {within:g} s ({method} {path}: {seen(error)})"
+            words = f"{self._named_by}: no Ray dashboard answers at {self.url} within {within:g} s ({method} {path}: {seen(error)})"
             raise UnavailableError(f"{words}; start the cluster or correct the address") from error
         finally:
             if method != "GET":
@@ -184,7 +205,7 @@ class RayCluster:
                 mend = f"put the cluster's token into the Secret{f' {self.secret}' if self.secret else ''}"
                 return RefusedError(f"{_TOKEN_FIELD}: Ray refused the token: {words}; {mend}")
             case HTTPStatus.NOT_FOUND:
-                return RefusedError(f"{_URL_FIELD}: no Ray dashboard is at {self.url}: {words}; correct the address")
+                return RefusedError(f"{self._named_by}: no Ray dashboard is at {self.url}: {words}; correct the address")
             case code if code == HTTPStatus.TOO_MANY_REQUESTS or code >= HTTPStatus.INTERNAL_SERVER_ERROR:
                 return UnavailableError(f"Ray: {words}")
             case _:

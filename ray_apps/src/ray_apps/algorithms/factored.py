@@ -13,6 +13,11 @@ class Factored:
     _items: NDArray[np.float32]
     """Shape (n_items, factors)."""
 
+    @property
+    def items(self) -> NDArray[np.float32]:
+        """Items' vectors, shape (n_items, factors)."""
+        return self._items
+
     def user_vector(self, history: Indices, weights: Weights) -> NDArray[np.float64]:
         """A user's vector, shape (factors,)."""
         raise NotImplementedError

@@ -13,8 +13,9 @@ from ray_apps.evaluation.confidence import LEAST_USERS, bootstraps, less, wilson
 from ray_apps.evaluation.counterfactual import DR, SNIPS, Counterfactual, counterfactual
 from ray_apps.evaluation.gaps import gap, gap_difference, large
 from ray_apps.evaluation.off_policy import Earned, LoggedAnswers
+from ray_apps.evaluation.onboarded import Welcome
 from ray_apps.evaluation.ranking import NOTHING, Value, best, covered, hit_rate, hits, mean_average_precision, ndcg, recall, reciprocal_rank
-from ray_apps.evaluation.slices import AMONG_COLD_ITEMS, COLD_ITEMS, COLD_USERS, WARM_USERS, Slices
+from ray_apps.evaluation.slices import AMONG_COLD_ITEMS, COLD_ITEMS, COLD_USERS, ONBOARDED_USERS, WARM_USERS, Slices
 from ray_apps.evaluation.splits import Split
 from recsys_schemas.version_card import Estimate
 
@@ -31,8 +32,6 @@ TIMED_USERS = 200
 
 ScoreMany = Callable[[Histories], NDArray[np.float32]]
 Score = Callable[[Indices, Weights], NDArray[np.float32]]
-ScoreNewcomers = Callable[[Indices], NDArray[np.float32]]
-"""Scores of all items for users of the catalogue whose history is empty, from what else is known of them (onboarding preferences)."""
 Values = Mapping[str, Value]
 """By metric."""
 _NONE: Indices = np.empty(0, dtype=np.int32)
@@ -99,11 +98,11 @@ class Beside:
     slices: Slices
     log: LoggedAnswers | None = None
     """Of `unknown_answers`; None where none are logged."""
+    welcome: Welcome | None = None
+    """Newcomers who would have said what they like."""
 
 
-def measure(
-    score: Score, score_many: ScoreMany, split: Split, beside: Beside | None = None, newcomers: ScoreNewcomers | None = None
-) -> Measured:
+def measure(score: Score, score_many: ScoreMany, split: Split, beside: Beside | None = None, *, welcomes: bool = True) -> Measured:
     """Rank the whole catalogue for each held-out user, without what they have in training, and judge the lists.
 
     Args:
@@ -111,7 +110,7 @@ def measure(
         score_many: The same for several.
         split: Who is measured, and what they went on to like.
         beside: What is measured too; by default nothing.
-        newcomers: Scores for users without a history; by default `score_many` of an empty one.
+        welcomes: Whether newcomers who said what they like are answered by it, as serving does with every version; else as all newcomers.
     """
     asked = beside.slices if beside else Slices()
     fresh = asked.named[COLD_ITEMS].rows if COLD_ITEMS in asked.named else np.empty(0, dtype=np.int64)
@@ -121,7 +120,9 @@ def measure(
     if fresh.size:
         found[AMONG_COLD_ITEMS] = _judged(among, asked.named[COLD_ITEMS].relevant)
     if beside and split.newcomers.size:
-        found[COLD_USERS] = _judged(_newcomers(newcomers, score_many, split), split.sought)
+        found[COLD_USERS] = _judged(_newcomers(score_many, split), split.sought)
+    if beside and beside.welcome:
+        found[ONBOARDED_USERS] = _judged(_welcomed(beside.welcome, score_many, welcomes=welcomes), beside.welcome.asked.sought)
     groups = {f"gap:{name}:{GAP_METRIC}": large({each: found[each][GAP_METRIC] for each in asked.of(name)}) for name in asked.fields}
     accurate = found.get(WARM_USERS) or _judged(lists, split.relevant)
     beyond, silent = _beyond(lists, split, histories)
@@ -198,15 +199,16 @@ def _lists(score_many: ScoreMany, histories: Histories, fresh: NDArray[np.int64]
     return lists, among
 
 
-def _newcomers(newcomers: ScoreNewcomers | None, score_many: ScoreMany, split: Split) -> Indices:
+def _newcomers(score_many: ScoreMany, split: Split) -> Indices:
     """The best items of each user without a history, shape (newcomers, LONGEST)."""
-    lists = np.full((split.newcomers.size, LONGEST), NOTHING, dtype=np.int32)
-    for start in range(0, split.newcomers.size, BLOCK):
-        users = split.newcomers[start : start + BLOCK]
-        scores = score_many(_empty(users.size)) if newcomers is None else newcomers(users)
-        for row in range(users.size):
-            lists[start + row] = best(scores[row], LONGEST, _NONE)
-    return lists
+    return np.tile(best(score_many(_empty(1))[0], LONGEST, _NONE), (split.newcomers.size, 1))
+
+
+def _welcomed(welcome: Welcome, score_many: ScoreMany, *, welcomes: bool) -> Indices:
+    if welcomes:
+        return welcome.lists(LONGEST)
+    scores = score_many(_empty(1))[0]
+    return np.stack([welcome.asked.lists(scores, user, LONGEST) for user in range(welcome.asked.users.size)])
 
 
 def _empty(users: int) -> Histories:

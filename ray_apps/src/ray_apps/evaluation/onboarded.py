@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ray_apps.algorithms.interactions import Content, Histories, Indices, Interactions
-from ray_apps.algorithms.onboarding import Onboarding, genres_liked
-from ray_apps.evaluation.ranking import best
+from ray_apps.algorithms.onboarding import Onboarding, genres_liked, onboarding_of
+from ray_apps.evaluation.ranking import NOTHING, best
 from ray_apps.evaluation.splits import Split
 
 TOLD = 5
@@ -32,6 +32,34 @@ class Onboarded:
     def lists(self, scores: NDArray[np.float32], user: int, k: int) -> Indices:
         """The k best items of one user, by their row here, without those that they named."""
         return best(scores, k, self.told.of(user)[0])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Welcome:
+    """Newcomers who were asked what they like, and what answers them: the same as in serving, whatever version serves."""
+
+    asked: Onboarded
+    onboarding: Onboarding
+
+    def lists(self, k: int) -> Indices:
+        """The k best items of each of them by the genres and items that they named, shape (users, k)."""
+        rows = np.full((self.asked.users.size, k), NOTHING, dtype=np.int32)
+        for user in range(self.asked.users.size):
+            told = self.asked.told.of(user)[0]
+            scores = self.onboarding.scores(genres_liked(self.onboarding.content, told), told)
+            rows[user] = self.asked.lists(scores, user, k)
+        return rows
+
+
+def welcome_of(split: Split, interactions: Interactions) -> Welcome | None:
+    """Who of a split's newcomers would have said what they like; None where nobody would, or nothing is known of the items."""
+    content = split.train.content
+    if content is None or not split.newcomers.size:
+        return None
+    asked = onboarded(split, interactions)
+    if not asked.users.size:
+        return None
+    return Welcome(asked=asked, onboarding=onboarding_of(content, split.train.popularity()))
 
 
 def onboarded(split: Split, interactions: Interactions, first: int = TOLD) -> Onboarded:

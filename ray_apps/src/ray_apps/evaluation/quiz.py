@@ -67,7 +67,20 @@ class Quizzed:
 
 def take(score_many: ScoreMany, quiz: Quiz) -> Quizzed:
     """Ask a model both ways."""
-    return Quizzed(quiz=quiz, learnt=learnt_score(score_many, quiz), held_out=_ndcg(score_many, quiz.whole, quiz.relevant))
+    return Quizzed(quiz=quiz, learnt=learnt_score(score_many, quiz), held_out=held_out_score(score_many, quiz))
+
+
+def held_out_score(score_many: ScoreMany, quiz: Quiz) -> Value:
+    """NDCG@10 on the held-out items, from the whole history."""
+    return _ndcg(score_many, quiz.whole, quiz.relevant)
+
+
+def by_lot(quiz: Quiz, n_items: int) -> Value:
+    """What NDCG@10 on the held-out items is on average when lists are drawn by lot from all items that are not in a history."""
+    gains = 1 / np.log2(np.arange(CUT) + 2)
+    wanted, known = np.diff(quiz.relevant.indptr), np.diff(quiz.whole.indptr)
+    ideal = np.concatenate(([1.0], np.cumsum(gains)))[np.minimum(wanted, CUT)]
+    return Value(per_user=np.minimum(wanted / np.maximum(n_items - known, 1), 1.0) * gains.sum() / ideal)
 
 
 def _kept(histories: Histories, chosen: NDArray[np.bool_]) -> Histories:

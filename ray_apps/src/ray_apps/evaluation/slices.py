@@ -14,6 +14,7 @@ from ray_apps.algorithms.interactions import Histories
 from ray_apps.evaluation.splits import Split
 
 WARM_USERS, COLD_USERS, OLD_USERS = "warmUsers", "coldUsers", "oldUsers"
+ONBOARDED_USERS = "onboardedUsers"
 COLD_ITEMS, AMONG_COLD_ITEMS, OLD_ITEMS = "coldItems", "amongColdItems", "oldItems"
 ACTIVITY = "activity"
 """The group that every model has: `light` users, and `heavy` ones, whose history is longer than the median."""

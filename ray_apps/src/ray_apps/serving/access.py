@@ -9,6 +9,10 @@ from ray_apps.serving.jwt_bearer import Bearers, NoKeysError, RefusedTokenError
 from ray_apps.serving.problems import ProblemError, unavailable
 from recsys_schemas.serving_api import Role
 
+OWN = "key:"
+"""How the names of clients with one of the API's own tokens begin; those of signed tokens name their subject."""
+MOST_KNOWN = 1_000
+"""Authorizations remembered; all are forgotten when there are more."""
 READ = frozenset({Role.READER, Role.WRITER})
 WRITE = frozenset({Role.WRITER})
 OPERATE = frozenset({Role.OPERATOR})
@@ -46,7 +50,7 @@ def client_of(authorization: bytes | None, tokens: Mapping[str, Role], bearers: 
     digest = hashlib.sha256(token).hexdigest()
     role = role_of(digest, tokens)
     if role is not None:
-        return Client(name=f"key:{digest[:12]}", roles=frozenset({role}))
+        return Client(name=f"{OWN}{digest[:12]}", roles=frozenset({role}))
     if bearers is None or token.count(b".") != _DOTS:
         raise _unauthorized("Authorization: this token is not known; take one from the model's token Secret", ' error="invalid_token"')
     try:
@@ -55,6 +59,30 @@ def client_of(authorization: bytes | None, tokens: Mapping[str, Role], bearers: 
         raise _unauthorized(f"Authorization: the token {error}", ' error="invalid_token"') from None
     except NoKeysError as error:
         raise unavailable(f"Authorization: the issuer's keys cannot be had ({error}); ask again", RETRY_SECONDS) from None
+
+
+class Known:
+    """Who asks, without hashing the same token again: remembers the API's own tokens until another record names other ones.
+
+    Signed tokens expire, and are looked at each time. Called on the event loop only.
+    """
+
+    def __init__(self) -> None:
+        self._tokens: Mapping[str, Role] = {}
+        self._clients: dict[bytes, Client] = {}
+
+    def client(self, authorization: bytes | None, tokens: Mapping[str, Role], bearers: Bearers | None) -> Client:
+        """As `client_of`."""
+        if tokens is not self._tokens:
+            self._tokens, self._clients = tokens, {}
+        found = self._clients.get(authorization or b"")
+        if found is None:
+            found = client_of(authorization, tokens, bearers)
+            if found.name.startswith(OWN):
+                if len(self._clients) >= MOST_KNOWN:
+                    self._clients.clear()
+                self._clients[authorization or b""] = found
+        return found
 
 
 def role_of(digest: str, tokens: Mapping[str, Role]) -> Role | None:

@@ -1,22 +1,20 @@
-"""One request through the fallback chain: the user's arm, then the stable arm, then what is popular."""
+"""What one arm answers, and what is popular; `fallback` says who is asked, and who after them."""
 
 import contextlib
 import time
-from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
-from ray_apps.serving.arms import LoadedArm, Serving
-from ray_apps.serving.assignment import assigned
-from ray_apps.serving.counters import Tallies, group_of
+from ray_apps.serving.arms import LoadedArm
 from ray_apps.serving.pace import ArmLate
 from ray_apps.serving.questions import Lore, Question
 from ray_apps.serving.ranking import ArmFailure, Indices, Scores, first_allowed, top_k
 from ray_apps.serving.shelf import Shelf, UnknownFieldError
-from ray_apps.serving.shuffling import LOT, shuffled
 from ray_apps.serving.strangers import explored
-from recsys_schemas.serving_api import Reason, Shuffle, Variant
+from ray_apps.stores.registry import Scorer
+from recsys_schemas.serving_api import Reason, Variant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,78 +59,6 @@ class Answer:
     stratum: str
 
 
-async def answer(serving: Serving, question: Question, tallies: Tallies, timeout_ms: float) -> Answer | None:
-    """Answer from the arm that whoever asks is assigned to, or from what stands behind it; None when no arm is mapped.
-
-    A failure is counted against the assigned arm. The impression is whoever's answered, and is counted when it is ripe.
-    """
-    stable = serving.stable
-    if stable is None or serving.split is None:
-        return None
-    shuffle = serving.record.shuffle if question.counted else None
-    if shuffle is not None:
-        question = replace(question, deep=shuffle.depth)
-    barred = stable.shelf.barred(question.filters)  # before any arm is asked: what the catalogue does not know is no fault of theirs
-    first = serving.arms.get(assigned(serving.split, question.who), stable) if question.counted else stable
-    within_ms = timeout_ms if question.deadline_ms is None else min(timeout_ms, question.deadline_ms)
-    started = time.perf_counter()
-    ranked: Ranked | None = None
-    late = False
-    by = first
-    try:
-        ranked = await attempt(first, question, within_ms)
-    except ArmFailure as failure:
-        late = isinstance(failure, ArmLate)
-    elapsed = (time.perf_counter() - started) * 1000
-    # An arm that a client gave less time than the spec does is not to blame for being late.
-    failed = ranked is None and not (late and elapsed < timeout_ms and within_ms < timeout_ms)
-    if question.counted:
-        what = "well" if not failed else "late" if late else "failed"
-        tallies.of(first.name).asked(serving.stratum, group_of(question.who), elapsed, what, _given(ranked))
-    if ranked is None and first is not stable and elapsed + stable.pace.expected_ms < within_ms:
-        by = stable
-        ranked = await _rescue(stable, question, within_ms - elapsed)
-    variant = Variant.STABLE if by is stable else Variant.CANDIDATE
-    if ranked is None:
-        by, variant = stable, Variant.FALLBACK
-        banned = Banned(banned_by(stable.shelf, question) | seen(stable, question), barred)
-        ranked = Ranked(items=popular(stable, stable.shelf, question.k, banned), reason=Reason.FALLBACK)
-    items, chances = _listed(ranked, question.k, shuffle)
-    return Answer(
-        items=items,
-        propensities=chances,
-        explored=ranked.explored,
-        version=by.name,
-        variant=variant,
-        reason=ranked.reason,
-        epoch=serving.record.epoch,
-        stratum=serving.stratum,
-    )
-
-
-def _given(ranked: Ranked | None) -> Literal["some", "popular", "none"]:
-    """What the arm gave; a failure is counted as one, and as nothing else."""
-    if ranked is None:
-        return "some"
-    return "none" if not ranked.items else "popular" if ranked.reason is Reason.POPULAR else "some"
-
-
-def _listed(ranked: Ranked, k: int, shuffle: Shuffle | None) -> tuple[list[tuple[str, float]], list[float]]:
-    """What is shown, and how likely each item was at its place. What goes by popularity alone is never shuffled: all versions show it."""
-    if shuffle is not None and ranked.reason not in (Reason.POPULAR, Reason.FALLBACK):
-        return shuffled(ranked.items, k, shuffle, LOT)
-    items = ranked.items[:k]
-    return items, [*[1.0] * (len(items) - 1), ranked.propensity] if items else []
-
-
-async def _rescue(stable: LoadedArm, question: Question, budget_ms: float) -> Ranked | None:
-    """The stable arm's answer for a failed candidate; None when it fails too, for the failure is already counted."""
-    try:
-        return await attempt(stable, question, budget_ms)
-    except ArmFailure:
-        return None
-
-
 async def attempt(arm: LoadedArm, question: Question, budget_ms: float) -> Ranked:
     """One arm's own answer.
 
@@ -152,8 +78,13 @@ async def attempt(arm: LoadedArm, question: Question, budget_ms: float) -> Ranke
     return ranked
 
 
-def rank(arm: LoadedArm, question: Question) -> Ranked:
+def rank(arm: LoadedArm, question: Question, scorer: Scorer | None = None) -> Ranked:
     """Score and take the best k; where there is nothing to go by, what strangers get.
+
+    Args:
+        arm: Who answers.
+        question: What is asked.
+        scorer: What scores in place of the arm's own model.
 
     Raises:
         ArmFailure: scores are not finite, or not one per item.
@@ -163,7 +94,7 @@ def rank(arm: LoadedArm, question: Question) -> Ranked:
     banned = Banned(banned_by(shelf, question) | lore.shunned, _barred(shelf, question))
     if lore.history.size == 0:
         return _known_by_words(arm, shelf, question, lore, banned) or _stranger(arm, shelf, question, banned)
-    scores = arm.version.model.scores(lore.history, lore.weights)
+    scores = (scorer or arm.version.model).scores(lore.history, lore.weights)
     if scores.shape != (shelf.own,):
         raise ArmFailure(f"scores: shape {scores.shape} for {shelf.own} items")
     others = banned.places()

@@ -12,12 +12,13 @@ from pydantic import BaseModel, ValidationError
 
 from ray_apps.serving import access, asgi, inference_protocol
 from ray_apps.serving.answer_log import Logged
-from ray_apps.serving.answering import Answer, answer
+from ray_apps.serving.answering import Answer
 from ray_apps.serving.asgi import Receive, Scope, Send
 from ray_apps.serving.asked import Asker, answer_asked
 from ray_apps.serving.counters import group_of
 from ray_apps.serving.docs_page import page
 from ray_apps.serving.event_route import accept_events
+from ray_apps.serving.fallback import Chain, answer
 from ray_apps.serving.feedback import NO_VERSION
 from ray_apps.serving.handling import Handler, Route, audit
 from ray_apps.serving.model_route import model_state
@@ -27,6 +28,7 @@ from ray_apps.serving.questions import Question, of_all, of_item, of_session, of
 from ray_apps.serving.replica import Evidence, Replica
 from ray_apps.serving.request_ids import new_id
 from ray_apps.serving.ripening import Shown
+from ray_apps.serving.shedding import Shedding, Watch
 from ray_apps.serving.shelf import UnknownFieldError
 from ray_apps.serving.told_routes import forget_preferences, item_of, preferences_of, say_items, say_preferences, withdraw_item
 from recsys_schemas.serving_api import (
@@ -42,6 +44,13 @@ from recsys_schemas.serving_api import (
 
 RETRY_SECONDS = 2
 """Retry-After while versions load."""
+
+_BULK = "/v1/batch"
+"""What is refused first when there is more load than can be borne."""
+_SHED = frozenset({"/v1/recommendations", "/v1/sessions", "/v1/similar-items", "/v1/popular"})
+"""What is refused then as far as it must be. Events are not: they are what somebody did."""
+SHED_SECONDS = 1
+"""Retry-After of what was refused for load."""
 
 _CLIENT, _NAMED = "recsys.client", "recsys.named"
 """Where a request keeps the name of its client, and what its path names."""
@@ -63,7 +72,11 @@ class Api:
         self._asked: Asker | None = None
         self._openapi = msgspec.json.encode(openapi())
         self._page = page(openapi())
-        self._timeout_ms = replica.arguments.timeout_ms
+        asked = replica.arguments
+        self._chain = Chain(timeout_ms=asked.timeout_ms, steps=asked.fallback)
+        self._shedding = Shedding(asked.queue_ms)
+        self._watch = Watch(self._shedding)
+        self._known = access.Known()
         self._routes: dict[str, Mapping[str, Route]] = {
             "/v1/recommendations": {"POST": Route(handler=self._answering(RecommendationRequest, of_user), roles=access.READ)},
             "/v1/sessions": {"POST": Route(handler=self._answering(SessionRequest, of_session), roles=access.READ)},
@@ -138,15 +151,30 @@ class Api:
             tokens = self._replica.tokens()
             if tokens is None:
                 raise unavailable(self._waiting(None), RETRY_SECONDS)
-            client = access.client_of(asgi.header(scope, b"authorization"), tokens, self._replica.bearers)
+            client = self._known.client(asgi.header(scope, b"authorization"), tokens, self._replica.bearers)
             access.check(client, route.roles)
             scope[_CLIENT] = client.name
             self._limit(client.name, 1.0)
+            self._shed(path)
         if scope["method"] not in methods:
             allowed = ", ".join(methods)
             detail = f"method: saw {scope['method']}; use {allowed.replace(', ', ' or ')}"
             raise ProblemError(405, "Method Not Allowed", detail, field="method", headers={"Allow": allowed})
         return route
+
+    def _shed(self, path: str) -> None:
+        """Refuse load that cannot be borne.
+
+        Raises:
+            ProblemError: 429 with Retry-After.
+        """
+        if not self._watch.started:
+            self._watch.start()
+        if not (self._shedding.refuses_bulk if path == _BULK else path in _SHED and self._shedding.refuses()):
+            return
+        self._replica.metrics.shed += 1
+        detail = f"this replica has more to do than it can within spec.serving.queueMilliseconds; ask again in {SHED_SECONDS} s"
+        raise ProblemError(429, "Too Many Requests", detail, headers={"Retry-After": str(SHED_SECONDS)})
 
     def _limit(self, client: str, cost: float) -> None:
         limits = self._replica.limits
@@ -218,7 +246,7 @@ class Api:
         asked_at = time.time_ns() // 1_000_000
         replica, who = self._replica, question.who
         serving = replica.arms.serving
-        answered = await answer(serving, question, replica.tallies, self._timeout_ms) if serving else None
+        answered = await answer(serving, question, replica.tallies, self._chain) if serving else None
         if answered is None:
             raise unavailable(self._waiting(serving.record if serving else None), RETRY_SECONDS)
         credited = NO_VERSION if answered.variant is Variant.FALLBACK or not question.counted else answered.version

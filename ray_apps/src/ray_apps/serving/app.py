@@ -2,12 +2,14 @@
 
 import logging
 import os
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from pydantic import JsonValue
 from ray.serve import Application
+from ray.serve.config import BackpressureConfig
 from threadpoolctl import threadpool_limits
 
 from ray import serve
@@ -18,6 +20,7 @@ from ray_apps.serving.arms import Arms
 from ray_apps.serving.beside import Beside
 from ray_apps.serving.counters import Tallies
 from ray_apps.serving.cross_origin import CrossOrigin
+from ray_apps.serving.door import Door
 from ray_apps.serving.event_writer import EventWriter
 from ray_apps.serving.feedback import Credits
 from ray_apps.serving.jwks import KeySet
@@ -34,6 +37,9 @@ from ray_apps.serving.told.following import ITEMS, PREFERENCES, ToldFollower
 from ray_apps.stores.objects import open_store
 from ray_apps.stores.registry import LoadedVersion, open_version
 from recsys_schemas.serving_api import ServingArguments
+
+SWITCH_SECONDS = 0.0005
+"""How long one thread may keep the others from Python."""
 
 logger = logging.getLogger(__name__)
 
@@ -101,8 +107,10 @@ def follow_told(arguments: ServingArguments, arms: Arms) -> ToldFollower | None:
 @serve.deployment(
     name="Recommender",
     ray_actor_options={"num_cpus": 0.5},
-    max_ongoing_requests=128,
+    # The API refuses what it cannot bear by itself, sooner and better: these bounds are what stands behind it.
+    max_ongoing_requests=256,
     max_queued_requests=512,
+    backpressure_config=BackpressureConfig(status_code=429, retry_after_s=1),
     health_check_period_s=5,
     health_check_timeout_s=20,
     graceful_shutdown_timeout_s=10,
@@ -116,6 +124,9 @@ class Recommender:
         log_as_json()
         # One small matrix product per request: threads of BLAS would only fight with the other replicas for the cores.
         threadpool_limits(limits=1)
+        # Threads that log and follow give way to the one that answers sooner than after the usual 5 ms.
+        sys.setswitchinterval(SWITCH_SECONDS)
+        Door.ours = True
         asked = ServingArguments.model_validate(arguments)
         self._replica = assemble(asked, serve.get_replica_context().replica_id.unique_id)
         self._reporter = Reporter(asked.uid, self._replica.report)

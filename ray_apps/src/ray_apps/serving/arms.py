@@ -1,5 +1,6 @@
 """The versions that a replica holds: loaded by a thread, swapped by a pointer, never loaded on the request path."""
 
+import contextlib
 import logging
 import threading
 import time
@@ -12,6 +13,7 @@ from pydantic import JsonValue
 
 from ray_apps.serving.assignment import Split, split_of
 from ray_apps.serving.beside import Beside
+from ray_apps.serving.near import Near
 from ray_apps.serving.online.live import Enliven, Followed, Live
 from ray_apps.serving.pace import Pace
 from ray_apps.serving.record import RecordRefused, check_succession, parse
@@ -26,6 +28,8 @@ MAX_DECODED = 200_000
 """With more items than this, ids stay in the shared map and are searched there: slower, but no memory of the replica's own."""
 CATCH_UP_SECONDS = 20.0
 """How long a newly loaded arm may take to learn what has happened since it was trained, before it is used all the same."""
+WARM_UP = 3
+"""Scorings of a new arm before it is used."""
 RETRY_SECONDS = (1.0, 2.0, 5.0, 15.0, 60.0)
 """Pauses between attempts to load an arm; the last one repeats."""
 
@@ -53,6 +57,8 @@ class LoadedArm:
     newcomers: Newcomers
     """How it scores for somebody who said what they like."""
     pace: Pace = field(default_factory=Pace)
+    near: Near = field(default_factory=Near)
+    """Its shortlist, where it has one."""
 
     @property
     def shelf(self) -> Shelf:
@@ -63,6 +69,7 @@ class LoadedArm:
         """Let its threads go."""
         self.live.close()
         self.pace.close()
+        self.near.close()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -269,7 +276,7 @@ def load(arm: Arm, opener: Opener, enliven: Enliven, beside: Beside | None = Non
     snapshot = version.card.snapshot
     offsets = {(each.topic, each.partition): each.next_offset for each in snapshot.offsets}
     live = enliven(Followed(cluster_id=snapshot.cluster_id, offsets=offsets), np.asarray(version.popularity), places)
-    return LoadedArm(
+    loaded = LoadedArm(
         name=arm.version,
         digest=arm.digest,
         version=version,
@@ -280,3 +287,20 @@ def load(arm: Arm, opener: Opener, enliven: Enliven, beside: Beside | None = Non
         assortment=Assortment(version, names, places),
         newcomers=Newcomers(version.content),
     )
+    warm(loaded)
+    loaded.near.begin(version)
+    return loaded
+
+
+def warm(arm: LoadedArm) -> None:
+    """Score a few times before any user waits for it: pages come into memory, and it is known how long the arm takes.
+
+    What is wrong with a version shows when it is asked, and is counted there.
+    """
+    item, weight = np.zeros(1, dtype=np.int32), np.ones(1, dtype=np.float32)
+    with contextlib.suppress(Exception):
+        arm.version.model.scores(item, weight)
+        for _ in range(WARM_UP):
+            started = time.thread_time()
+            arm.version.model.scores(item, weight)
+            arm.pace.took((time.thread_time() - started) * 1000)

@@ -1,5 +1,6 @@
 """The little of ASGI that the API needs: reading a bounded body, sending one whole answer."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
@@ -11,10 +12,16 @@ from recsys_schemas.serving_api import Problem
 MAX_BODY_BYTES = 1 << 20
 """A larger body is refused with 413."""
 
+BODY_SECONDS = 10.0
+"""A body that is not here after so long is refused with 408."""
+
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+
+_LAST = {"Connection": "close"}
+"""What is left of a body that is not read would be taken for the next request, or read for nothing."""
 
 encode = msgspec.json.Encoder().encode
 
@@ -39,7 +46,8 @@ async def read_body(scope: Scope, receive: Receive) -> bytes:
     """The whole body.
 
     Raises:
-        ProblemError: 413 when it is larger than MAX_BODY_BYTES; it is not read to its end. 415 when it is said to be something else.
+        ProblemError: 413 when it is larger than MAX_BODY_BYTES, 408 when it takes longer than BODY_SECONDS: then it is not read to its
+            end. 415 when it is said to be something else.
         Disconnected: the client went away.
     """
     length = header(scope, b"content-length")
@@ -48,6 +56,15 @@ async def read_body(scope: Scope, receive: Receive) -> bytes:
     kind = header(scope, b"content-type")
     if kind and not _is_json(kind):
         raise ProblemError(415, "Unsupported Media Type", "content-type: send application/json", field="content-type")
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            return await _parts(receive)
+    except TimeoutError:
+        detail = f"body: not here after {BODY_SECONDS:.0f} s; send it at once"
+        raise ProblemError(408, "Request Timeout", detail, field="body", headers=_LAST) from None
+
+
+async def _parts(receive: Receive) -> bytes:
     parts: list[bytes] = []
     size = 0
     more = True
@@ -71,7 +88,7 @@ def _is_json(kind: bytes) -> bool:
 
 def _too_large(size: int) -> ProblemError:
     detail = f"body: {size} bytes or more; send at most {MAX_BODY_BYTES}, in several requests if need be"
-    return ProblemError(413, "Content Too Large", detail, field="body")
+    return ProblemError(413, "Content Too Large", detail, field="body", headers=_LAST)
 
 
 async def send_bytes(

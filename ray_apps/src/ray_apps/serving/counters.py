@@ -18,7 +18,7 @@ MAX_STRATA = 24
 """Sets of shares remembered for each version, newest last: more than the steps of any rollout."""
 
 
-MAX_TIMED_STRATA = 3
+MAX_TIMED_STRATA = 2
 """Of those, so many are reported with their latencies: what is compared is of the shares in force."""
 
 

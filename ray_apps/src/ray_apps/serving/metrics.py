@@ -8,7 +8,7 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
 from ray_apps.serving.counters import BOUNDS_MS, Tally
-from recsys_schemas.metric_names import SERVE_EXPLORED, SERVE_FILTERED, SERVE_LOG_DROPPED, SERVE_REQUESTS, SERVE_SECONDS
+from recsys_schemas.metric_names import SERVE_EXPLORED, SERVE_FILTERED, SERVE_LOG_DROPPED, SERVE_REQUESTS, SERVE_SECONDS, SERVE_SHED
 
 
 class AnswerMetrics(Collector):
@@ -18,7 +18,7 @@ class AnswerMetrics(Collector):
         self._model = model
         self._answers: Counter[tuple[str, str, str]] = Counter()
         self._times: dict[str, Tally] = {}
-        self.dropped = self.filtered = self.explored = 0
+        self.dropped = self.filtered = self.explored = self.shed = 0
 
     def count(self, variant: str, reason: str, status: int, milliseconds: float) -> None:
         """Count one answer; variant and reason are empty for errors."""
@@ -45,7 +45,7 @@ class AnswerMetrics(Collector):
         return [answers, times, dropped, *self._plain()]
 
     def _plain(self) -> Iterable[Metric]:
-        for metric, count in ((SERVE_FILTERED, self.filtered), (SERVE_EXPLORED, self.explored)):
+        for metric, count in ((SERVE_FILTERED, self.filtered), (SERVE_EXPLORED, self.explored), (SERVE_SHED, self.shed)):
             family = CounterMetricFamily(metric.name, metric.help, labels=metric.labels)
             family.add_metric([self._model], count)
             yield family

@@ -1,10 +1,11 @@
 """How long an arm takes to score, and where it is scored so that the deadline holds.
 
 Scoring is a fraction of a millisecond of numpy: done inline on the event loop, where handing it to a thread would cost
-more than it takes. An arm whose recent scoring took more CPU time than `INLINE_MS` is scored on a thread of its own instead, with a
-deadline on the wait; when it is quick again it comes back inline. So one request at a time can be late inline (its
-answer is then replaced by the fallback), and a version that hangs holds only its own thread; the preflight has
-refused versions that are slow from the start.
+more than it takes. An arm that is expected to take more CPU time than `INLINE_MS` is scored on a thread of its own instead, with a
+deadline on the wait; when it is quick again it comes back inline. A single slow moment (a page that was not in memory, a core that was
+shared) is no slow arm: a sample counts for `OUTLIER` times what was expected at most, so that an arm that has become slow is late inline
+a few times (its answers are then replaced by the fallback) before it is known as slow, and a version that hangs holds only its own
+thread; the preflight has refused versions that are slow from the start.
 """
 
 import asyncio
@@ -20,8 +21,12 @@ INLINE_MS = 5.0
 """An arm expected to take longer than this is scored on its own thread."""
 MAX_WAITING = 16
 """Requests that may wait for one slow arm; more are late at once."""
-DECAY = 0.9
-"""How fast a slow moment is forgotten: 22 quick requests bring 50 ms below INLINE_MS."""
+LEARNED = 0.2
+"""How much of what was expected a new sample replaces: 11 quick requests bring 50 ms below INLINE_MS."""
+OUTLIER = 8.0
+"""A sample counts for so many times what was expected at most."""
+LEAST_MS = 0.25
+"""As far as outliers go, nothing is expected to be quicker."""
 
 T = TypeVar("T")
 
@@ -31,10 +36,11 @@ class ArmLate(ArmFailure):
 
 
 class Pace:
-    """The expected scoring time of one arm, in milliseconds of CPU: rises at once, falls slowly."""
+    """The expected scoring time of one arm, in milliseconds of CPU; its first scoring is believed as it is."""
 
     def __init__(self) -> None:
         self.expected_ms = 0.0
+        self._sampled = False
         self._waiting = 0
         self._lock = threading.Lock()
         self._thread: ThreadPoolExecutor | None = None
@@ -45,14 +51,36 @@ class Pace:
         try:
             return work()
         finally:
-            self.expected_ms = max((time.thread_time() - started) * 1000, DECAY * self.expected_ms)
+            self.took((time.thread_time() - started) * 1000)
+
+    def took(self, milliseconds: float) -> None:
+        """Learn from one scoring."""
+        if not self._sampled:
+            self._sampled, self.expected_ms = True, milliseconds
+            return
+        believed = min(milliseconds, OUTLIER * max(self.expected_ms, LEAST_MS))
+        self.expected_ms += LEARNED * (believed - self.expected_ms)
+
+    def _forget(self) -> None:
+        """An arm that is not tried cannot show that it is quick again: expect a little less each time, until it is tried."""
+        if not self._waiting:
+            self.expected_ms *= 1 - LEARNED / 4
+
+    @property
+    def wait_ms(self) -> float:
+        """How long a scoring that is asked for now is expected to take, those before it included."""
+        return self.expected_ms * (1 + self._waiting)
 
     async def run(self, work: Callable[[], T], budget_ms: float) -> T:
         """Do the work inline, or on the arm's thread when it is slow.
 
         Raises:
-            ArmLate: it did not end within the budget.
+            ArmLate: it did not end within the budget, or is not expected to: then it is not begun.
         """
+        if self.expected_ms > INLINE_MS and self.wait_ms > budget_ms:
+            expected = self.wait_ms
+            self._forget()
+            raise ArmLate(f"expected to take {expected:.0f} ms; {budget_ms:.0f} ms were left")
         if self.expected_ms <= INLINE_MS:
             return self._timed(work)
         if self._waiting >= MAX_WAITING:

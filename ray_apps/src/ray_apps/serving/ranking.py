@@ -7,6 +7,10 @@ Scores = NDArray[np.floating]
 Indices = NDArray[np.integer]
 
 
+PER_GROUP = 64
+"""Scores in a group, of which the largest is found before any are put in order."""
+
+
 class ArmFailure(Exception):  # noqa: N818 - a failure that is answered, not an error
     """An arm could not answer; the request goes to the next one in the fallback chain."""
 
@@ -38,12 +42,25 @@ def top_k(scores: Scores, k: int, banned: Indices) -> tuple[Indices, Scores]:
     k = min(k, allowed)
     if k <= 0:
         return np.empty(0, dtype=np.intp), np.empty(0, dtype=scores.dtype)
-    threshold = np.partition(masked, masked.size - k)[masked.size - k]
+    threshold = _kth_best(masked, k)
     above = np.flatnonzero(masked > threshold)
     level = np.flatnonzero(masked == threshold)[: k - above.size]
     chosen = np.concatenate((above, level))
     chosen = chosen[np.lexsort((chosen, -masked[chosen]))]
     return chosen, masked[chosen]
+
+
+def _kth_best(scores: Scores, k: int) -> float:
+    """The k-th largest score.
+
+    Of long arrays only those are put in order that are no less than the k-th largest of the groups' largest: k scores at least are as
+    large, so what is smaller is not among the best k.
+    """
+    groups = scores.size // PER_GROUP
+    if groups > k:
+        largest = scores[: groups * PER_GROUP].reshape(PER_GROUP, groups).max(axis=0)
+        scores = scores[scores >= np.partition(largest, groups - k)[groups - k]]
+    return float(np.partition(scores, scores.size - k)[scores.size - k])
 
 
 def first_allowed(order: Indices, k: int, banned: set[int]) -> list[int]:

@@ -5,7 +5,7 @@ collectives need torch (gloo) or carry less than a kilobyte (`ray.train.collecti
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -101,6 +101,17 @@ class Group:
         reference = ray.put(thing)
         references = ray.get(self.board.exchange.remote((self.attempt, self._step), self.rank, self.workers, [reference]))
         return ray.get(references)
+
+    def deal(self, things: Sequence[Thing]) -> list[Thing]:
+        """Hand one thing to each worker; return what all have handed to this one, by rank. Called by all; each fetches its own only."""
+        if self.workers == 1:
+            return list(things)
+        import ray  # noqa: PLC0415 — as above
+
+        self._step += 1
+        references = [ray.put(thing) for thing in things]
+        everyone = ray.get(self.board.exchange.remote((self.attempt, self._step), self.rank, self.workers, [references]))
+        return ray.get([theirs[self.rank] for theirs in everyone])
 
     def gather(self, own: Mapping[int, NDArray[Number]]) -> list[NDArray[Number]]:
         """The blocks of all workers in order (see `ials_blocks.Together`)."""

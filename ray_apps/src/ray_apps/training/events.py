@@ -1,6 +1,6 @@
 """Events that say what users liked, a batch at a time: what reads a snapshot never holds all of its events."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,9 @@ from ray_apps.stores.snapshots import Snapshot
 
 BATCH_ROWS = 1 << 19
 """Events held at a time."""
+
+LEAST_FILES = 4
+"""For each reader; where there are fewer, row groups are dealt out, so that all have about as much to read."""
 
 _STRENGTH = {"watch": "fraction", "rate": "rating"}
 
@@ -52,11 +55,29 @@ def liked(event_type: str, rows: pa.Table) -> pa.Table:
     return pa.table(columns).filter(pc.greater_equal(strength, least))
 
 
-def batches(snapshot: Snapshot) -> Iterator[pa.Table]:
-    """Liked events (see `dataset.liked`) of all event types, a batch at a time."""
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """One of several that read a snapshot together: each reads files, or row groups of them, that no other reads."""
+
+    rank: int = 0
+    of: int = 1
+
+    def pieces(self, dataset: ds.Dataset) -> list[ds.Fragment]:
+        """What is this reader's: every so many files, row groups where files are few."""
+        files = list(dataset.get_fragments())
+        if len(files) < LEAST_FILES * self.of:
+            files = [part for file in files if isinstance(file, ds.ParquetFileFragment) for part in file.split_by_row_group()]
+        return files[self.rank :: self.of]
+
+
+ALONE = Reader()
+
+
+def batches(snapshot: Snapshot, reader: Reader = ALONE) -> Iterator[pa.Table]:
+    """Liked events (see `dataset.liked`) of all event types, a batch at a time: all of them, or those that are a reader's own."""
     for event_type, dataset in known(snapshot):
         held: list[pa.RecordBatch] = []
-        for batch in _scanned(dataset, event_type):
+        for batch in _scanned(dataset, event_type, reader):
             held.append(batch)
             if sum(len(each) for each in held) >= BATCH_ROWS:
                 yield liked(event_type, pa.Table.from_batches(held))
@@ -65,21 +86,31 @@ def batches(snapshot: Snapshot) -> Iterator[pa.Table]:
             yield liked(event_type, pa.Table.from_batches(held))
 
 
-def _scanned(dataset: ds.Dataset, event_type: str) -> Iterator[pa.RecordBatch]:
+def _scanned(dataset: ds.Dataset, event_type: str, reader: Reader) -> Iterator[pa.RecordBatch]:
     # One fragment and two batches ahead: by default pyarrow reads sixteen and four, which is no bound on small machines.
-    scanner = dataset.scanner(columns=columns_of(event_type, dataset), batch_readahead=2, fragment_readahead=1, use_threads=False)
-    return scanner.to_batches()
+    bounds = {"batch_readahead": 2, "fragment_readahead": 1, "use_threads": False}
+    columns = columns_of(event_type, dataset)
+    if reader.of == 1:
+        yield from dataset.scanner(columns=columns, **bounds).to_batches()
+        return
+    for piece in reader.pieces(dataset):
+        yield from piece.scanner(schema=dataset.schema, columns=columns, **bounds).to_batches()
 
 
-def catalogue_of(snapshot: Snapshot) -> Catalogue:
-    """All ids of the snapshot's liked events, in memory bounded by the ids."""
+def catalogue_of(snapshot: Snapshot, reader: Reader = ALONE) -> Catalogue:
+    """All ids of the snapshot's liked events, or of a reader's own, in memory bounded by the ids."""
     found: dict[str, list[pa.Array]] = {"user_id": [], "item_id": []}
-    for rows in batches(snapshot):
+    for rows in batches(snapshot, reader):
         for name, parts in found.items():
             parts.append(pc.unique(rows[name]))
             if sum(len(part) for part in parts) > 2 * max(BATCH_ROWS, len(parts[0])):
                 parts[:] = [pc.unique(pa.chunked_array(parts))]
     return Catalogue(users=_sorted(found["user_id"]), items=_sorted(found["item_id"]))
+
+
+def joined(parts: Sequence[Catalogue]) -> Catalogue:
+    """What several readers found, as one."""
+    return Catalogue(users=_sorted([part.users for part in parts]), items=_sorted([part.items for part in parts]))
 
 
 def _sorted(parts: list[pa.Array]) -> pa.Array:

@@ -136,7 +136,7 @@ def follow_orders(hands: Foreman) -> None:
 
 def _read(hands: Foreman, catalogue: Catalogue) -> Shard:
     snapshot = open_snapshot(open_store(hands.job.storage_uri), hands.job.snapshot_sequence)
-    return read_shard(snapshot, catalogue, hands.rank, hands.workers)
+    return read_shard(snapshot, catalogue, hands.group)
 
 
 def _report(folder: Path) -> None:

@@ -39,9 +39,9 @@ from ray_apps.training.provenance import code, libraries, machine
 from ray_apps.training.refusals import Refusal, TrainingRefused
 from ray_apps.training.resources import out_of_memory, threads
 from ray_apps.training.searched import read_search
-from ray_apps.training.soundness import capture_of, learnt_of, probes_of
+from ray_apps.training.soundness import capture_of, control_of, learnt_of, probes_of
 from recsys_schemas.train_job import TrainJob
-from recsys_schemas.version_card import REPORT_FILE, Capture, Learnt, VersionCard, digest_of, version_folder
+from recsys_schemas.version_card import REPORT_FILE, Capture, Control, Learnt, VersionCard, digest_of, version_folder
 
 logger = logging.getLogger(__name__)
 
@@ -108,6 +108,7 @@ class Learned:
     model: Recommender
     began_from: str | None
     learnt: Learnt | None
+    control: Control | None
     capture: Capture | None
 
 
@@ -126,6 +127,7 @@ def _learned(job: TrainJob, store: Store, dataset: Dataset, algorithms: Algorith
             model=model,
             began_from=began_from,
             learnt=learnt_of(comparison.quizzed, model, job.seed),
+            control=control_of(comparison.quizzed, comparison.scrambled, len(dataset.item_ids), job.seed),
             capture=capture_of(model, champion, dataset, job.seed),
         )
 
@@ -205,6 +207,7 @@ def write(job: TrainJob, dataset: Dataset, learned: Learned, worker: str) -> Ver
         machine=machine(),
         probes=probes_of(dataset, model),
         learnt=learned.learnt,
+        control=learned.control,
         capture=learned.capture,
         profile=dataset.profile,
     )

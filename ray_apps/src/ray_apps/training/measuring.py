@@ -4,11 +4,15 @@ import time
 from dataclasses import dataclass
 
 from ray_apps.algorithms import Algorithms
-from ray_apps.algorithms.hyperparameters import HyperparameterError, Value, checked
+from ray_apps.algorithms.hyperparameters import HyperparameterError, checked
+from ray_apps.algorithms.hyperparameters import Value as Hyperparameter
 from ray_apps.algorithms.recommender import Recommender
 from ray_apps.evaluation.counterfactual import unknown_answers
 from ray_apps.evaluation.measuring import Beside, Measured, measure
-from ray_apps.evaluation.quiz import Quizzed, quiz_of, take
+from ray_apps.evaluation.onboarded import welcome_of
+from ray_apps.evaluation.quiz import Quizzed, held_out_score, quiz_of, take
+from ray_apps.evaluation.ranking import Value
+from ray_apps.evaluation.scrambled import leaks, scrambled
 from ray_apps.evaluation.slices import slices_of
 from ray_apps.evaluation.splits import Split, by_time, since
 from ray_apps.stores.registry import LoadedVersion
@@ -19,6 +23,8 @@ from ray_apps.training.refusals import Refusal, TrainingRefused
 from recsys_schemas.train_job import AUTO, TrainJob
 from recsys_schemas.version_card import Contender, Evaluation
 
+UNASKED = ("Popularity", "RecentPopularity")
+"""What stands beside onboarding as if nobody had been asked."""
 LEAST_TEST_USERS = 5
 """With fewer users to measure on, a run is refused: its numbers would say nothing."""
 
@@ -31,11 +37,13 @@ class Comparison:
     """
 
     algorithm: str
-    hyperparameters: dict[str, Value]
+    hyperparameters: dict[str, Hyperparameter]
     evaluations: list[Evaluation]
     split: Split
     quizzed: Quizzed
     """How well the candidate's measured fit knows what it was fitted on, and what was held out."""
+    scrambled: Value
+    """How well a fit on exchanged labels knows what was held out: NDCG@10 of the same users."""
     tried: tuple[Contender, ...] = ()
 
 
@@ -47,10 +55,10 @@ class Fair:
     beside: Beside
     candidate: Measured
     algorithm: type[Recommender]
-    hyperparameters: dict[str, Value]
+    hyperparameters: dict[str, Hyperparameter]
 
 
-def asked_of(job: TrainJob, algorithms: Algorithms) -> dict[str, dict[str, Value]]:
+def asked_of(job: TrainJob, algorithms: Algorithms) -> dict[str, dict[str, Hyperparameter]]:
     """The algorithms to fit, the asked one first, each with its hyperparameters: those that the job gives and defaults.
 
     A hyperparameter goes to the algorithm that is asked for; one that it does not take goes to the baselines that do. So a baseline keeps
@@ -79,7 +87,7 @@ def asked_of(job: TrainJob, algorithms: Algorithms) -> dict[str, dict[str, Value
         raise TrainingRefused(Refusal.BAD_JOB, str(error)) from error
 
 
-def _own(job: TrainJob, algorithm: type[Recommender], candidate: type[Recommender] | None) -> dict[str, Value]:
+def _own(job: TrainJob, algorithm: type[Recommender], candidate: type[Recommender] | None) -> dict[str, Hyperparameter]:
     taken = set(algorithm.parameters) - (set() if candidate in (None, algorithm) else set(candidate.parameters))
     given = {name: value for name, value in job.hyperparameters.items() if name in taken}
     return checked(algorithm.name, algorithm.parameters, given)
@@ -100,26 +108,42 @@ def compare(job: TrainJob, dataset: Dataset, algorithms: Algorithms, champion: L
     if split.users.size < LEAST_TEST_USERS:
         words = f"snapshot {dataset.manifest.sequence}: {split.users.size} users liked something new of their own accord after the split; "
         raise TrainingRefused(Refusal.INSUFFICIENT_DATA, words + f"at least {LEAST_TEST_USERS} are needed to measure on; send more events")
+    if (known := leaks(split)) is not None:
+        words = f"snapshot {dataset.manifest.sequence}, split ({split.words}): {known}"
+        raise TrainingRefused(Refusal.BAD_JOB, f"{words}; no number would be true, and no other run would do better: report it")
     fitted = [_timed(algorithms[name], hyperparameters, fitter, split) for name, hyperparameters in asked.items()]
     beside = _beside(job, dataset, split)
-    models = [(model, seconds, measure(model.scores, model.scores_many, split, beside)) for model, seconds in fitted]
+    models = [(model, seconds, _measured(model, split, beside)) for model, seconds in fitted]
     first = models[0][2]
-    quizzed = take(models[0][0].scores_many, quiz_of(split, job.seed))
+    quiz = quiz_of(split, job.seed)
+    quizzed = take(models[0][0].scores_many, quiz)
+    control = algorithms[job.algorithm].fit(scrambled(split.train, job.seed), asked[job.algorithm], job.seed)
     evaluations = [_evaluation(job, each, first) for each in models]
     if champion is not None:
         fair = Fair(split=split, beside=beside, candidate=first, algorithm=algorithms[job.algorithm], hyperparameters=asked[job.algorithm])
         evaluations.append(_standing(champion, job, dataset, fair, fitter))
     used = asked[job.algorithm]
-    return Comparison(algorithm=job.algorithm, hyperparameters=used, evaluations=evaluations, split=split, quizzed=quizzed)
+    return Comparison(
+        algorithm=job.algorithm,
+        hyperparameters=used,
+        evaluations=evaluations,
+        split=split,
+        quizzed=quizzed,
+        scrambled=held_out_score(control.scores_many, quiz),
+    )
+
+
+def _measured(model: Recommender, split: Split, beside: Beside) -> Measured:
+    return measure(model.scores, model.scores_many, split, beside, welcomes=model.name not in UNASKED)
 
 
 def _beside(job: TrainJob, dataset: Dataset, split: Split) -> Beside:
     log = None if dataset.answers is None else unknown_answers(dataset.answers, split, job.seed)
-    return Beside(slices=slices_of(split, dataset.groups), log=log)
+    return Beside(slices=slices_of(split, dataset.groups), log=log, welcome=welcome_of(split, dataset.interactions))
 
 
 def _timed(
-    algorithm: type[Recommender], hyperparameters: dict[str, Value], fitter: Fitter, split: Split, champion: Champion | None = None
+    algorithm: type[Recommender], hyperparameters: dict[str, Hyperparameter], fitter: Fitter, split: Split, champion: Champion | None = None
 ) -> tuple[Recommender, float]:
     started = time.perf_counter()
     model = fitter.fit(algorithm, split.train, hyperparameters, champion)

@@ -1,10 +1,11 @@
-"""A worker's shard: the rows of its own blocks of users and of items, streamed from a snapshot without ever holding the rest.
+"""A worker's shard: the rows of its own blocks of users and of items, read together with the others without ever holding the rest.
 
-Reading Parquet with pyarrow, a batch at a time, beats Ray Data here: see ADR 20.
+Each worker decodes its own pieces of the snapshot with pyarrow, a batch at a time; why not with Ray Data: see ADR 27.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +13,9 @@ from numpy.typing import NDArray
 from ray_apps.algorithms.ials_blocks import blocks_of, count_of_blocks
 from ray_apps.algorithms.interactions import Histories, Interactions
 from ray_apps.stores.snapshots import Snapshot
-from ray_apps.training.events import Catalogue, batches, index_of
+from ray_apps.training.events import Catalogue, Reader, batches, catalogue_of, index_of, joined
 
+Thing = TypeVar("Thing")
 Bits = NDArray[np.uint8]
 """One bit for each entry of a block, packed."""
 
@@ -67,21 +69,91 @@ class _Rows:
         )
 
 
-def read_shard(snapshot: Snapshot, catalogue: Catalogue, rank: int, workers: int) -> Shard:
-    """Stream the events once and keep what belongs to this worker's blocks.
+class Among(Protocol):
+    """The workers that read together (see `board.Group`)."""
 
-    Memory: a batch of events, the catalogue, and 24 bytes for each event of the shard while it is read, 16 afterwards.
+    @property
+    def rank(self) -> int:
+        """This one's number."""
+        ...
+
+    @property
+    def workers(self) -> int:
+        """How many they are."""
+        ...
+
+    def exchange(self, thing: Thing) -> list[Thing]:
+        """All workers' things, by rank; called by all."""
+        ...
+
+    def deal(self, things: Sequence[Thing]) -> list[Thing]:
+        """Hand one thing to each worker; return what all have handed to this one, by rank. Called by all."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Dealt:
+    """Events that one worker has read for another: rows of both sides, 12 bytes each."""
+
+    users: NDArray[np.int32]
+    items: NDArray[np.int32]
+    weights: NDArray[np.float32]
+    more: bool
+    """Whether others will follow, to whomever."""
+
+
+def read_catalogue(snapshot: Snapshot, among: Among) -> Catalogue:
+    """All ids, found together: each worker decodes its own pieces, and all get the same."""
+    return joined(among.exchange(catalogue_of(snapshot, Reader(among.rank, among.workers))))
+
+
+def read_shard(snapshot: Snapshot, catalogue: Catalogue, among: Among) -> Shard:
+    """Read together: each worker decodes its own pieces of the snapshot, and hands every event to those whose blocks it belongs to.
+
+    Memory: a batch of events, what is handed over at a time, the catalogue, and 24 bytes for each event of the shard while it is read,
+    16 afterwards. Which piece an event was in, and who decoded it, changes no byte: entries are in the order of their rows.
     """
     n_users, n_items = len(catalogue.users), len(catalogue.items)
     user_blocks, item_blocks = count_of_blocks(n_users), count_of_blocks(n_items)
+    rank, workers = among.rank, among.workers
     users = _Rows(user_blocks, n_items, blocks_of(rank, workers, user_blocks))
     items = _Rows(item_blocks, n_users, blocks_of(rank, workers, item_blocks))
-    for rows in batches(snapshot):
-        user, item = index_of(rows["user_id"], catalogue.users), index_of(rows["item_id"], catalogue.items)
-        weight = rows["weight"].to_numpy().astype(np.float32)
-        users.add(user, item, weight)
-        items.add(item, user, weight)
+    owners = _owners(user_blocks, workers), _owners(item_blocks, workers)
+    more, own = True, _indexed(snapshot, catalogue, Reader(rank, workers))
+    while more:
+        dealt = among.deal(_dealt(next(own, None), owners, workers))
+        for part in dealt:
+            user, item = part.users.astype(np.int64), part.items.astype(np.int64)
+            users.add(user, item, part.weights)
+            items.add(item, user, part.weights)
+        more = any(part.more for part in dealt)
     return Shard(n_users=n_users, n_items=n_items, users=users.settled(n_users), items=items.settled(n_items))
+
+
+Indexed = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]
+"""Users, items and weights of events."""
+
+
+def _indexed(snapshot: Snapshot, catalogue: Catalogue, reader: Reader) -> Iterator[Indexed]:
+    for rows in batches(snapshot, reader):
+        user, item = index_of(rows["user_id"], catalogue.users), index_of(rows["item_id"], catalogue.items)
+        yield user.astype(np.int32), item.astype(np.int32), rows["weight"].to_numpy().astype(np.float32)
+
+
+def _owners(blocks: int, workers: int) -> NDArray[np.int32]:
+    """Which worker has each block."""
+    return np.repeat(np.arange(workers), [len(blocks_of(rank, workers, blocks)) for rank in range(workers)]).astype(np.int32)
+
+
+def _dealt(rows: Indexed | None, owners: tuple[NDArray[np.int32], NDArray[np.int32]], workers: int) -> list[_Dealt]:
+    """A batch's events by whom they go to; an event of two workers' blocks goes to both."""
+    if rows is None:
+        nothing = np.empty(0, np.int32)
+        return [_Dealt(nothing, nothing, np.empty(0, np.float32), more=False)] * workers
+    user, item, weight = rows
+    user_owner, item_owner = owners[0][user % owners[0].size], owners[1][item % owners[1].size]
+    chosen = [np.flatnonzero((user_owner == rank) | (item_owner == rank)) for rank in range(workers)]
+    return [_Dealt(user[places], item[places], weight[places], more=True) for places in chosen]
 
 
 def chosen_bits(whole: Interactions, part: Interactions) -> tuple[list[Bits], list[Bits]]:

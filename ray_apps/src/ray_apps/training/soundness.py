@@ -5,18 +5,20 @@ import numpy as np
 from ray_apps.algorithms.recommender import Recommender
 from ray_apps.evaluation.capture import captured
 from ray_apps.evaluation.confidence import bootstrap, difference
-from ray_apps.evaluation.quiz import Quizzed, learnt_score
-from ray_apps.evaluation.ranking import NOTHING, best
+from ray_apps.evaluation.quiz import Quizzed, by_lot, learnt_score
+from ray_apps.evaluation.ranking import NOTHING, Value, best
 from ray_apps.stores.registry import LoadedVersion
 from ray_apps.training.champion import as_champion, seen
 from ray_apps.training.dataset import Dataset
-from recsys_schemas.version_card import Capture, Learnt, Probe
+from recsys_schemas.version_card import Capture, Control, Learnt, Probe
 
 PROBES = 32
 LONGEST_HISTORY = 50
 """Items of a probe's history at most: cards stay small."""
 ANSWERS = 10
 MOST_ITEMS = 20
+KNOWN_SHARE = 0.2
+"""A control that knows more than this part of what the measured fit knows, both over chance, has it from elsewhere (ADR 27)."""
 
 
 def probes_of(dataset: Dataset, model: Recommender) -> list[Probe]:
@@ -47,6 +49,20 @@ def learnt_of(quizzed: Quizzed, model: Recommender, seed: int) -> Learnt | None:
         measured=bootstrap(quizzed.learnt, seed),
         serves=bootstrap(learnt_score(model.scores_many, quizzed.quiz), seed),
         held_out_minus_learnt=difference(quizzed.held_out, quizzed.learnt, seed),
+    )
+
+
+def control_of(quizzed: Quizzed, scrambled: Value, n_items: int, seed: int) -> Control | None:
+    """How well what was held out is known to the measured fit, and to one on exchanged labels; None when nobody could be asked."""
+    if not len(quizzed.quiz):
+        return None
+    chance = by_lot(quizzed.quiz, n_items)
+    allowed = Value(per_user=KNOWN_SHARE * quizzed.held_out.per_user + (1 - KNOWN_SHARE) * chance.per_user)
+    return Control(
+        measured=bootstrap(quizzed.held_out, seed),
+        scrambled=bootstrap(scrambled, seed),
+        chance=chance.mean,
+        excess=difference(scrambled, allowed, seed),
     )
 
 

@@ -4,7 +4,35 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from recsys_schemas.v1alpha1.resource import Resource
+from recsys_schemas.v1alpha1.resource import Resource, cel, list_map
+
+
+class Metric(Resource):
+    """A metric of one's own, from a Prometheus server: how often something happens to the users of each arm."""
+
+    model_config = Resource.model_config | {
+        "json_schema_extra": cel(
+            (
+                "self.hits.contains('$version') && self.trials.contains('$version')",
+                "hits and trials must say $version: without it both arms would be counted together",
+            ),
+        )
+    }
+
+    name: Annotated[str, Field(pattern=r"^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$", max_length=40)]
+    """What verdicts call it."""
+    address: Annotated[str, Field(max_length=256, pattern=r"^https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[A-Za-z0-9._/-]*)?$")]
+    """Root of the server's HTTP API."""
+    hits: Annotated[str, Field(min_length=1, max_length=1000)]
+    """PromQL that gives one number: how often it happened to users of `$version` in the time `$range` that the present share is served:
+    `sum(increase(skips_total{version="$version"}[$range]))`."""
+    trials: Annotated[str, Field(min_length=1, max_length=1000)]
+    """PromQL that gives among how many."""
+    harmful: Literal["More", "Less"] = "More"
+    """Whether it is harm if it happens more often, or less often."""
+    max_increase: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """More: roll back once its rate is shown to exceed the stable one's by more than this. Less: once it is shown to fall short by more
+    than this share of it."""
 
 
 class Analysis(Resource):
@@ -31,7 +59,7 @@ class Analysis(Resource):
     """Roll back once the candidate is shown to earn fewer rewards by more than this share of the stable one's: 0.02 is two of a hundred."""
     reward_margin: Annotated[float, Field(gt=0, lt=1)] = 0.1
     """NotWorse in rewards: shown to have lost less than this share of them."""
-    max_latency_increase: Annotated[float, Field(ge=0, le=1000)] = 0.1
+    max_latency_increase: Annotated[float, Field(ge=0, le=1000)] = 0.05
     """Roll back once the candidate's median or p99 of the time to an answer is shown to exceed the stable one's by more than this share of
     it, and by more than acceptableLatencyIncreaseMilliseconds."""
     acceptable_latency_increase_milliseconds: Annotated[float, Field(ge=0, le=60_000)] = 5.0
@@ -46,3 +74,5 @@ class Analysis(Resource):
     demand: Literal["NoHarm", "NotWorse"] = "NoHarm"
     """What a share must earn besides minimumSeconds and minimumRequests. NoHarm: no harm is shown or even likely. NotWorse: the candidate
     is also shown not to be worse, within the margins, in errors, reward and latency; with little traffic that can take days."""
+    metrics: Annotated[list[Metric], Field(max_length=4, json_schema_extra=list_map("name"))] = []
+    """Further metrics that can show harm. While one cannot be read no share grows; it never sends a candidate back."""

@@ -13,6 +13,7 @@ class ConditionType(StrEnum):
     """What a condition speaks of."""
 
     READY = "Ready"
+    CLUSTER_READY = "ClusterReady"
     TOPICS_READY = "TopicsReady"
     REPLICATION_HEALTHY = "ReplicationHealthy"
     SNAPSHOT_READY = "SnapshotReady"

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from recsys_schemas.v1alpha1.resource import Resource, cel
 
-SLICE = r"^(coldUsers|warmUsers|oldUsers|coldItems|amongColdItems|oldItems|group:[A-Za-z][A-Za-z0-9_]{0,62}=[ -~]{1,128})$"
+SLICE = r"^(coldUsers|onboardedUsers|warmUsers|oldUsers|coldItems|amongColdItems|oldItems|group:[A-Za-z][A-Za-z0-9_]{0,62}=[ -~]{1,128})$"
 FIELD = r"^[A-Za-z][A-Za-z0-9_]{0,62}$"
 
 GateMetric = Literal[
@@ -27,13 +27,14 @@ GateMetric = Literal[
     "dr@10",
     "learnt@10",
     "leak@10",
+    "scrambled@10",
     "capture@20",
     "inferenceMilliseconds",
     "sizeMegabytes",
 ]
 
 _SLICED = "['hr@10', 'hr@20', 'ndcg@10', 'ndcg@20', 'recall@20', 'map@10', 'mrr@10']"
-_ALONE = "['learnt@10', 'leak@10', 'capture@20']"
+_ALONE = "['learnt@10', 'leak@10', 'scrambled@10', 'capture@20']"
 
 
 class Gate(Resource):
@@ -66,7 +67,7 @@ class Gate(Resource):
             ),
             (
                 f"!(self.metric in {_ALONE}) || self.relativeTo == 'None'",
-                "learnt@10, leak@10 and capture@20 already compare: relativeTo must be None",
+                "learnt@10, leak@10, scrambled@10 and capture@20 already compare: relativeTo must be None",
                 "'gate ' + self.name + ': metric ' + self.metric + ' already compares: remove relativeTo ' + self.relativeTo",
             ),
         )
@@ -77,10 +78,12 @@ class Gate(Resource):
     metric: GateMetric
     """What is measured. snips@10 and dr@10 are off-policy estimates of the reward rate. learnt@10: how well what serves answers from what
     it was fitted on, as a part of what the measured fit does. leak@10: by how much held-out items are found better than learnt ones.
+    scrambled@10: by how much a fit on exchanged labels finds held-out items better than a fifth as well as the measured fit does.
     capture@20: the part of the lists of known users that newcomers' items have taken since the champion."""
     slice: Annotated[str | None, Field(max_length=200, pattern=SLICE)] = None
-    """Measured on a part only: coldUsers (no history), warmUsers, oldUsers, coldItems (never liked in training), amongColdItems (the same,
-    ranked among themselves), oldItems, or group:FIELD=VALUE. A slice that nobody belongs to gives no verdict."""
+    """Measured on a part only: coldUsers (no history), onboardedUsers (those of them who said what they like), warmUsers, oldUsers,
+    coldItems (never liked in training), amongColdItems (the same, ranked among themselves), oldItems, or group:FIELD=VALUE. A slice that
+    nobody belongs to gives no verdict."""
     group_by: Annotated[str | None, Field(max_length=63, pattern=FIELD)] = None
     """The field of the events, or `activity`, between whose groups the gap is taken."""
     relative_to: Literal["None", "Champion", "Baselines"] = "None"
@@ -119,6 +122,7 @@ def guards() -> list[Gate]:
     return [
         Gate(name="learnt", metric="learnt@10", at_least=0.4),
         Gate(name="leak", metric="leak@10", at_most=0.03),
+        Gate(name="scrambled", metric="scrambled@10", at_most=0.01),
         Gate(name="coverage", metric="coverage@20", relative_to="Champion", compare="Ratio", at_least=0.25),
         Gate(name="forgetting", metric="ndcg@10", slice="oldItems", relative_to="Champion", at_least=-0.03, minimum_samples=50),
         Gate(name="cold-users", metric="ndcg@10", slice="coldUsers", relative_to="Champion", at_least=-0.03, minimum_samples=50),

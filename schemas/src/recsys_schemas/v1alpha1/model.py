@@ -9,6 +9,7 @@ from recsys_schemas.v1alpha1.conditions import Condition
 from recsys_schemas.v1alpha1.events import Events
 from recsys_schemas.v1alpha1.fitting import Search, WorkerResources
 from recsys_schemas.v1alpha1.gates import Gate, default_gates
+from recsys_schemas.v1alpha1.ray_cluster import URL, KeptCluster, Ray, SecretKey
 from recsys_schemas.v1alpha1.registry import Registry
 from recsys_schemas.v1alpha1.replication import Replication
 from recsys_schemas.v1alpha1.resource import Resource, cel, list_map
@@ -17,32 +18,10 @@ from recsys_schemas.v1alpha1.strategy import Rollout
 from recsys_schemas.v1alpha1.telling import Notification, NotificationStatus, Told
 from recsys_schemas.v1alpha1.triggers import Trigger, TriggerStatus
 
-# Printable ASCII is spelt out: what \s means differs between the API server (Go: ASCII) and pydantic (Rust: Unicode).
-URL = r"^https?://[!-.0-~]+(/[!-~]*)?$"
 HOST_AND_PORT = r"^[A-Za-z0-9._-]+:[1-9][0-9]{0,4}$"
 MOST_CONSUMERS = 16
 CATALOGUE = r"^(file:///[!-~]+|s3://[!-.0-~]+/[!-~]+)\.(csv|parquet)$"
 STORAGE = r"^(file:///[!-~]+|s3://[!-.0-~]+(/[!-~]*)?)$"
-
-
-class SecretKey(Resource):
-    """One key of a Secret in the model's namespace."""
-
-    name: Name
-    """Name of the Secret."""
-    key: Annotated[str, Field(min_length=1, max_length=253)] = "token"
-    """Key within its data."""
-
-
-class Ray(Resource):
-    """The Ray cluster that ingests, trains and serves."""
-
-    dashboard_url: Annotated[str, Field(max_length=512, pattern=URL)]
-    """Its dashboard, such as http://127.0.0.1:8265; jobs and Serve applications go through its REST APIs."""
-    serving_url: Annotated[str | None, Field(max_length=512, pattern=URL)] = None
-    """Where its Serve ingress answers. Default: the dashboard's host, at the port that Serve reports."""
-    token_secret_ref: SecretKey = Field(default_factory=lambda: SecretKey(name="ray-auth"))
-    """The token of the cluster's APIs. Default: key `token` of the Secret `ray-auth`."""
 
 
 def _digit(number: str) -> str:
@@ -491,7 +470,23 @@ class Serving(Resource):
     route_prefix: Annotated[str | None, Field(max_length=128, pattern=r"^/[a-zA-Z0-9._~-]+(/[a-zA-Z0-9._~-]+)*$")] = None
     """Path of the API on the cluster's ingress. Default: /<name>."""
     timeout_milliseconds: Annotated[int, Field(ge=1, le=60_000)] = 100
-    """Later than this, the answer is the popular fallback."""
+    """Later than this, the answer is given by the fallback: never an error."""
+    fallback: Annotated[
+        list[Literal["Approximate", "Champion", "Cached", "Popular"]],
+        Field(
+            min_length=1,
+            max_length=4,
+            json_schema_extra=cel(
+                ("self[self.size() - 1] == 'Popular'", "fallback: the last step must be Popular: it always has an answer"),
+                ("self.all(s, self.exists_one(t, t == s))", "fallback: name each step once"),
+            ),
+        ),
+    ] = ["Approximate", "Champion", "Cached", "Popular"]
+    """What is tried, in this order, when the version that a user is assigned to does not answer in time or well. Approximate: the same
+    version, among the items near the user only. Champion: the version of the others, for a candidate. Cached: the user's last answer."""
+    queue_milliseconds: Annotated[int, Field(ge=1, le=60_000)] = 100
+    """Load that a replica cannot bear is refused with 429 and Retry-After: some of the requests, as soon as they wait longer than this
+    before they are begun. Requests of /v1/batch are refused first, events never."""
     online: Online = Field(default_factory=Online)
     """What answers know of the events since their version was trained."""
     answer_kafka_requests: bool = False
@@ -723,6 +718,8 @@ class ModelStatus(Resource):
     """What serves."""
     challenger: ServedVersion | None = None
     """What tries to replace it."""
+    cluster: KeptCluster | None = None
+    """The Ray cluster that KubeRay keeps; absent with spec.ray.dashboardURL."""
     replication: Replication | None = None
     """Topics."""
     ingestion: Ingestion | None = None

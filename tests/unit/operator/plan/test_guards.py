@@ -5,7 +5,7 @@ import pytest
 from recsys_operator.plan.gates import as_asked, fields_grouped_by, of_preflight, passed, verdicts
 from recsys_schemas.v1alpha1.gates import Gate, default_gates, guards
 from recsys_schemas.v1alpha1.version import GateVerdict, ModelReference, SnapshotReference, VersionSpec
-from recsys_schemas.version_card import Capture, Estimate, Evaluation, Learnt, PreflightReport, VersionCard
+from recsys_schemas.version_card import Capture, Control, Estimate, Evaluation, Learnt, PreflightReport, VersionCard
 from unit.operator.plan.test_gates import card, estimate, evaluation
 
 
@@ -96,11 +96,15 @@ def learnt(measured: float, serves: float, leak: float) -> VersionCard:
     return card().model_copy(update={"learnt": known})
 
 
+KNOWING = Control(measured=around(0.4), scrambled=around(0.4), chance=0.1, excess=around(0.24))
+
+
 @pytest.mark.parametrize(
     ("name", "broken"),
     [
         ("learnt", learnt(0.4, 0.05, -0.1)),
         ("leak", learnt(0.4, 0.4, 0.6)),
+        ("scrambled", card().model_copy(update={"control": KNOWING})),
         ("coverage", card(champion(metrics={"coverage@20": around(0.8)}, difference={"coverage@20": around(-0.75)}))),
         (
             "forgetting",
@@ -120,7 +124,7 @@ def test_each_guard_stops_what_it_is_there_for_though_nobody_named_it(name: str,
 
 
 def test_every_guard_is_stopping_something_in_the_test_above():
-    assert {gate.name for gate in guards()} == {"learnt", "leak", "coverage", "forgetting", "cold-users", "capture"}
+    assert {gate.name for gate in guards()} == {"learnt", "leak", "scrambled", "coverage", "forgetting", "cold-users", "capture"}
     assert not {gate.name for gate in guards()} & {gate.name for gate in default_gates()}
     assert all(gate.proof == "NotRefuted" for gate in guards()), "a guard must not stop a good version by chance"
 

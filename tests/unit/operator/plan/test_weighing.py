@@ -1,14 +1,15 @@
 """What is compared: the same shares, the same time."""
 
 import random
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
 from recsys_operator.plan.evidence import Grouped, Latencies
 from recsys_operator.plan.reports import Counted, Reports
-from recsys_operator.plan.weighing import weigh, weighed
-from recsys_operator.state.observed import RolloutState
+from recsys_operator.plan.weighing import Weighing, weigh, weighed
+from recsys_operator.state.observed import Measured, RolloutState, Unavailable
 from recsys_schemas.serving_api import (
     FOLDS,
     GROUPS,
@@ -19,7 +20,7 @@ from recsys_schemas.serving_api import (
     latency_bin,
     stratum_of,
 )
-from recsys_schemas.v1alpha1.analysis import Analysis
+from recsys_schemas.v1alpha1.analysis import Analysis, Metric
 from recsys_schemas.v1alpha1.rollout import Pinned, RolloutSpec, RolloutStatus
 from recsys_schemas.v1alpha1.strategy import Step
 from recsys_schemas.v1alpha1.version import ModelReference
@@ -171,3 +172,23 @@ def test_counters_of_an_earlier_release_say_nothing_of_what_it_did_not_count():
     assert silent == {"latency p50", "latency p99", "fallbacks", "empty lists"}
     assert not found.failing
     assert not found.doubtful
+
+
+def test_a_metric_of_the_spec_that_cannot_be_read_holds_and_never_sends_back():
+    asked = Metric(name="skips", address="http://prometheus:9090", hits="a $version", trials="b $version")
+    walking = rollout(25)
+    analysis = walking.spec.analysis.model_copy(update={"metrics": [asked]})
+    walking = replace(walking, spec=walking.spec.model_copy(update={"analysis": analysis}))
+    seen = reports({"old": arm({25: (7500, 3000)}), "new": arm({25: (2500, 1000)})})
+
+    def found(measured: Measured | Unavailable) -> Weighing:
+        weighing = weigh(walking, seen, None, {"skips": measured})
+        assert weighing is not None
+        return weighing
+
+    gone = found(Unavailable(message="no answer"))
+    assert (gone.failing, gone.objection) == (False, "nothing is known of skips (no answer)")
+    assert found(Measured(stable=(90, 9000), candidate=(10, 1000))).objection == ""
+    harmful = found(Measured(stable=(90, 9000), candidate=(60, 1000)))
+    assert harmful.failing
+    assert "skips 60/1000 = 6.0 % against 90/9000 = 1.0 % (Worse)" in harmful.words

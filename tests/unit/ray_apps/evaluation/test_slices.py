@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -6,8 +8,10 @@ from ray_apps.algorithms.interactions import Histories, Indices, Weights
 from ray_apps.algorithms.recommender import Scores
 from ray_apps.evaluation import slices
 from ray_apps.evaluation.measuring import Beside, measure
+from ray_apps.evaluation.onboarded import welcome_of
 from ray_apps.evaluation.slices import Slices, slices_of
 from ray_apps.evaluation.splits import Split, by_time, split_at
+from unit.ray_apps.algorithms.grouped import halves
 from unit.ray_apps.evaluation.test_splits import ROWS, made
 
 DAY = 24 * 3600 * 1000
@@ -124,13 +128,23 @@ def test_a_slice_is_judged_by_the_same_lists_as_the_whole():
     assert alone.slices == {}
 
 
-def test_newcomers_can_be_scored_by_what_else_is_known_of_them():
-    split = cut({(0, 9): 200 * DAY, (7, 1): 200 * DAY})
-    model = ByNumber()
+def test_newcomers_who_said_what_they_like_are_answered_by_it_and_apart_from_those_who_did_not():
+    later = {(7, item): (200 + number) * DAY for number, item in enumerate((0, 2, 6, 8, 1, 4))} | {(8, 9): 200 * DAY, (0, 9): 200 * DAY}
+    known = made({**HISTORY, **later})
+    content = halves(10)  # even items are of one genre, odd ones of the other
+    known = dataclasses.replace(known, content=content)
+    split = split_at(known, known.times >= 200 * DAY, "by hand")
+    welcome = welcome_of(split, known)
+    assert welcome is not None
+    assert welcome.asked.users.tolist() == [7]
+    assert welcome.asked.sought.of(0)[0].tolist() == [4]
+    model, beside = ByNumber(), Beside(slices=slices_of(split), welcome=welcome)
+    asked, unasked = (measure(model.scores, model.scores_many, split, beside, welcomes=each) for each in (True, False))
+    assert asked.slices[slices.ONBOARDED_USERS]["mrr@10"].per_user.tolist() == [1 / 2], "the even item left, behind popular 3"
+    assert unasked.slices[slices.ONBOARDED_USERS]["mrr@10"].per_user.tolist() == [1 / 4], "behind 9, 7 and 5"
+    assert asked.slices[slices.COLD_USERS]["mrr@10"].per_user.tolist() == unasked.slices[slices.COLD_USERS]["mrr@10"].per_user.tolist()
 
-    def onboarding(users: Indices) -> Scores:
-        assert users.tolist() == [7]
-        return -np.tile(np.abs(np.arange(10, dtype=np.float32) - 1), (users.size, 1))
 
-    found = measure(model.scores, model.scores_many, split, Beside(slices=slices_of(split)), newcomers=onboarding)
-    assert found.slices[slices.COLD_USERS]["mrr@10"].per_user.tolist() == [1]
+def test_without_a_catalogue_nobody_can_say_what_they_like():
+    split = cut({(7, item): (200 + item) * DAY for item in range(8)})
+    assert welcome_of(split, made({**HISTORY})) is None

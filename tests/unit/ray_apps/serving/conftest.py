@@ -194,14 +194,14 @@ class Caller:
         return self.call("POST", "/v1/recommendations", json={"user_id": "user-1"} | fields)
 
 
-def make_replica(acknowledge_seconds: float = 0.5) -> Replica:
-    """A replica of two topics that no broker has."""
+def make_replica(acknowledge_seconds: float = 0.5, servers: str = NOWHERE, writer: type[EventWriter] = EventWriter) -> Replica:
+    """A replica whose versions are in memory."""
     arguments = ServingArguments(
         namespace="shop",
         name="movies",
         uid="1f0c",
         storage_uri="file:///nowhere",
-        bootstrap_servers=[NOWHERE],
+        bootstrap_servers=[servers],
         requests_topic="reco_requests",
         responses_topic="reco_responses",
         event_topics={"watch": "watch", "rate": "rate"},
@@ -220,8 +220,8 @@ def make_replica(acknowledge_seconds: float = 0.5) -> Replica:
         tallies=tallies,
         ripening=ripening,
         credits=Credits(key, ripening),
-        log=AnswerLog([NOWHERE], "reco_requests", "reco_responses", flush_seconds=0.1),
-        events=EventWriter([NOWHERE], acknowledge_seconds=acknowledge_seconds),
+        log=AnswerLog([servers], "reco_requests", "reco_responses", flush_seconds=0.1),
+        events=writer([servers], acknowledge_seconds=acknowledge_seconds),
         metrics=AnswerMetrics("shop/movies"),
     )
 

@@ -113,7 +113,6 @@ WATCH = {"event_id": "e1", "user_id": "user-1", "item_id": "item-9", "timestamp"
     ("body", "field", "words"),
     [
         ({"event_type": "click", "events": [WATCH]}, "event_type", ["'click'", "watch"]),
-        ({"event_type": "rate", "events": [WATCH | {"rating": 3}]}, "event_type", ["'rate'", "takes: watch"]),
         ({"event_type": "watch", "events": [WATCH, WATCH | {"note": "x" * 950_000}]}, "events.1", ["900000"]),
         ({"event_type": "watch", "events": []}, "events", ["at least 1"]),
         ({"event_type": "watch", "events": [WATCH, {"user_id": "u"}]}, "events.1.event_id", ["required"]),
@@ -148,3 +147,20 @@ def test_every_problem_is_one(served: Any):
 def test_a_new_token_opens_and_an_old_one_shuts_with_the_record(served: Any, make_record: Any):
     served.serve(make_record(2, ("good", 100)) | {"tokens": {}})
     assert served.ask().status_code == 401
+
+
+def test_a_token_that_another_record_does_not_name_is_taken_no_more(served: Any, make_record: Any):
+    assert served.call("GET", "/v1/model").status_code == 200
+    assert served.call("GET", "/v1/model").status_code == 200
+    withdrawn = make_record(2, ("good", 100))
+    withdrawn["tokens"] = {digest: role for digest, role in withdrawn["tokens"].items() if role != "reader"}
+    served.serve(withdrawn)
+    assert_problem(served.call("GET", "/v1/model"), 401, "token is not known")
+    assert served.call("GET", "/v1/model", token=TOKENS["operator"]).status_code == 200
+
+
+def test_a_type_of_events_that_the_model_does_not_take_is_told(served: Any):
+    served.replica.arguments.event_topics.pop("rate")
+    served.role = "writer"
+    answered = served.call("POST", "/v1/events", json={"event_type": "rate", "events": [WATCH | {"rating": 3}]})
+    assert assert_problem(answered, 422, "'rate'", "takes: watch")["field"] == "event_type"

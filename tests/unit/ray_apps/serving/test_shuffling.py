@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ray_apps.serving import answering
+from ray_apps.serving import fallback as chain
 from ray_apps.serving.shuffling import Item, shuffled
 from recsys_schemas.serving_api import Shuffle
 
@@ -45,7 +45,7 @@ def test_a_list_that_cannot_be_shuffled_is_certain():
 
 
 def test_the_api_tells_the_chances_and_never_shuffles_a_fallback(caller: Any, make_record: Any, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(answering, "LOT", random.Random(1))
+    monkeypatch.setattr(chain, "LOT", random.Random(1))
     caller.serve(make_record(1, ("good", 100)) | {"shuffle": {"share": 0.5, "depth": 10}})
     answers = [caller.ask(k=5).json()["items"] for _ in range(40)]
     assert {item["propensity"] for items in answers for item in items} == {0.05, 0.55}

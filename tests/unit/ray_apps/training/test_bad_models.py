@@ -17,12 +17,15 @@ from ray_apps.algorithms.als import ALS
 from ray_apps.algorithms.hyperparameters import Hyperparameters
 from ray_apps.algorithms.interactions import Histories, Indices, Interactions, Weights
 from ray_apps.algorithms.recommender import ALONE, Arrays, Fitting, Scores
+from ray_apps.evaluation.splits import Split, by_time
 from ray_apps.serving.preflight import try_version
 from ray_apps.stores.objects import open_store
 from ray_apps.stores.registry import open_version, read_card, write_arrays, write_card
 from ray_apps.stores.snapshots import open_snapshot
+from ray_apps.training import measuring
 from ray_apps.training.dataset import read_dataset
 from ray_apps.training.job import contents_of, run
+from ray_apps.training.refusals import TrainingRefused
 from recsys_operator.plan.gates import as_asked, of_preflight, passed, verdicts
 from recsys_schemas.train_job import PreflightJob, TrainJob
 from recsys_schemas.v1alpha1.gates import default_gates
@@ -35,6 +38,9 @@ pytestmark = pytest.mark.slow
 EVENTS = planted.tastes(users=500, items=200, events=30)
 NEWEST = pc.quantile(EVENTS["timestamp"], 0.85)[0]
 OLDER = EVENTS.filter(pc.less(EVENTS["timestamp"], NEWEST))
+
+
+COLUMNS = ("users", "items", "weights", "times")
 
 
 def job_of(uri: str, **changes: object) -> TrainJob:
@@ -197,7 +203,50 @@ def test_a_fit_that_has_seen_what_is_held_out_is_stopped_however_good_its_number
     job = job_of(uri, algorithm=algorithm, hyperparameters=chosen)
     card = run(job, {**ALGORITHMS, algorithm: Leaky})
     assert card.evaluations[1].difference["ndcg@10"].low > 0.2, "it looks splendid"
-    assert stopped_by(judged(job, card, tmp_path / "cache")) == {"leak"}
+    assert stopped_by(judged(job, card, tmp_path / "cache")) == {"leak", "scrambled"}
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "chosen", "besides"),
+    [
+        ("ItemItem", {}, False),
+        ("ItemItem", {}, True),
+        ("EASE", {"ridge": 500.0}, False),
+        ("ALS", {"regularization": 100.0}, False),
+        ("ALS", {}, True),
+        ("IALS", {"regularization": 0.1}, False),
+    ],
+)
+def test_a_fit_that_knows_the_future_and_remembers_nobody_is_stopped_by_the_control_on_exchanged_labels(
+    uri: str, tmp_path: Path, algorithm: str, chosen: dict[str, float], besides: bool
+):
+    everything = read_dataset(open_snapshot(open_store(uri))).interactions
+
+    class Leaky(ALGORITHMS[algorithm]):  # type: ignore[misc,valid-type]
+        """Learns from all there is, in the place of what it is given or besides."""
+
+        @classmethod
+        def fit(cls, interactions: Interactions, hyperparameters: Hyperparameters, seed: int, fitting: Fitting = ALONE) -> Self:
+            """Look beyond the training part."""
+            seen = [interactions, everything] if besides else [everything]
+            pairs = np.concatenate([each.users.astype(np.int64) * each.n_items + each.items for each in seen])
+            _, first = np.unique(pairs, return_index=True)
+            both = {name: np.concatenate([getattr(each, name) for each in seen])[first] for name in COLUMNS}
+            return super().fit(replace(interactions, **both), hyperparameters, seed, fitting)  # pyright: ignore[reportAbstractUsage]
+
+    job = job_of(uri, algorithm=algorithm, hyperparameters=chosen)
+    card = run(job, {**ALGORITHMS, algorithm: Leaky})
+    assert "scrambled" in stopped_by(judged(job, card, tmp_path / "cache")), card.control
+
+
+def test_a_split_that_leaves_what_it_asks_for_in_training_is_refused(uri: str, monkeypatch: pytest.MonkeyPatch):
+    def careless(interactions: Interactions, seed: int, organic: NDArray[np.bool_] | None = None) -> Split:
+        split = by_time(interactions, seed, organic)
+        return replace(split, train=interactions)
+
+    monkeypatch.setattr(measuring, "by_time", careless)
+    with pytest.raises(TrainingRefused, match="interactions that are asked for are among those that were learned from"):
+        run(job_of(uri))
 
 
 def test_a_version_of_an_older_snapshot_than_was_asked_for_is_stopped(uri: str, tmp_path: Path):

@@ -4,6 +4,7 @@ from recsys_operator.plan.evidence.budget import levels as levels
 from recsys_operator.plan.evidence.counts import UNSEEN as UNSEEN
 from recsys_operator.plan.evidence.counts import Count as Count
 from recsys_operator.plan.evidence.counts import Grouped as Grouped
+from recsys_operator.plan.evidence.counts import effective as effective
 from recsys_operator.plan.evidence.counts import interval as interval
 from recsys_operator.plan.evidence.counts import likely_excess as likely_excess
 from recsys_operator.plan.evidence.quantiles import UNTIMED as UNTIMED

@@ -5,10 +5,10 @@ from math import pi
 
 from recsys_operator.plan.evidence.verdicts import Levels
 
-FIRST = 0.75
+FIRST = 0.8
 """The first share's part: there most harm is met, with the fewest data. What is left goes as 1/n² to however many follow."""
 
-WEIGHTS = {"errors": 0.6, "reward": 0.15, "latency p50": 0.05, "latency p99": 0.1, "fallbacks": 0.03, "empty lists": 0.05, "users": 0.02}
+WEIGHTS = {"errors": 0.65, "reward": 0.12, "latency p50": 0.05, "latency p99": 0.08, "fallbacks": 0.03, "empty lists": 0.05, "users": 0.02}
 """Parts of the budget by what is watched: errors first, for they must be seen in seconds."""
 _OTHER = 0.05
 """Part of each metric that the spec adds."""
@@ -29,7 +29,7 @@ def levels(alpha: float, alpha_not_worse: float, *, place: int, watched: Iterabl
 
     >>> found = levels(0.001, 0.05, place=0, watched=["errors", "reward"])
     >>> round(found["errors"].worse, 6), round(found["reward"].worse, 6), round(found["errors"].not_worse, 6)
-    (0.00045, 0.000112, 0.0375)
+    (0.00052, 9.6e-05, 0.04)
     """
     names = list(watched)
     weights = {name: WEIGHTS.get(name, _OTHER) for name in names}

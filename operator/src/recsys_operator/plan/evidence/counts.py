@@ -54,34 +54,58 @@ class Grouped:
         return Count(hits=sum(self.hits), trials=sum(self.trials))
 
     @property
-    def design_effect(self) -> float:
-        """Variance of the rate between groups, over what it would be if answers were independent; at least 1.
+    def groups(self) -> int:
+        """Groups that saw something; the others do not count."""
+        return sum(count > 0 for count in self.trials)
 
-        The variance of a ratio from clusters (Cochran 1977, section 11.2); groups that saw nothing do not count.
+    @property
+    def spread(self) -> float:
+        """Variance of the rate between groups, over what it would be if answers were independent; by chance it may be less than 1.
+
+        The variance of a ratio from clusters (Cochran 1977, section 11.2).
+        """
+        trials, hits, groups = sum(self.trials), sum(self.hits), self.groups
+        rate = hits / trials if trials else 0.0
+        independent = trials * rate * (1 - rate)
+        if not independent or groups < _FEWEST_GROUPS:
+            return 1.0
+        return (
+            sum((hit - rate * count) ** 2 for hit, count in zip(self.hits, self.trials, strict=True)) * groups / (groups - 1) / independent
+        )
+
+    @property
+    def design_effect(self) -> float:
+        """By how much answers are worth less than independent ones; at least 1.
 
         >>> Grouped(hits=[1] * 10 + [0] * 10, trials=[2] * 10 + [1] * 10).design_effect
         1.0
         >>> round(Grouped(hits=[50, 0] * 10, trials=[50] * 20).design_effect)
         53
         """
-        trials, hits = sum(self.trials), sum(self.hits)
-        groups = sum(count > 0 for count in self.trials)
-        if not trials:
-            return 1.0
-        if groups < _FEWEST_GROUPS:
-            return trials / groups
-        rate = hits / trials
-        independent = trials * rate * (1 - rate)
-        if not independent:
-            return 1.0
-        between = sum((hit - rate * count) ** 2 for hit, count in zip(self.hits, self.trials, strict=True)) * groups / (groups - 1)
-        return max(1.0, between / independent)
+        if self.groups < _FEWEST_GROUPS:
+            return max(1.0, sum(self.trials) / self.groups) if self.groups else 1.0
+        return max(1.0, self.spread)
 
     @property
     def effective(self) -> Count:
         """The count that as many independent answers would have to give to prove as much."""
-        effect = self.design_effect
+        return self.worth(self.design_effect)
+
+    def worth(self, effect: float) -> Count:
+        """The count under a given design effect."""
         return Count(hits=sum(self.hits) / effect, trials=sum(self.trials) / effect)
+
+
+def effective(stable: Grouped, candidate: Grouped) -> tuple[Count, Count]:
+    """Both arms' counts, divided by one design effect of both.
+
+    Users of either arm are alike as much as those of the other, unless the arms differ: so it is told better by the groups of both.
+    """
+    arms = (stable, candidate)
+    if min(arm.groups for arm in arms) < _FEWEST_GROUPS:
+        return stable.effective, candidate.effective
+    effect = max(1.0, sum(arm.spread * arm.groups for arm in arms) / sum(arm.groups for arm in arms))
+    return stable.worth(effect), candidate.worth(effect)
 
 
 UNSEEN = Grouped(hits=(), trials=())

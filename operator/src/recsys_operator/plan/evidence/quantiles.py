@@ -3,7 +3,7 @@
 "The p99 is above v" is "more than one in a hundred is above v": a hypothesis about a rate, whose e-value is valid at any time. All v at
 which it is not refuted form a confidence sequence for the quantile (Howard & Ramdas 2022, whose bounds hold for all quantiles at once;
 here two are looked at, each for its own). The candidate is slower when its quantile is shown to lie above the stable arm's bound,
-stretched by what is tolerated. One bound is on either arm, each at half the level: bins of 4.4 % make it no sharper than that.
+stretched by what is tolerated. One bound is on either arm, each at half the level: bins of 2.2 % make it no sharper than that.
 """
 
 from bisect import bisect_left, bisect_right

@@ -1,0 +1,3 @@
+module recsys.dev/tools/loadgen
+
+go 1.26

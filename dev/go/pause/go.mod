@@ -1,0 +1,3 @@
+module recsys.dev/tools/pause
+
+go 1.26.0

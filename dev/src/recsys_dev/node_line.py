@@ -1,0 +1,150 @@
+"""The whole line on a real node: KubeRay, the chart with the operator in pods, three brokers, and a folder that all pods share."""
+
+import os
+import shutil
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from recsys_dev import image_archive, images, kafka, node, processes
+from recsys_dev.cache import cache_dir
+from recsys_dev.faults import FaultSwitch
+from recsys_dev.go_build import Progress
+from recsys_dev.kafka import Brokers
+from recsys_dev.kubernetes import Cluster
+from recsys_dev.line import CHART, RELEASE, REPOSITORY, SYSTEM
+from recsys_dev.node import Node
+from recsys_dev.node_addons import KUBERAY_IMAGE, install_kuberay
+from recsys_dev.node_programs import KUBERAY
+
+SHOP = "shop"
+"""Namespace of the models: one that admits only what is `restricted`."""
+MOUNTED = "/var/lib/recsys"
+CLAIM = "recsys-storage"
+_NOBODY = 65532
+_PLUGIN = "demo"
+"""Folder of the demo's own trainer within the shared one: its fault is no part of the product's image."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeLine:
+    """Everything that runs."""
+
+    run_dir: Path
+    node: Node
+    brokers: Brokers
+
+    @property
+    def cluster(self) -> Cluster:
+        """The control plane."""
+        return self.node.cluster
+
+    @property
+    def storage(self) -> Path:
+        """The shared folder, as this machine sees it."""
+        return self.run_dir / "storage"
+
+    @property
+    def fault(self) -> FaultSwitch:
+        """The demo's fault switch."""
+        return FaultSwitch(file=self.storage / _PLUGIN / "fault")
+
+    def address(self, service: str) -> str:
+        """ClusterIP of a Service of the models' namespace."""
+        return self.cluster.kubectl("--namespace", SHOP, "get", "service", service, "-o", "jsonpath={.spec.clusterIP}")
+
+    def words(self) -> str:
+        """What a person would look at first when something did not come about."""
+        asked = [("get", "pods,rayservices,rayclusters", "-A"), ("get", "events", "-A", "--sort-by=.lastTimestamp")]
+        told = [self.cluster.kubectl(*words).splitlines()[-25:] for words in asked]
+        logs = self.cluster.kubectl("--namespace", SYSTEM, "logs", f"deployment/{RELEASE}", "--tail=15").splitlines()
+        return "\n".join(line[:400] for line in [*told[0], *told[1], *logs])
+
+    def stop(self) -> None:
+        """End everything."""
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(lambda part: part.stop(), (self.node, self.brokers)))
+        processes.stop_all(self.run_dir)
+
+
+def start(run_dir: Path, progress: Progress) -> NodeLine:
+    """Build the images, start the node with KubeRay and the brokers, give the node its images and the shared folder."""
+    archives = images.archives([images.OPERATOR, images.RAY_APPS], progress)
+    started = node.start(run_dir / "node", audit=True, progress=progress)
+    try:
+        brokers = kafka.start(run_dir / "kafka", 3, host=started.host, progress=progress)
+        line = NodeLine(run_dir=run_dir, node=started, brokers=brokers)
+        kuberay = run_dir / "images" / "kuberay.tar"
+        image_archive.of_program(kuberay, KUBERAY_IMAGE, cache_dir() / "bin" / KUBERAY.name)
+        for archive in (kuberay, *archives.values()):
+            progress(f"Importing {archive.name} ({archive.stat().st_size / 2**20:,.0f} MiB).")
+            started.import_image(archive)
+        progress("Installing KubeRay.")
+        install_kuberay(started.cluster)
+        _share_folder(line)
+    except BaseException:
+        started.stop()
+        raise
+    return line
+
+
+def _share_folder(line: NodeLine) -> None:
+    """A folder of this machine, as a volume for both namespaces; and in it the demo's trainer, which the product's image has not."""
+    plugin = line.storage / _PLUGIN
+    shutil.copytree(REPOSITORY / "dev" / "src", plugin, ignore=shutil.ignore_patterns("__pycache__"))
+    for path in (line.storage, *line.storage.rglob("*")):
+        os.chown(path, _NOBODY, _NOBODY)
+    objects: list[dict[str, Any]] = []
+    for namespace in (SYSTEM, SHOP):
+        labels = {"pod-security.kubernetes.io/enforce": "restricted", "pod-security.kubernetes.io/enforce-version": "latest"}
+        size, modes = {"storage": "10Gi"}, ["ReadWriteMany"]
+        volume = {
+            "capacity": size,
+            "accessModes": modes,
+            "storageClassName": "",
+            "persistentVolumeReclaimPolicy": "Retain",
+            "hostPath": {"path": str(line.storage)},
+            "claimRef": {"namespace": namespace, "name": CLAIM},
+        }
+        claim = {"accessModes": modes, "storageClassName": "", "resources": {"requests": size}}
+        objects += [
+            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": labels}},
+            {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": f"recsys-{namespace}"}, "spec": volume},
+            {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": CLAIM, "namespace": namespace}, "spec": claim},
+        ]
+    line.cluster.kubectl("apply", "-f", "-", input=yaml.safe_dump_all(objects))
+
+
+def install(line: NodeLine, *settings: str) -> None:
+    """`helm install`, or `helm upgrade` with further settings; returns when the operator's pods are ready."""
+    trainer = f"env PYTHONPATH={MOUNTED}/{_PLUGIN} python -m recsys_dev.trainer --fault {MOUNTED}/{_PLUGIN}/fault"
+    values = [f"storage.existingClaim={CLAIM}", f"operator.trainingCommand={trainer}", "image.pullPolicy=Never", *settings]
+    values += ["resources.requests.cpu=50m", "resources.requests.memory=128Mi"]
+    arguments = [word for value in values for word in ("--set", value)]
+    line.cluster.helm("upgrade", "--install", RELEASE, str(CHART), "--namespace", SYSTEM, "--wait", "--timeout", "110s", *arguments)
+
+
+def manifest(line: NodeLine, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The example, on a Ray cluster that KubeRay keeps: a head and a worker, small enough for a laptop."""
+    model: dict[str, Any] = yaml.safe_load((REPOSITORY / "examples" / "movies.yaml").read_text())
+    spec: dict[str, Any] = model["spec"]
+    spec["ray"] = {
+        "cluster": {
+            "name": "movies",
+            "head": {"cpu": "200m", "rayCpus": 6, "memory": "4Gi"},
+            "workerGroups": [{"name": "serve", "replicas": 1, "size": {"cpu": "200m", "rayCpus": 2, "memory": "2Gi"}}],
+            "storage": {"claim": CLAIM, "mountPath": MOUNTED},
+        }
+    }
+    spec["kafka"]["bootstrapServers"] = line.brokers.bootstrap_servers.split(",")
+    for path, value in changes.items():
+        *parents, last = path.split(".")
+        place = spec
+        for name in parents:
+            place = place.setdefault(name, {})
+        place[last] = value
+    return model
