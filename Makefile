@@ -96,6 +96,14 @@ chaos-ingest: tools ## Blows to ingest: N=200 kills at system calls and at rando
 chaos-operator: tools ## Cut, kill and answer falsely at every call of the operator, and harm its watches; broken twins are caught (25 min).
 	@PYTHONPATH=tests $(PYTHON) tests/chaos/operator_storm.py --twins $(ARGS)
 
+.PHONY: chaos-world
+chaos-world: $(VENV) ## Random histories of rollouts in a simulated world, on all processors: N=100000 (3 h on 2 cores); ARGS='--seconds 600' for less.
+	@PYTHONPATH=tests $(PYTHON) -m worlds.random_walks --number $(if $(findstring command,$(origin N)),$(N),100000) $(ARGS)
+
+.PHONY: bench-interleave
+bench-interleave: $(VENV) ## How many fewer users mixed lists need than an A/B test, on the simulated audience (1 min).
+	@PYTHONPATH=tests $(PYTHON) -m bench.interleave $(ARGS)
+
 .PHONY: load
 load: $(VENV) ## Ten minutes of a realistic mix on serving while a training job and a canary run; ARGS='--seconds 60 --rate 50' for less.
 	@$(PYTHON) -m recsys_dev.kafka_jars

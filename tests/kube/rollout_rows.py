@@ -58,6 +58,17 @@ WALKS = {
         breaks="steps: only the strategy Interleave",
     ),
     "nothing to mix": by("Interleave", [SHADOW], "exactly one interleave step", breaks="steps: strategy Interleave needs exactly one"),
+    "mixed lists that are not all logged": Broken(
+        at="spec",
+        value={
+            "ray": {"dashboardURL": "http://127.0.0.1:8265"},
+            "kafka": {"bootstrapServers": ["127.0.0.1:9092"]},
+            "rollout": {"strategy": "Interleave"},
+            "serving": {"payloadLogging": {"mode": "Sampled"}},
+        },
+        says=("strategy Interleave needs every answer logged", "set spec.serving.payloadLogging.mode Full"),
+        breaks="spec#rollout: strategy Interleave needs every answer logged",
+    ),
     "more held back than is left": by(
         "Canary",
         [{"setWeight": 95}],

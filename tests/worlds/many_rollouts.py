@@ -111,7 +111,7 @@ def figures(walked: list[Walked]) -> dict[str, dict[str, Any]]:
     """One row for each kind."""
     rows: dict[str, dict[str, Any]] = {}
     for kind in dict.fromkeys(one.kind for one in walked):
-        these = [one for one in walked if one.kind is kind]
+        these = [one for one in walked if one.kind == kind]
         seconds = sorted(one.seconds for one in these)
         above = sorted(one.seconds_above_10 for one in these)
         rows[kind.name] = {

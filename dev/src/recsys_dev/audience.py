@@ -99,21 +99,28 @@ class SimulatedAudience:
         As in their own choices, an item is the likelier by e with every unit of liking above the best hundredth; what they have
         watched before and what does not exist is passed over.
         """
-        user = number_of(user_id)
-        if user is None:
-            return None
-        likes = self._liking(user)
-        best = max(1, self.world.items // 100)
-        reference = float(np.partition(likes, -best)[-best])
-        for place, item_id in enumerate(items):
-            item = number_of(item_id)
-            if item is None or item >= self.world.items or self._seen_by(user)[item]:
-                continue
-            keen = min(KEENEST, WILLING * exp(float(likes[item]) - reference)) / log2(place + 2)
-            if self._chance.random() < keen:
+        for item_id, keen in zip(items, self.keenness(user_id, items), strict=True):
+            user, item = number_of(user_id), number_of(item_id)
+            if keen and user is not None and item is not None and self._chance.random() < keen:
                 self._seen_by(user)[item] = True
                 return item_id
         return None
+
+    def keenness(self, user_id: str, items: Sequence[str]) -> list[float]:
+        """How likely the user is to watch each item of a list, once they have passed over those before it."""
+        user = number_of(user_id)
+        if user is None:
+            return [0.0] * len(items)
+        likes = self._liking(user)
+        best = max(1, self.world.items // 100)
+        reference = float(np.partition(likes, -best)[-best])
+        found: list[float] = []
+        for place, item_id in enumerate(items):
+            item = number_of(item_id)
+            known = item is not None and item < self.world.items and not self._seen_by(user)[item]
+            keen = min(KEENEST, WILLING * exp(float(likes[item]) - reference)) / log2(place + 2) if known and item is not None else 0.0
+            found.append(keen)
+        return found
 
     def watched_at(self, user_id: str, item_id: str, now_ms: int) -> int:
         """Now."""

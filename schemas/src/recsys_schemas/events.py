@@ -142,6 +142,8 @@ class RankedItem(Artifact):
     """The model's score: comparable within one answer only."""
     propensity: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Probability that the logging policy showed this item at this place."""
+    model_version: Identifier | None = None
+    """In a mixed list: the version whose item it is."""
 
 
 class ResponseEvent(_Event):

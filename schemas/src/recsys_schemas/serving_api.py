@@ -68,6 +68,8 @@ class Role(StrEnum):
     """Ask for recommendations and send events."""
     OPERATOR = "operator"
     """Read evidence and metrics."""
+    TESTER = "tester"
+    """Ask for recommendations, and name the arm that is to answer: `x-recsys-variant: candidate`."""
     METRICS = "metrics"
     """Read metrics."""
 
@@ -462,6 +464,48 @@ class OnlineState(Artifact):
     """Why it cannot follow; empty while it can."""
 
 
+class ShadowCounters(Artifact):
+    """What the answers showed that one version gave to copies of questions in one replica; only ever grows."""
+
+    requests: list[int]
+    """Copies answered, one number for each group of users."""
+    errors: list[int]
+    """Of those, failed or late."""
+    dropped: int = 0
+    """Copies that found no room."""
+    late: int = 0
+    """Of the errors, the ones that missed the deadline."""
+    overlap_sum: float = 0.0
+    """Sum of the parts of the best k items that the given answers have too."""
+    correlation_sum: float = 0.0
+    """Sum of Spearman's correlations of the order of the common items."""
+    correlated: int = 0
+    """Answers with at least two common items."""
+    worth_sum: float = 0.0
+    """Sum of what its lists would earn, each item by the rate at which it is rewarded when it is shown."""
+    given_worth_sum: float = 0.0
+    """The same of the answers that were given to those questions."""
+    latency_ms_sum: float = 0.0
+    """Sum of scoring times, milliseconds."""
+    latency_buckets: dict[str, int] = {}
+    """As in ArmCounters."""
+
+
+class MixedCounters(Artifact):
+    """Whose items users clicked in the mixed lists of one replica; each list has one number for each group of users."""
+
+    against: str
+    """The version that it was mixed with."""
+    answers: list[int]
+    """Mixed answers older than the attribution time."""
+    wins: list[int]
+    """Of those, with more clicks on the candidate's items."""
+    losses: list[int]
+    """With fewer."""
+    ties: list[int]
+    """With as many, and at least one."""
+
+
 class ToldState(Artifact):
     """What one replica knows of preferences and of live records of items."""
 
@@ -520,6 +564,10 @@ class ReplicaReport(Artifact):
     """Version → counters."""
     online: dict[str, OnlineState] = {}
     """Version → what it knows of the events since."""
+    shadow: dict[str, ShadowCounters] = {}
+    """Version → what its answers to copies of questions showed."""
+    mixed: dict[str, MixedCounters] = {}
+    """Candidate → whose items were clicked in mixed lists."""
     told: ToldState | None = None
     """What it knows of preferences and live items; none where the model has no topics of them."""
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from recsys_operator.plan import moves, rollback, steps
+from recsys_operator.plan import moves, quarantine, rollback, steps
 from recsys_operator.plan.freezing import frozen
 from recsys_operator.plan.moves import Walk
 from recsys_operator.plan.rollout import Rollout
@@ -22,15 +22,18 @@ def act(word: Rollout, observed: Observed) -> Part:
     if word is Rollout.BEGINNING and version is not None:
         actions = moves.begin(observed, version)
     elif word is Rollout.QUARANTINED and version is not None:
-        actions = _refuse(version)
+        actions = _refuse(observed, version)
     elif rollout is not None:
         now = moves.walk(observed, rollout)
         actions = _DECISIONS[word](now) if word in _DECISIONS else moves.note(now, _waits(word, observed), _PAUSED.get(word))
     return Part(actions=actions, facts=_facts(word, observed, rollout), busy=word not in (Rollout.IDLE, Rollout.QUARANTINED))
 
 
-def _refuse(version: VersionState) -> tuple[Action, ...]:
-    words = f"{version.name} has the digest of a version that was rolled back: it is not tried again"
+def _refuse(observed: Observed, version: VersionState) -> tuple[Action, ...]:
+    """A version of bytes that were sent back is over before any user sees it."""
+    failed = quarantine.of(observed, version.status.artifact.digest if version.status.artifact else "")
+    name = failed.version if failed else "a version"
+    words = f"{version.name} has the digest of {name}, which was rolled back: it is not tried again"
     status = version.status.model_copy(update={"phase": VersionPhase.REJECTED, "message": words})
     return WriteVersionStatus(name=version.name, status=status), PublishEvent(reason="Quarantined", message=words, severity="Warning")
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 from recsys_operator.plan import holding, shares, steps
 from recsys_operator.plan.reports import Reports, reports
-from recsys_operator.plan.trials import Trial, trial_of
+from recsys_operator.plan.trials import Trial, told, trial_of
 from recsys_operator.state.actions import Action, CreateRollout, PublishEvent, WriteRolloutStatus
 from recsys_operator.state.observed import Observed, RolloutState, VersionState
 from recsys_schemas.v1alpha1.rollout import Decision, Evidence, Pinned, RolloutPhase, RolloutSpec, RolloutStatus
@@ -137,7 +137,7 @@ def note(now: Walk, waits: str | None, paused: Paused | None) -> tuple[Action, .
         phase = RolloutPhase.PAUSED if paused else RolloutPhase.PROGRESSING
     if before.phase is RolloutPhase.LOADING and not waits:
         return ()
-    words = waits or (now.trial.words if isinstance(now.trial, holding.Guard) else _earning(now))
+    words = waits or (now.trial.words if isinstance(now.trial, holding.Guard) else told(now.rollout, now.trial))
     status = before.model_copy(
         update={
             "phase": phase,
@@ -150,15 +150,6 @@ def note(now: Walk, waits: str | None, paused: Paused | None) -> tuple[Action, .
 
 
 _NOTED = frozenset({RolloutPhase.LOADING, RolloutPhase.PROGRESSING, RolloutPhase.PAUSED, RolloutPhase.HOLDING})
-
-
-def _earning(now: Walk) -> str:
-    analysis, trial = now.rollout.spec.analysis, now.trial
-    count = trial.answers if trial and not isinstance(trial, holding.Guard) else 0
-    doubt = trial.objection if trial and not isinstance(trial, holding.Guard) else ""
-    words = f"; {doubt}: no share grows" if doubt else ""
-    share = now.rollout.status.weight
-    return f"{count} of {analysis.minimum_requests} answers at {share} %, at least {analysis.minimum_seconds} s; {now.numbers}{words}"
 
 
 def hold(now: Walk) -> tuple[Action, ...]:

@@ -62,10 +62,10 @@ class Reports:
         """What a version did under these shares, over all replicas, those that are gone included."""
         found = [r.counters[version].strata.get(stratum) for r in self.response.replicas if version in r.counters]
         there = [each for each in found if each is not None]
-        requests, impressions = _added(each.requests for each in there), _added(each.impressions for each in there)
+        requests, impressions = added(each.requests for each in there), added(each.impressions for each in there)
         return Counted(
-            errors=Grouped(hits=_at_most(_added(each.errors for each in there), requests), trials=requests),
-            rewards=Grouped(hits=_at_most(_added(each.rewards for each in there), impressions), trials=impressions),
+            errors=Grouped(hits=_at_most(added(each.errors for each in there), requests), trials=requests),
+            rewards=Grouped(hits=_at_most(added(each.rewards for each in there), impressions), trials=impressions),
             fallbacks=_of_requests([(each.requests, each.fallbacks) for each in there]),
             empty_lists=_of_requests([(each.requests, each.empty_lists) for each in there]),
             latency=Latencies.added(each.latency for each in there),
@@ -85,8 +85,8 @@ def own_app(observed: Observed) -> AppState | None:
     return None if isinstance(observed.ray, Unavailable) else observed.ray.apps.get(app_name(observed.model))
 
 
-def _added(lists: Iterable[Sequence[int]]) -> list[int]:
-    """Add lists up, group by group."""
+def added(lists: Iterable[Sequence[int]]) -> list[int]:
+    """Lists of numbers by groups of users, added up."""
     total = [0] * GROUPS
     for counts in lists:
         total = [a + b for a, b in zip(total, counts, strict=True)]
@@ -96,8 +96,8 @@ def _added(lists: Iterable[Sequence[int]]) -> list[int]:
 def _of_requests(reported: list[tuple[list[int], list[int]]]) -> Grouped:
     """Replicas of an earlier release do not count it: their requests say nothing."""
     told = [(requests, hits) for requests, hits in reported if hits]
-    requests = _added(requests for requests, _ in told)
-    return Grouped(hits=_at_most(_added(hits for _, hits in told), requests), trials=requests)
+    requests = added(requests for requests, _ in told)
+    return Grouped(hits=_at_most(added(hits for _, hits in told), requests), trials=requests)
 
 
 def _at_most(hits: Sequence[int], trials: Sequence[int]) -> list[int]:

@@ -3,7 +3,7 @@
 from datetime import timedelta
 from enum import StrEnum
 
-from recsys_operator.plan import holding, rollback, steps
+from recsys_operator.plan import holding, quarantine, rollback, steps
 from recsys_operator.plan.freezing import frozen
 from recsys_operator.plan.reports import own_app, reports
 from recsys_operator.plan.shares import active, verified, waiting
@@ -114,14 +114,7 @@ def judge(observed: Observed, topics: Topics) -> Rollout:
 
 def _sent_back_before(observed: Observed, version: VersionState) -> bool:
     """Whether a version of the same bytes was sent back, and its quarantine is not over."""
-    digest = version.status.artifact.digest if version.status.artifact else ""
-    seconds = observed.model.spec.rollout.on_failure.quarantine_seconds
-    for walk in observed.rollouts:
-        if walk.spec.candidate.digest == digest and walk.status.phase in (RolloutPhase.ROLLED_BACK, RolloutPhase.ABORTED):
-            ended = walk.status.ended_at
-            if seconds is None or ended is None or observed.now < ended + timedelta(seconds=seconds):
-                return True
-    return False
+    return version.status.artifact is not None and quarantine.of(observed, version.status.artifact.digest) is not None
 
 
 def _late(observed: Observed, rollout: RolloutState) -> bool:

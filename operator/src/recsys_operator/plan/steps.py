@@ -1,11 +1,30 @@
 """Steps: what each verb of a walk does to the arms, and what leaving it takes."""
 
 from datetime import datetime, timedelta
+from typing import Protocol
 
-from recsys_operator.plan.weighing import Weighing
 from recsys_operator.state.observed import RolloutState
 from recsys_schemas.v1alpha1.rollout import RolloutSpec
 from recsys_schemas.v1alpha1.strategy import Step
+
+
+class Trial(Protocol):
+    """What a step shows of the candidate."""
+
+    @property
+    def answers(self) -> int:
+        """How much it rests on."""
+        ...
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether harm is likely, though not shown."""
+        ...
+
+    @property
+    def better(self) -> bool:
+        """Whether the candidate is shown to be better."""
+        ...
 
 
 def weight_at(spec: RolloutSpec, step: int) -> int:
@@ -39,15 +58,15 @@ def is_last(rollout: RolloutState) -> bool:
     return rollout.status.step + 1 >= len(rollout.spec.steps)
 
 
-def earned(rollout: RolloutState, weighing: Weighing, now: datetime) -> bool:
+def earned(rollout: RolloutState, trial: Trial, now: datetime) -> bool:
     """A step is earned by time and by evidence, never by time alone; while harm is likely though not shown, no share grows."""
     step, arrived, analysis = present(rollout), rollout.status.step_since, rollout.spec.analysis
     assert arrived is not None
+    waited = now - arrived
     if step.pause is not None:
-        return step.pause.seconds is not None and now >= arrived + timedelta(seconds=step.pause.seconds)
-    if step.shadow is not None or step.interleave is not None:
-        return False
-    long_enough = now >= arrived + timedelta(seconds=analysis.minimum_seconds)
-    enough = weighing.answers >= analysis.minimum_requests
-    shown = weighing.better if rollout.spec.strategy == "ABTest" else not weighing.doubtful
-    return long_enough and enough and shown
+        return step.pause.seconds is not None and waited >= timedelta(seconds=step.pause.seconds)
+    if step.shadow is not None:
+        return waited >= timedelta(seconds=step.shadow.seconds) and trial.answers >= step.shadow.min_requests and not trial.doubtful
+    least = step.interleave.min_clicked if step.interleave else analysis.minimum_requests
+    shown = trial.better if step.interleave or rollout.spec.strategy == "ABTest" else not trial.doubtful
+    return waited >= timedelta(seconds=analysis.minimum_seconds) and trial.answers >= least and shown

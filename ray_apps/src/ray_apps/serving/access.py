@@ -13,7 +13,7 @@ OWN = "key:"
 """How the names of clients with one of the API's own tokens begin; those of signed tokens name their subject."""
 MOST_KNOWN = 1_000
 """Authorizations remembered; all are forgotten when there are more."""
-READ = frozenset({Role.READER, Role.WRITER})
+READ = frozenset({Role.READER, Role.WRITER, Role.TESTER})
 WRITE = frozenset({Role.WRITER})
 OPERATE = frozenset({Role.OPERATOR})
 MEASURE = frozenset({Role.OPERATOR, Role.METRICS})

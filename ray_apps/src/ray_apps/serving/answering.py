@@ -57,6 +57,10 @@ class Answer:
     reason: Reason
     epoch: int
     stratum: str
+    teams: dict[str, bool] | None = None
+    """Of a mixed list: item → whether it is the candidate's."""
+    mixed_with: str = ""
+    """Of a mixed list: the candidate."""
 
 
 async def attempt(arm: LoadedArm, question: Question, budget_ms: float) -> Ranked:

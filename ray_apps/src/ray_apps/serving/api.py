@@ -5,6 +5,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import msgspec
@@ -13,14 +14,17 @@ from pydantic import BaseModel, ValidationError
 from ray_apps.serving import access, asgi, inference_protocol
 from ray_apps.serving.answer_log import Logged
 from ray_apps.serving.answering import Answer
+from ray_apps.serving.arms import Serving
 from ray_apps.serving.asgi import Receive, Scope, Send
 from ray_apps.serving.asked import Asker, answer_asked
+from ray_apps.serving.assignment import point_of
 from ray_apps.serving.counters import group_of
 from ray_apps.serving.docs_page import page
 from ray_apps.serving.event_route import accept_events
-from ray_apps.serving.fallback import Chain, answer
+from ray_apps.serving.fallback import Chain
 from ray_apps.serving.feedback import NO_VERSION
 from ray_apps.serving.handling import Handler, Route, audit
+from ray_apps.serving.mixing import answer_by_all
 from ray_apps.serving.model_route import model_state
 from ray_apps.serving.openapi import openapi
 from ray_apps.serving.problems import ProblemError, unavailable, unfit
@@ -28,6 +32,7 @@ from ray_apps.serving.questions import Question, of_all, of_item, of_session, of
 from ray_apps.serving.replica import Evidence, Replica
 from ray_apps.serving.request_ids import new_id
 from ray_apps.serving.ripening import Shown
+from ray_apps.serving.shadowing import Copy
 from ray_apps.serving.shedding import Shedding, Watch
 from ray_apps.serving.shelf import UnknownFieldError
 from ray_apps.serving.told_routes import forget_preferences, item_of, preferences_of, say_items, say_preferences, withdraw_item
@@ -36,6 +41,7 @@ from recsys_schemas.serving_api import (
     EvidenceResponse,
     PopularRequest,
     RecommendationRequest,
+    Role,
     ServingRecord,
     SessionRequest,
     SimilarItemsRequest,
@@ -52,8 +58,10 @@ _SHED = frozenset({"/v1/recommendations", "/v1/sessions", "/v1/similar-items", "
 SHED_SECONDS = 1
 """Retry-After of what was refused for load."""
 
-_CLIENT, _NAMED = "recsys.client", "recsys.named"
-"""Where a request keeps the name of its client, and what its path names."""
+_CLIENT, _ROLES, _NAMED = "recsys.client", "recsys.roles", "recsys.named"
+"""Where a request keeps the name of its client, what it may do, and what its path names."""
+_VARIANT = b"x-recsys-variant"
+"""With this header a tester names the arm that is to answer."""
 _PREFERENCES, _ITEM = "/v1/users/{user_id}/preferences", "/v1/items/{item_id}"
 _MODEL, _VERSION = "/v2/models/{name}", "/v2/models/{name}/versions/{version}"
 _TEMPLATES = {_PREFERENCES: ("/v1/users/", "/preferences"), _ITEM: ("/v1/items/", ""), _MODEL: ("/v2/models/", "")}
@@ -153,7 +161,7 @@ class Api:
                 raise unavailable(self._waiting(None), RETRY_SECONDS)
             client = self._known.client(asgi.header(scope, b"authorization"), tokens, self._replica.bearers)
             access.check(client, route.roles)
-            scope[_CLIENT] = client.name
+            scope[_CLIENT], scope[_ROLES] = client.name, client.roles
             self._limit(client.name, 1.0)
             self._shed(path)
         if scope["method"] not in methods:
@@ -192,13 +200,29 @@ class Api:
             except ValidationError as error:
                 raise unfit(error) from None
             try:
-                body, told = await self._answer(question_of(request))
+                body, told = await self._answer(replace(question_of(request), tested=self._tested(scope)))
             except UnknownFieldError as error:
                 raise _unknown_field(error) from None
             await asgi.send_bytes(send, 200, body)
             told()
 
         return handler
+
+    def _tested(self, scope: Scope) -> Variant | None:
+        """The arm that a tester names; an answer by it is no evidence."""
+        said = asgi.header(scope, _VARIANT)
+        if said is None:
+            return None
+        if Role.TESTER not in scope[_ROLES]:
+            detail = f"{_VARIANT.decode()}: only a tester may say who answers; leave it out, or ask with a token of the role tester"
+            raise ProblemError(403, "Forbidden", detail, field=_VARIANT.decode())
+        serving = self._replica.arms.serving
+        there = {arm.variant.value: Variant(arm.variant) for arm in serving.record.arms if arm.version in serving.arms} if serving else {}
+        found = there.get(said.decode("latin-1"))
+        if found is None:
+            detail = f"{_VARIANT.decode()}: saw {said.decode('latin-1')!r}; here are {', '.join(there) or 'none yet'}"
+            raise ProblemError(404, "Not Found", detail, field=_VARIANT.decode())
+        return found
 
     async def _batch(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -246,17 +270,19 @@ class Api:
         asked_at = time.time_ns() // 1_000_000
         replica, who = self._replica, question.who
         serving = replica.arms.serving
-        answered = await answer(serving, question, replica.tallies, self._chain) if serving else None
+        answered = await answer_by_all(serving, question, replica.tallies, self._chain) if serving else None
         if answered is None:
             raise unavailable(self._waiting(serving.record if serving else None), RETRY_SECONDS)
-        credited = NO_VERSION if answered.variant is Variant.FALLBACK or not question.counted else answered.version
+        credited = answered.version if question.counted and answered.variant in _EVIDENCE else NO_VERSION
         shown = Shown(credited, answered.stratum, group_of(who))
         shown_at = int(time.time()) if credited == NO_VERSION else replica.ripening.shown(shown)
         request_id = new_id(replica.id_key, credited, who, shown_at, answered.stratum)
-        shown_items = zip(answered.items, answered.propensities, strict=True)
-        items = asgi.encode([{"item_id": item, "score": score, "propensity": chance} for (item, score), chance in shown_items])
+        items = asgi.encode(_listed(answered))
+        if answered.teams:
+            replica.mixed.shown(request_id, answered.version, answered.mixed_with, group_of(who), answered.teams)
 
         def told() -> Logged:
+            self._mirror(serving, question, answered)
             milliseconds = (time.perf_counter() - started) * 1000
             replica.metrics.count(answered.variant, answered.reason, 200, milliseconds)
             replica.metrics.filtered += question.filters is not None
@@ -278,6 +304,16 @@ class Api:
             )
 
         return _body(request_id, who, answered, items), told
+
+    def _mirror(self, serving: Serving | None, question: Question, answered: Answer) -> None:
+        """Give a copy of the question to the version that is tried in the shadow, if this user's are copied."""
+        shadow, split = self._replica.shadow, serving.split if serving else None
+        if serving is None or shadow is None or split is None or split.mirrored is None or not question.counted:
+            return
+        arm = serving.arms.get(split.mirrored[1])
+        if arm is not None and answered.variant is Variant.STABLE and point_of(split.key, question.who) < split.mirrored[0]:
+            given = [item for item, _ in answered.items]
+            shadow.offer(Copy(arm=arm, question=question, given=given, within_ms=self._chain.timeout_ms))
 
     def _templated(self, scope: Scope, path: str) -> Mapping[str, Route] | None:
         """The route of a path with a name in it, which the scope then keeps."""
@@ -371,6 +407,20 @@ class Api:
                 self._replica.close()
                 await send({"type": "lifespan.shutdown.complete"})
                 return
+
+
+_EVIDENCE = frozenset({Variant.STABLE, Variant.CANDIDATE, Variant.HOLDBACK})
+"""Answers that one arm gave by itself, to somebody who was assigned to it."""
+
+
+def _listed(answered: Answer) -> list[dict[str, str | float]]:
+    """The items as they are answered and logged; in a mixed list each names its version."""
+    shown = zip(answered.items, answered.propensities, strict=True)
+    listed: list[dict[str, str | float]] = [{"item_id": item, "score": score, "propensity": chance} for (item, score), chance in shown]
+    if answered.teams:
+        for place in listed:
+            place["model_version"] = answered.mixed_with if answered.teams[str(place["item_id"])] else answered.version
+    return listed
 
 
 def _unknown_field(error: UnknownFieldError, under: str = "") -> ProblemError:

@@ -25,14 +25,17 @@ from ray_apps.serving.event_writer import EventWriter
 from ray_apps.serving.feedback import Credits
 from ray_apps.serving.jwks import KeySet
 from ray_apps.serving.jwt_bearer import Bearers
+from ray_apps.serving.liked import Liked
 from ray_apps.serving.limits import RateLimits
 from ray_apps.serving.logs import log_as_json
 from ray_apps.serving.metrics import AnswerMetrics
+from ray_apps.serving.mixed_clicks import MixedClicks
 from ray_apps.serving.online.following import Follower, Source
 from ray_apps.serving.replica import Replica
 from ray_apps.serving.reporting import Reporter
 from ray_apps.serving.request_ids import key_of
 from ray_apps.serving.ripening import Ripening
+from ray_apps.serving.shadowing import Shadow
 from ray_apps.serving.told.following import ITEMS, PREFERENCES, ToldFollower
 from ray_apps.stores.objects import open_store
 from ray_apps.stores.registry import LoadedVersion, open_version
@@ -64,12 +67,13 @@ def assemble(arguments: ServingArguments, replica_id: str) -> Replica:
     )
     arms = Arms(
         opener,
-        lambda followed, trained, places: Follower(source, followed, trained, places),
+        lambda followed, trained, places: Follower(source, followed, trained, places, mixed),
         Beside(exploration=arguments.exploration),
     )
     key = key_of(arguments.uid)
     tallies = Tallies()
     ripening = Ripening(tallies)
+    mixed, liked = MixedClicks(), Liked()
     return Replica(
         replica_id=replica_id,
         arguments=arguments,
@@ -87,6 +91,9 @@ def assemble(arguments: ServingArguments, replica_id: str) -> Replica:
         ),
         events=EventWriter(arguments.bootstrap_servers, arguments.kafka_security),
         metrics=AnswerMetrics(f"{arguments.namespace}/{arguments.name}"),
+        shadow=Shadow(liked),
+        mixed=mixed,
+        liked=liked,
         bearers=Bearers(arguments.jwt, KeySet(arguments.jwt.jwks_uri)) if arguments.jwt else None,
         limits=RateLimits(arguments.rate_limit.per_second, arguments.rate_limit.burst) if arguments.rate_limit else None,
     )

@@ -183,7 +183,7 @@ class Arms:
             return
         arms = {arm.version: self._loaded[key] for arm in wanted.arms if (key := (arm.version, arm.digest)) in self._loaded}
         stable = next((arms.get(arm.version) for arm in wanted.arms if arm.variant is Variant.STABLE), None)
-        complete = all(arm.version in arms for arm in wanted.arms if arm.share)
+        complete = all(arm.version in arms for arm in wanted.arms if arm.share or arm.interleaved or arm.mirrored)
         old = self.serving
         nothing_better = old is None or old.stable is None or not old.complete
         if complete or (nothing_better and stable is not None):

@@ -12,10 +12,14 @@ RESOLUTION = 2**64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Split:
-    """Where each arm's part of the line ends: candidates at the low end, the stable arm above them."""
+    """Where each arm's part of the line ends: candidates at the low end, the stable arm above them, who is held back at the top."""
 
     key: bytes
     bounds: tuple[tuple[int, str], ...]
+    mixed: tuple[int, str] | None = None
+    """Below which point lists are mixed with this version's."""
+    mirrored: tuple[int, str] | None = None
+    """Below which point this version answers copies of the questions."""
 
 
 def split_of(salt: str, arms: Sequence[Arm]) -> Split:
@@ -29,14 +33,22 @@ def split_of(salt: str, arms: Sequence[Arm]) -> Split:
     total = sum(arm.share for arm in arms)
     if total != 100:
         raise ValueError(f"arms: shares sum to {total}; make them sum to 100")
-    ordered = sorted(arms, key=lambda arm: (arm.variant is Variant.STABLE, arm.version))
+    ordered = sorted(arms, key=lambda arm: (_ORDER[arm.variant], arm.version))
     bounds: list[tuple[int, str]] = []
     percent = 0
     for arm in ordered:
         percent += arm.share
         if arm.share:
             bounds.append((RESOLUTION * percent // 100, arm.version))
-    return Split(key=hashlib.blake2b(salt.encode(), digest_size=32).digest(), bounds=tuple(bounds))
+    return Split(
+        key=hashlib.blake2b(salt.encode(), digest_size=32).digest(),
+        bounds=tuple(bounds),
+        mixed=next(((RESOLUTION * arm.interleaved // 100, arm.version) for arm in arms if arm.interleaved), None),
+        mirrored=next(((RESOLUTION * arm.mirrored // 100, arm.version) for arm in arms if arm.mirrored), None),
+    )
+
+
+_ORDER = {Variant.CANDIDATE: 0, Variant.STABLE: 1, Variant.HOLDBACK: 2}
 
 
 def point_of(key: bytes, user_id: str) -> int:
@@ -46,7 +58,11 @@ def point_of(key: bytes, user_id: str) -> int:
 
 def assigned(split: Split, user_id: str) -> str:
     """The version that this user gets."""
-    point = point_of(split.key, user_id)
+    return at(split, point_of(split.key, user_id))
+
+
+def at(split: Split, point: int) -> str:
+    """The version at a point of the line."""
     for end, version in split.bounds:
         if point < end:
             return version

@@ -43,8 +43,9 @@ async def accept_events(replica: Replica, body: bytes) -> bytes:
         detail = f"Kafka has not acknowledged the events: {error}. Send them again with the same event ids; repeats are dropped"
         raise unavailable(detail, RETRY_SECONDS) from None
     for event in events:
-        if event.request_id is not None:
-            replica.credits.credit(event.request_id, event.user_id, replica.attribution_seconds())
+        named = event.request_id
+        if named is not None and replica.credits.credit(named, event.user_id, replica.attribution_seconds()):
+            replica.liked.rewarded(event.item_id)
     return EventsResponse(accepted=len(events)).model_dump_json().encode()
 
 

@@ -78,14 +78,14 @@ async def answer(serving: Serving, question: Question, tallies: Tallies, chain: 
     if shuffle is not None:
         question = replace(question, deep=shuffle.depth)
     barred = stable.shelf.barred(question.filters)  # before any arm is asked: what the catalogue does not know is no fault of theirs
-    first = serving.arms.get(assigned(serving.split, question.who), stable) if question.counted else stable
+    first = serving.arms.get(assigned(serving.split, question.who), stable) if question.counted else named(serving, question) or stable
     within_ms = chain.timeout_ms if question.deadline_ms is None else min(chain.timeout_ms, question.deadline_ms)
     so_far = SoFar(barred=barred, first=first, stable=stable, started=time.perf_counter(), within_ms=within_ms)
-    by, variant = first, Variant.STABLE if first is stable else Variant.CANDIDATE
+    by, variant = first, variant_of(serving, first, question)
     ranked = await _own(first, question, chain, so_far)
     if question.counted:
         ended = "well" if ranked is not None else so_far.ended(chain.timeout_ms)
-        tallies.of(first.name).asked(serving.stratum, group_of(question.who), so_far.own_ms, ended, _given(ranked))
+        tallies.of(first.name).asked(serving.stratum, group_of(question.who), so_far.own_ms, ended, given(ranked))
     if ranked is None:
         by, variant, ranked = await _behind(serving, question, chain, so_far)
     items, chances = _listed(ranked, question.k, shuffle)
@@ -103,7 +103,19 @@ async def answer(serving: Serving, question: Question, tallies: Tallies, chain: 
     )
 
 
-def _given(ranked: Ranked | None) -> Literal["some", "popular", "none"]:
+def named(serving: Serving, question: Question) -> LoadedArm | None:
+    """The arm that a tester names; None when none is named, or there is none."""
+    return next((serving.arms.get(arm.version) for arm in serving.record.arms if arm.variant is question.tested), None)
+
+
+def variant_of(serving: Serving, by: LoadedArm, question: Question) -> Variant:
+    """What the arm that answered is called."""
+    if question.tested is not None:
+        return Variant.PREVIEW
+    return next((Variant(arm.variant) for arm in serving.record.arms if arm.version == by.name), Variant.STABLE)
+
+
+def given(ranked: Ranked | None) -> Literal["some", "popular", "none"]:
     """What the arm gave; a failure is counted as one, and as nothing else."""
     if ranked is None:
         return "some"

@@ -17,6 +17,7 @@ from recsys_schemas.serving_api import (
     RecommendationRequest,
     SessionRequest,
     SimilarItemsRequest,
+    Variant,
 )
 
 MOST_ITEMS = 100
@@ -50,6 +51,8 @@ class Question:
     exclude: Sequence[str]
     lore: Callable[[LoadedArm], Lore]
     deadline_ms: float | None
+    tested: Variant | None = None
+    """The arm that a tester names."""
     filters: Filters | None = None
     context: Mapping[str, ContextValue] = field(default_factory=dict[str, ContextValue])
     explores: bool = False
@@ -64,8 +67,8 @@ class Question:
 
     @property
     def counted(self) -> bool:
-        """Whether the answer is evidence: somebody asked."""
-        return self.who != ANYBODY
+        """Whether the answer is evidence: somebody asked, and nobody said who is to answer."""
+        return self.who != ANYBODY and self.tested is None
 
 
 def of_user(request: RecommendationRequest) -> Question:

@@ -42,6 +42,12 @@ def check_arms(arms: list[Arm]) -> None:
     total = sum(arm.share for arm in arms)
     if total != 100:
         raise RecordRefused(f"arms: shares sum to {total}; make them sum to 100")
+    tried = [arm.version for arm in arms if arm.mirrored or arm.interleaved]
+    if len(tried) > 1 or any(arm.variant is not Variant.CANDIDATE for arm in arms if arm.mirrored or arm.interleaved):
+        raise RecordRefused(f"arms: mirrored or interleaved are {tried}; only one candidate may be")
+    mixed, kept = sum(arm.interleaved for arm in arms), sum(arm.share for arm in arms if arm.variant is not Variant.STABLE)
+    if mixed and mixed + kept > 100:
+        raise RecordRefused(f"arms: {mixed} % of the users get mixed lists and {kept} % another arm; mix the stable arm's users only")
 
 
 def check_succession(old: ServingRecord | None, new: ServingRecord) -> None:

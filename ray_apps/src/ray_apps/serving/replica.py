@@ -10,9 +10,12 @@ from ray_apps.serving.counters import Tallies
 from ray_apps.serving.event_writer import EventWriter
 from ray_apps.serving.feedback import Credits
 from ray_apps.serving.jwt_bearer import Bearers
+from ray_apps.serving.liked import Liked
 from ray_apps.serving.limits import RateLimits
 from ray_apps.serving.metrics import AnswerMetrics
+from ray_apps.serving.mixed_clicks import MixedClicks
 from ray_apps.serving.ripening import Ripening
+from ray_apps.serving.shadowing import Shadow
 from ray_apps.serving.told.following import ToldFollower
 from recsys_schemas.serving_api import EvidenceResponse, ReplicaReport, Role, ServingArguments
 
@@ -36,6 +39,12 @@ class Replica:
     metrics: AnswerMetrics
     bearers: Bearers | None = None
     """Whose signed tokens are taken; None: nobody's."""
+    shadow: Shadow | None = None
+    """Where copies of questions go; None: nowhere."""
+    mixed: MixedClicks = field(default_factory=MixedClicks)
+    """What was clicked in mixed lists."""
+    liked: Liked = field(default_factory=Liked)
+    """How often items are rewarded."""
     told: ToldFollower | None = None
     """Who follows preferences and live items; None where the model has no topics of them."""
     limits: RateLimits | None = None
@@ -45,6 +54,7 @@ class Replica:
     def report(self) -> ReplicaReport:
         """What this replica serves and has counted, now."""
         self.ripening.ripen(self.attribution_seconds())
+        self.mixed.ripen(self.attribution_seconds())
         return ReplicaReport(
             replica_id=self.replica_id,
             epoch=self.arms.epoch,
@@ -53,6 +63,8 @@ class Replica:
             refused=self.arms.refused(),
             counters=self.tallies.counters(),
             online=self.arms.online(),
+            shadow=self.shadow.counters() if self.shadow else {},
+            mixed=self.mixed.counters(),
             told=self.told.state() if self.told else None,
         )
 
@@ -86,6 +98,8 @@ class Replica:
         self.log.close()
         self.events.close()
         self.arms.close()
+        if self.shadow:
+            self.shadow.close()
         if self.told:
             self.told.close()
         if self.bearers:

@@ -524,6 +524,13 @@ class ModelSpec(Resource):
                 f"has(self.data.catalogue) || !([self.model.algorithm] + self.model.baselines).exists(name, name in {_BY_CONTENT})",
                 "model: TwoTower and Hybrid learn from what items are: set spec.data.catalogue, or choose another algorithm",
             ),
+            (
+                "self.rollout.strategy != 'Interleave' || self.serving.payloadLogging.mode == 'Full'",
+                (
+                    "rollout: strategy Interleave needs every answer logged, so that its verdict can be recomputed: set"
+                    " spec.serving.payloadLogging.mode Full, or choose another strategy"
+                ),
+            ),
         )
     }
 
@@ -707,6 +714,17 @@ class HistoryEntry(Resource):
     """Why, with numbers."""
 
 
+class Quarantined(Resource):
+    """Bytes that were sent back: no version that has them is tried."""
+
+    digest: Annotated[str, Field(max_length=128)]
+    """What they hash to."""
+    version: Annotated[str, Field(max_length=63)]
+    """Who had them."""
+    since: datetime
+    """When its rollout ended."""
+
+
 class ModelStatus(Resource):
     """What is. Machines read conditions; the phase is for people."""
 
@@ -738,6 +756,8 @@ class ModelStatus(Resource):
     """How far decisions have been told by Events."""
     notifications: Annotated[list[NotificationStatus], Field(max_length=8, json_schema_extra=list_map("name"))] = []
     """How far each place of spec.notifications has been told."""
+    quarantined: Annotated[list[Quarantined], Field(max_length=100)] = []
+    """The last 100 digests that are not tried again, oldest first."""
     history: Annotated[list[HistoryEntry], Field(max_length=20)] = []
     """The last 20 rollouts, newest first."""
     conditions: Annotated[

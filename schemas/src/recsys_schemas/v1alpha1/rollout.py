@@ -141,6 +141,38 @@ class ArmTotals(Resource):
     """By how much rewards cluster in users: that many answers prove as much as one independent one."""
 
 
+class ShadowEvidence(Resource):
+    """What answers showed that nobody got. Means are over all of them; empty before there is one."""
+
+    scored: int = 0
+    """Copies of questions that were answered well and in time."""
+    dropped: int = 0
+    """Copies that busy replicas dropped."""
+    late: int = 0
+    """Of the candidate's errors, the answers that missed the deadline."""
+    overlap: str = ""
+    """Mean part of the best k items that the given answers have too."""
+    rank_correlation: str = ""
+    """Mean Spearman correlation of the order of the common items."""
+    predicted_reward: str = ""
+    """What its lists would earn, each item at the rate at which it is rewarded when it is shown, over the same of the given ones."""
+    mean_milliseconds: str = ""
+    """Mean time to score."""
+
+
+class PreferenceEvidence(Resource):
+    """Whose items were clicked in mixed lists."""
+
+    answers: int = 0
+    """Mixed answers whose attribution time is over."""
+    wins: int = 0
+    """Of those, with more clicks on the candidate's items."""
+    losses: int = 0
+    """With fewer."""
+    ties: int = 0
+    """With as many, and at least one."""
+
+
 class Shown(Resource):
     """What one metric shows of the candidate."""
 
@@ -163,6 +195,10 @@ class Evidence(Resource):
     """The stable arm's answers at this share, once their attribution time is over."""
     candidate: ArmTotals = Field(default_factory=ArmTotals)
     """The candidate's."""
+    shadow: ShadowEvidence | None = None
+    """While it answers copies of questions."""
+    preference: PreferenceEvidence | None = None
+    """While lists are mixed."""
     shown: Annotated[list[Shown], Field(max_length=32)] = []
     """What each metric shows."""
 

@@ -19,11 +19,13 @@ from ray_apps.serving.arms import Arms
 from ray_apps.serving.counters import Tallies
 from ray_apps.serving.event_writer import EventWriter
 from ray_apps.serving.feedback import Credits
+from ray_apps.serving.liked import Liked
 from ray_apps.serving.metrics import AnswerMetrics
 from ray_apps.serving.online.live import still
 from ray_apps.serving.replica import Replica
 from ray_apps.serving.request_ids import key_of
 from ray_apps.serving.ripening import Ripening
+from ray_apps.serving.shadowing import Shadow
 from ray_apps.stores.content import Content
 from ray_apps.stores.facets import Facets, facets_of
 from recsys_schemas.catalogue import CatalogueItem
@@ -223,6 +225,7 @@ def make_replica(acknowledge_seconds: float = 0.5, servers: str = NOWHERE, write
         log=AnswerLog([servers], "reco_requests", "reco_responses", flush_seconds=0.1),
         events=writer([servers], acknowledge_seconds=acknowledge_seconds),
         metrics=AnswerMetrics("shop/movies"),
+        shadow=Shadow(Liked(), rest=0.0),
     )
 
 

@@ -24,6 +24,12 @@ class _Rate(_Event):
     rating: float
 
 
+class _Credit(msgspec.Struct):
+    item_id: str
+    request_id: str | None = None
+
+
+_CREDIT = msgspec.json.Decoder(_Credit)
 _WATCH, _RATE = msgspec.json.Decoder(_Watch), msgspec.json.Decoder(_Rate)
 
 
@@ -34,7 +40,7 @@ def deed_of(event_type: str, value: bytes | None) -> tuple[str, Deed] | None:
     """
     if not value:
         return None
-    told = value[_HEADER:] if value[0] == _FRAMED else value
+    told = _told(value)
     try:
         event: _Watch | _Rate = (_WATCH if event_type == "watch" else _RATE).decode(told)
     except (msgspec.DecodeError, ValueError):
@@ -43,3 +49,19 @@ def deed_of(event_type: str, value: bytes | None) -> tuple[str, Deed] | None:
         return None
     liked = strength("watch", event.fraction) if isinstance(event, _Watch) else strength("rate", event.rating)
     return event.user_id, Deed(event.item_id, liked, event.timestamp)
+
+
+def credit_of(value: bytes | None) -> tuple[str, str] | None:
+    """Which answer an event names, and which item; None when it names no answer."""
+    if not value:
+        return None
+    try:
+        event = _CREDIT.decode(_told(value))
+    except (msgspec.DecodeError, ValueError):
+        return None
+    return (event.request_id, event.item_id) if event.request_id else None
+
+
+def _told(value: bytes) -> bytes:
+    """Without a registry's frame."""
+    return value[_HEADER:] if value[0] == _FRAMED else value

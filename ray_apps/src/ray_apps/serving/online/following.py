@@ -15,7 +15,8 @@ import numpy as np
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 from numpy.typing import NDArray
 
-from ray_apps.serving.online.deeds import deed_of
+from ray_apps.serving.mixed_clicks import MixedClicks
+from ray_apps.serving.online.deeds import credit_of, deed_of
 from ray_apps.serving.online.delays import Delays
 from ray_apps.serving.online.live import Followed, Knowledge
 from ray_apps.serving.online.popularity import LivePopularity
@@ -76,7 +77,15 @@ class _Renewed(Exception):  # noqa: N818 - not an error: the connection is made 
 class Follower:
     """The live knowledge of one version."""
 
-    def __init__(self, source: Source, followed: Followed, trained: NDArray[np.int64], places: Mapping[str, int]) -> None:
+    def __init__(
+        self,
+        source: Source,
+        followed: Followed,
+        trained: NDArray[np.int64],
+        places: Mapping[str, int],
+        mixed: MixedClicks | None = None,
+    ) -> None:
+        self._mixed = mixed
         self._source, self._followed, self._trained, self._places = source, followed, trained, places
         self.knowledge = self._nothing()
         self._folding = self.knowledge
@@ -224,6 +233,10 @@ class Follower:
         if any(skip.has(topic, partition, offset) for skip in self._skips):
             self._positions[topic, partition] = offset + 1
             return
+        if self._mixed is not None and self._mixed.waiting:
+            credit = credit_of(message.value())
+            if credit is not None:
+                self._mixed.clicked(*credit)
         read = deed_of(self._source.topics[topic], message.value())
         if read is None:
             self._unreadable += 1
