@@ -35,6 +35,7 @@ from recsys_operator.state.actions import (
     WriteVersionStatus,
 )
 from recsys_operator.state.observed import (
+    Delivery,
     JobWord,
     Key,
     ModelState,
