@@ -11,6 +11,7 @@ from chaos.operator_scene import OPERATOR, Stage
 
 TWINS = ("random-ids", "edge-triggered")
 FREEZE_S = 60.0
+CRASHES_S = 1500.0
 _TWIN = str(Path(__file__).resolve().parent / "line_twin.py")
 
 
@@ -39,7 +40,8 @@ def long_runs(calm: Director, number: int) -> list[Run]:
     http = [site for site in sites if not site.startswith("Kafka") and not site.endswith("watch")]
 
     def run(blow: Blow, struck: Mapping[str, int]) -> Run:
-        return Run(name=str(blow), blow=blow, chosen=struck.get)
+        # Each crash costs a start of the operator, and there are as many as sites.
+        return Run(name=str(blow), blow=blow, chosen=struck.get, limit_s=CRASHES_S if blow.kind == CRASH else 240.0)
 
     everywhere = at(sites, calm.calls, number)
     found = [run(Blow(kind=kind, moment=moment), everywhere) for kind in (CUT, CRASH) for moment in Moment]

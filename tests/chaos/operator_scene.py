@@ -26,6 +26,7 @@ from recsys_dev.kafka import Brokers
 from recsys_dev.kubernetes import Cluster
 from recsys_dev.line import CHART, NAMESPACE, RELEASE, SYSTEM, api_path
 from recsys_dev.ports import LOOPBACK, free_ports
+from recsys_operator.world.errors import UnavailableError
 from recsys_operator.world.kube import Kube, _tls, open_kube  # pyright: ignore[reportPrivateUsage]
 from recsys_schemas.v1alpha1 import API_VERSION
 
@@ -61,7 +62,12 @@ class Parts:
     token: str
 
     def get(self, path: str) -> dict[str, Any] | None:
-        """One object, past the proxy."""
+        """One object, past the proxy; asked again while the server says that it is not ready."""
+        for _ in range(20):
+            try:
+                return self.loop.run(self.kube.get(path))
+            except UnavailableError:
+                time.sleep(0.5)
         return self.loop.run(self.kube.get(path))
 
     def items(self, path: str) -> list[dict[str, Any]]:
@@ -96,6 +102,8 @@ def open_parts(run_dir: Path) -> Parts:
     cluster = kubernetes.start(run_dir / "kubernetes")
     cluster.helm("upgrade", "--install", RELEASE, str(CHART), "--namespace", SYSTEM, "--create-namespace", "--set", "replicas=0")
     cluster.kubectl("wait", "--for=condition=Established", "--timeout=60s", "crd", "--all")
+    # A kind's storage answers a moment after its definition is established; kubectl waits for it.
+    cluster.kubectl("get", "rm,rmv,rro", "--all-namespaces")
     configuration = Configuration()
     load_kube_config(config_file=str(cluster.kubeconfig), client_configuration=configuration)
     beside.join()

@@ -11,6 +11,7 @@ from tests.kube.admission_rows import JUDGED, PARTS, Broken, rm
 from tests.kube.admission_rows_ray import KEPT
 from tests.kube.admission_rows_serving import SERVED
 from tests.kube.rollout_rows import METRICS, WALKS, WINDOWS
+from tests.kube.telling_rows import TOLD
 
 from recsys_dev.kubernetes import Cluster, CommandFailedError
 from recsys_schemas.kinds import KINDS, open_api
@@ -517,7 +518,7 @@ def test_what_the_tables_begin_from_is_admitted(cluster: Cluster, namespace: str
     cluster.kubectl("create", "-n", namespace, "-f", "-", input=json.dumps(good(kind)))
 
 
-ALL = CREATED | KEPT | SERVED | JUDGED | METRICS | WALKS | WINDOWS
+ALL = CREATED | KEPT | SERVED | JUDGED | METRICS | WALKS | WINDOWS | TOLD
 
 
 @pytest.mark.parametrize("row", ALL.values(), ids=ALL.keys())

@@ -22,6 +22,7 @@ from recsys_operator.state.actions import (
     EnsureTokens,
     ForgetJob,
     GrowTopic,
+    Notify,
     PublishEvent,
     ReassignReplicas,
     RemoveApp,
@@ -34,6 +35,7 @@ from recsys_operator.state.actions import (
     WriteVersionStatus,
 )
 from recsys_operator.state.observed import (
+    Delivery,
     JobWord,
     Key,
     ModelState,
@@ -87,6 +89,7 @@ class World(Serving):
             registered=tuple(sorted(self.cards)),
             mirror=None if "store" in self.unreachable or self.spec.registry.mlflow is None else self.mirror_report,
             upkeep=None if "store" in self.unreachable else self.report,
+            deliveries={place.name: Delivery(sent=frozenset(self.notified)) for place in self.spec.notifications},
         )
 
     def _with_files(self, version: VersionState) -> VersionState:
@@ -215,7 +218,10 @@ class World(Serving):
             case RemoveApp():
                 self.app, self.replicas = None, []
             case PublishEvent():
-                self.events.append(action)
+                if action not in self.events:  # its name is derived from its words: an Event published twice is one
+                    self.events.append(action)
+            case Notify():
+                self.notified.append(action.news.id)
             case _:
                 assert_never(action)
 

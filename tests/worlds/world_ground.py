@@ -104,6 +104,8 @@ class Ground:
     fails_upkeep: int = 0
     """Runs of upkeep that end without a report."""
     events: list[PublishEvent] = field(default_factory=list[PublishEvent])
+    notified: list[str] = field(default_factory=list[str])
+    """Ids of what places were told, repeats included."""
     error_rate: dict[str, float] = field(default_factory=dict[str, float])
     reward_rate: dict[str, float] = field(default_factory=dict[str, float])
     worse_offline: set[str] = field(default_factory=set[str])

@@ -102,6 +102,7 @@ async def _term(settings: Settings, world: World, lease: Lease, stop: asyncio.Ev
         LOG.error("the listener ended by itself", exc_info=listener.exception())
     # With the lease lost another may be at work already; else what is under way may end, with the lease renewed meanwhile.
     await scheduler.stop(within=0.0 if lost else 10.0)
+    await world.courier.stop()
     telemetry.LEADER.set(0)
     telemetry.forget_all()
     listener_stop.set()

@@ -68,6 +68,8 @@ async def reconcile(world: World, key: Key, clock: Clock) -> datetime | None:
         return decided.wake_at
     action, error = failed
     status = with_failure(decided.status, observed, action=action, error=error)
+    # What was to be told may not have been: it is told again, and known by its name.
+    status = status.model_copy(update={"told": observed.model.status.told})
     await _write_status(world, observed, decided, status)
     raise PassFailedError(f"{action}: {error}") from error
 

@@ -194,9 +194,10 @@ def end(now: Walk) -> tuple[Action, ...]:
 
 
 def _decided(now: Walk, verdict: str, words: str, by: str = "") -> list[Decision]:
-    step = now.rollout.status.step
-    decision = Decision.model_validate({"time": now.observed.now, "step": step, "verdict": verdict, "words": words[:1000], "by": by})
-    return [*now.rollout.status.decisions, decision][-_KEPT_DECISIONS:]
+    step, before = now.rollout.status.step, now.rollout.status.decisions
+    number = before[-1].number + 1 if before else 0
+    told = {"number": number, "time": now.observed.now, "step": step, "verdict": verdict, "words": words[:1000], "by": by}
+    return [*before, Decision.model_validate(told)][-_KEPT_DECISIONS:]
 
 
 def _written(now: Walk, status: RolloutStatus, reason: str, words: str, *, warn: bool = False) -> tuple[Action, ...]:

@@ -14,6 +14,7 @@ from recsys_operator.plan import (
     serving,
     shares,
     status,
+    telling,
     topics,
     training,
     upkeep,
@@ -24,6 +25,7 @@ from recsys_operator.state.actions import (
     Action,
     AddFinalizer,
     DeleteVersion,
+    Notify,
     PublishEvent,
     RemoveApp,
     RemoveFinalizer,
@@ -61,7 +63,7 @@ def plan(observed: Observed) -> Plan:
     app = serving.judge(observed, seen, written)
     parts += [walk, serving.act(app, observed, written), freshness.part(observed)]
     parts += [Part(actions=(*_phases(observed), *_prune(observed))), upkeep.act(upkeep.judge(observed), observed)]
-    parts += [mirror.act(mirror.judge(observed), observed), _raise(observed)]
+    parts += [telling.part(observed), mirror.act(mirror.judge(observed), observed), _raise(observed)]
     # Last: where the cluster cannot be written, all else has been done.
     parts.append(cluster.act(cluster.judge(observed), observed))
     first: tuple[Action, ...] = () if observed.model.has_finalizer else (AddFinalizer(),)
@@ -87,7 +89,7 @@ def _moved(observed: Observed, actions: tuple[Action, ...]) -> bool:
     standing = {(walk.name, walk.status.phase, walk.status.weight) for walk in observed.rollouts}
     for action in actions:
         match action:
-            case PublishEvent():
+            case PublishEvent() | Notify():
                 continue
             case WriteRolloutStatus():
                 if (action.name, action.status.phase, action.status.weight) not in standing:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from recsys_operator.plan import cluster, quarantine, raising, shares
+from recsys_operator.plan import cluster, quarantine, raising, shares, telling
 from recsys_operator.plan.freshness import measured
 from recsys_operator.plan.ingest import wanted as wanted_ingest
 from recsys_operator.plan.lag import furthest, lag_records, lag_seconds
@@ -51,6 +51,8 @@ def compose(observed: Observed, facts: Sequence[Fact], retry: ServingRetry | Non
         triggers=remember(observed),
         serving=_serving(observed, retry),
         freshness=measured(observed),
+        told=telling.told(observed),
+        notifications=telling.notifications(observed),
         quarantined=quarantine.remember(observed),
         history=_history(observed),
         conditions=[_condition(observed, fact) for fact in (ready, *facts, stalled)],

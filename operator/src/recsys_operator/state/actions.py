@@ -5,10 +5,12 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from recsys_schemas.mirror import MirrorJob
+from recsys_schemas.news import News
 from recsys_schemas.serving_api import ServingArguments, ServingRecord
 from recsys_schemas.train_job import IngestJob, PreflightJob, TrainJob, UpkeepJob
 from recsys_schemas.v1alpha1.model import Autoscaling, ReplicaResources
 from recsys_schemas.v1alpha1.rollout import RolloutSpec, RolloutStatus
+from recsys_schemas.v1alpha1.telling import Notification
 from recsys_schemas.v1alpha1.version import VersionSpec, VersionStatus
 
 
@@ -203,6 +205,14 @@ class PublishEvent:
     severity: Literal["Normal", "Warning"] = "Normal"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notify:
+    """Tell people of a decision by a webhook: put in line, and sent by itself; what is in line or sent already is left alone."""
+
+    place: Notification
+    news: News
+
+
 Action: TypeAlias = (
     AddFinalizer
     | RemoveFinalizer
@@ -227,4 +237,5 @@ Action: TypeAlias = (
     | KeepCluster
     | ReleaseCluster
     | PublishEvent
+    | Notify
 )

@@ -255,6 +255,20 @@ class RolloutState:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """How far this process has brought messages to one place, since it began."""
+
+    sent: frozenset[str] = frozenset()
+    """Ids of those that need no further try: the newest ones."""
+    given_up: int = 0
+    """How many of them could not be delivered for too long."""
+    attempts: int = 0
+    """Tries of the next one that failed; 0: none is waiting, or it was not tried yet."""
+    message: str = ""
+    """Why the last try failed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
     """What a metric of the spec counts of both arms: how often it happened, among how many."""
 
@@ -290,5 +304,7 @@ class Observed:
     """What the last run of the mirror has left; None before the first, and while no mirror is asked for."""
     registered: tuple[str, ...] = field(default=())
     """Names of all versions that the registry has a folder for: also those of an earlier model of the same name."""
+    deliveries: Mapping[str, Delivery] = field(default_factory=dict[str, Delivery])
+    """By the name of the place."""
     metrics: Mapping[str, Measured | Unavailable] = field(default_factory=dict[str, "Measured | Unavailable"])
     """What the metrics count that the rollout under way adds, by name."""

@@ -15,6 +15,7 @@ from recsys_operator.state.actions import (
     ForgetJob,
     GrowTopic,
     KeepCluster,
+    Notify,
     PublishEvent,
     ReassignReplicas,
     ReleaseCluster,
@@ -29,7 +30,7 @@ from recsys_operator.state.actions import (
     WriteVersionStatus,
 )
 from recsys_operator.state.observed import Key, ModelState, Observed
-from recsys_operator.world import kuberay, ray_jobs
+from recsys_operator.world import kuberay, ray_jobs, webhooks
 from recsys_operator.world.connection import read_connection
 from recsys_operator.world.kube import Json
 from recsys_operator.world.objects import ROLLOUTS, VERSIONS, dump, place
@@ -118,7 +119,8 @@ async def _apply_to_kubernetes(  # noqa: C901, PLR0912 - one line for each actio
     | WriteRolloutStatus
     | KeepCluster
     | ReleaseCluster
-    | PublishEvent,
+    | PublishEvent
+    | Notify,
 ) -> None:
     kube, model = world.kube, observed.model
     match action:
@@ -126,6 +128,7 @@ async def _apply_to_kubernetes(  # noqa: C901, PLR0912 - one line for each actio
             await set_finalizer(kube, model, present=True)
         case RemoveFinalizer():
             await set_finalizer(kube, model, present=False)
+            world.courier.forget(model.uid)
         case EnsureTokens():
             await ensure_tokens(kube, model, action.secret)
         case CreateVersion():
@@ -146,6 +149,8 @@ async def _apply_to_kubernetes(  # noqa: C901, PLR0912 - one line for each actio
             await _leave(world, model, action.name)
         case PublishEvent():
             await publish_event(kube, model, action, observed.now)
+        case Notify():
+            world.courier.offer(model.uid, action.place.name, action.news.id, webhooks.sender(world, model, action))
         case _:
             assert_never(action)
 

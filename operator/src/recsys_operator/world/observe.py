@@ -113,6 +113,7 @@ async def observe(world: World, key: Key, now: datetime) -> Observed | Unreadabl
         rollouts=rollouts,
         metrics=metrics,
         registered=() if isinstance(stored, Unavailable) else stored.registered,
+        deliveries=world.courier.deliveries(model.uid),
     )
 
 

@@ -28,16 +28,21 @@ def api_secret(model: ModelState) -> str:
 
 
 async def read_key(kube: Kube, namespace: str, ref: SecretKey, field: str) -> str:
+    """One key of a Secret, as text; errors as `read_secret_key`."""
+    return await read_secret_key(kube, namespace, ref.name, ref.key, field)
+
+
+async def read_secret_key(kube: Kube, namespace: str, name: str, key: str, field: str) -> str:
     """One key of a Secret, as text.
 
     Raises:
         RefusedError: the Secret or the key is missing; the message says how to make it.
     """
-    body = await kube.get(secret_path(namespace, ref.name))
+    body = await kube.get(secret_path(namespace, name))
     if body is None:
-        make = f"kubectl create secret generic {ref.name} --namespace {namespace} --from-literal={ref.key}=..."
-        raise RefusedError(f"{field}: Secret {namespace}/{ref.name} not found; create it: {make}")
-    return _text(body, ref.key, f"{field}: Secret {namespace}/{ref.name}")
+        make = f"kubectl create secret generic {name} --namespace {namespace} --from-literal={key}=..."
+        raise RefusedError(f"{field}: Secret {namespace}/{name} not found; create it: {make}")
+    return _text(body, key, f"{field}: Secret {namespace}/{name}")
 
 
 def _text(body: Json, key: str, what: str) -> str:

@@ -11,6 +11,7 @@ from kubernetes.client import Configuration
 
 from recsys_operator.state import kept
 from recsys_operator.state.observed import ModelState
+from recsys_operator.world.courier import Courier
 from recsys_operator.world.kafka import Kafka
 from recsys_operator.world.kube import Kube, open_kube
 from recsys_operator.world.kuberay import Keeper, used_cluster
@@ -32,6 +33,7 @@ class World:
     registry: Registry
     http: httpx.AsyncClient
     """For the replicas."""
+    courier: Courier
     storage_root: str
     """Where models that name no storage keep theirs."""
     ray_image: str = ""
@@ -71,9 +73,20 @@ async def open_world(
     kube = open_kube(configuration)
     limits = httpx.Limits(max_connections=64, max_keepalive_connections=16)
     http = httpx.AsyncClient(limits=limits, trust_env=False, follow_redirects=False)
+    courier = Courier()
     try:
         rays = Rays(http=http, training_command=training_command)
-        yield World(kube=kube, kafka=Kafka(), rays=rays, registry=Registry(), http=http, storage_root=storage_root, ray_image=ray_image)
+        yield World(
+            kube=kube,
+            kafka=Kafka(),
+            rays=rays,
+            registry=Registry(),
+            http=http,
+            courier=courier,
+            storage_root=storage_root,
+            ray_image=ray_image,
+        )
     finally:
+        await courier.stop()
         await http.aclose()
         await kube.http.aclose()

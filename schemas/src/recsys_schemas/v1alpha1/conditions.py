@@ -26,6 +26,7 @@ class ConditionType(StrEnum):
     ROLLOUT_PAUSED = "RolloutPaused"
     ROLLED_BACK = "RolledBack"
     MIRRORED = "Mirrored"
+    NOTIFIED = "Notified"
     STALLED = "Stalled"
 
 

@@ -15,6 +15,7 @@ from recsys_schemas.v1alpha1.replication import Replication
 from recsys_schemas.v1alpha1.resource import Resource, cel, list_map
 from recsys_schemas.v1alpha1.security import Name, Security
 from recsys_schemas.v1alpha1.strategy import Rollout
+from recsys_schemas.v1alpha1.telling import Notification, NotificationStatus, Told
 from recsys_schemas.v1alpha1.triggers import Trigger, TriggerStatus
 
 HOST_AND_PORT = r"^[A-Za-z0-9._-]+:[1-9][0-9]{0,4}$"
@@ -559,6 +560,8 @@ class ModelSpec(Resource):
     """How a version replaces another."""
     serving: Serving = Field(default_factory=Serving)
     """How answers are given."""
+    notifications: Annotated[list[Notification], Field(max_length=8, json_schema_extra=list_map("name"))] = []
+    """Who is told of decisions by webhooks. No pass waits for them."""
     registry: Registry = Field(default_factory=Registry)
     """Where versions are shown besides the store. Default: nowhere."""
 
@@ -749,6 +752,10 @@ class ModelStatus(Resource):
     """The serving application."""
     freshness: Freshness | None = None
     """How long events take to be known to the answers."""
+    told: Told | None = None
+    """How far decisions have been told by Events."""
+    notifications: Annotated[list[NotificationStatus], Field(max_length=8, json_schema_extra=list_map("name"))] = []
+    """How far each place of spec.notifications has been told."""
     quarantined: Annotated[list[Quarantined], Field(max_length=100)] = []
     """The last 100 digests that are not tried again, oldest first."""
     history: Annotated[list[HistoryEntry], Field(max_length=20)] = []

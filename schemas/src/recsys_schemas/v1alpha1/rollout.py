@@ -206,6 +206,8 @@ class Evidence(Resource):
 class Decision(Resource):
     """One verdict, with the numbers that anyone can recompute it from."""
 
+    number: int = 0
+    """How many decisions of this rollout came before it."""
     time: datetime
     """When."""
     step: int
