@@ -209,7 +209,7 @@ lock: $(VENV) ## Pin all packages with their hashes again: requirements.lock, de
 	lock operator/pyproject.toml -o images/operator/requirements.lock; \
 	lock --extra neural ray_apps/pyproject.toml -o images/ray-apps/requirements-cpu.lock; \
 	lock --extra neural ray_apps/pyproject.toml images/ray-apps/gpu.in -o images/ray-apps/requirements-gpu.lock; \
-	lock images/build/requirements.in -o images/build/requirements.lock
+	lock images/building/requirements.in -o images/building/requirements.lock
 	@dev/bootstrap.sh
 
 .PHONY: down
