@@ -7,7 +7,7 @@ set -uo pipefail
 cd "$(dirname "$0")/.."
 logs=$(mktemp -d)
 trap 'rm -rf "$logs"' EXIT
-order=("no real parts" "a real Kubernetes API, S3" "a storm over ingest" "real Kafka brokers" "a real Ray" "the whole line")
+order=("no real parts" "a real Kubernetes API, S3" "real Kafka brokers" "storms" "a real Ray" "the whole line")
 
 run() {
     local name=$1 began=$SECONDS
@@ -28,12 +28,12 @@ without_brokers() {
     renice -n 10 $BASHPID >/dev/null
     run "no real parts" tests/unit tests/properties tests/worlds "$@"
     run "a real Kubernetes API, S3" tests/contracts tests/kube "$@"
-    run "a storm over ingest" tests/chaos "$@"
 }
 
 with_brokers() {
     renice -n 10 $BASHPID >/dev/null
     run "real Kafka brokers" tests/kafka "$@"
+    run "storms" tests/chaos "$@"
 }
 
 with_ray() {

@@ -23,7 +23,7 @@ from ray_apps.evaluation.counterfactual import LENGTH, counterfactual, unknown_a
 from ray_apps.evaluation.off_policy import LoggedAnswers
 from ray_apps.evaluation.ranking import best
 from ray_apps.evaluation.splits import Split, by_time
-from ray_apps.serving import answering
+from ray_apps.serving import fallback
 from ray_apps.serving.answer_log import AnswerLog
 from ray_apps.serving.api import Api
 from ray_apps.serving.arms import Arms
@@ -218,7 +218,7 @@ def truth(dataset: Dataset, split: Split, log: LoggedAnswers, job: TrainJob) -> 
 def test_what_a_version_would_have_earned_is_told_from_answers_drawn_by_lot_and_judged_by_a_gate(
     line: Line, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(answering, "LOT", random.Random(12))
+    monkeypatch.setattr(fallback, "LOT", random.Random(12))
     past(line)
     _, first = line.trained("movies-000001", line.settled())
     replica = replica_of(line, first, tmp_path / "cache")

@@ -122,8 +122,8 @@ def test_one_that_is_not_asked_for_any_more_is_not_told_of(world: World):
     assert not [c for c in world.status.conditions if c.type == "Mirrored"]
 
 
-def test_a_rejected_version_has_a_run_and_is_not_registered(world: World):
-    world.worse_offline.add(SECOND)
+def test_a_rejected_version_has_a_run_and_is_not_registered():
+    world = World(chance=random.Random(7), spec=spec(registry=ASKED), worse_offline={SECOND})
     world.run_until(lambda w: w.shown.get(SECOND) == "Rejected", passes=600)
     registered = {each.version: each.registered for each in mirrors(world)[-1].versions}
     assert registered == {FIRST: True, SECOND: False}

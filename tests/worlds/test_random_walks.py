@@ -25,8 +25,8 @@ def test_whatever_happens_to_a_rollout_the_rules_hold_and_it_ends(first: int):
 
 
 @pytest.mark.slow
-def test_two_thousand_histories_hold():
-    _, broken = batch(range(1000, 3000), time.time() + 1200)
+def test_five_hundred_histories_hold():
+    _, broken = batch(range(1000, 1500), time.time() + 1200)
     assert broken == [], broken[0]
 
 

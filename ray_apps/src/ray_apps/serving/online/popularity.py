@@ -45,7 +45,9 @@ class LivePopularity:
             return False
         self._moved = False
         counts = self._trained.copy()
-        counts[list(self._since)] += list(self._since.values())
+        # Of no length an array would be one of floats: all that was liked since may be new items.
+        more = np.fromiter(self._since.values(), counts.dtype, len(self._since))
+        counts[np.fromiter(self._since, np.intp, len(self._since))] += more
         self.counts, self.order = counts, ordered(counts)
         self.turns += 1
         return True
