@@ -9,7 +9,7 @@ from recsys_operator.plan.reports import own_app, reports
 from recsys_operator.plan.shares import active, verified, waiting
 from recsys_operator.plan.topics import HOLDING, Topics
 from recsys_operator.plan.trials import Trial, trial_of
-from recsys_operator.state.observed import Observed, RolloutState, VersionState
+from recsys_operator.state.observed import Observed, RolloutState, Unavailable, VersionState
 from recsys_schemas.v1alpha1.rollout import RolloutPhase
 
 
@@ -76,8 +76,7 @@ MOVES: dict[Rollout, frozenset[Rollout]] = {
     **dict.fromkeys((Rollout.BLIND, Rollout.UNVERIFIED), _WALKING | _ON_GUARD),
     **dict.fromkeys(sorted(_ONWARD), _WALKING),
     # A pass that died before it told may find another world.
-    **dict.fromkeys((Rollout.EARNED_LAST, Rollout.NEXT_ASKED), _WALKING | _DONE),
-    Rollout.PROMOTE_ASKED: _DONE,
+    **dict.fromkeys((Rollout.EARNED_LAST, Rollout.NEXT_ASKED, Rollout.PROMOTE_ASKED), _WALKING | _DONE),
     Rollout.PROMOTING: _DONE,
     Rollout.ARMING: _ON_GUARD,
     Rollout.ARMED: _ON_GUARD,
@@ -105,11 +104,16 @@ def judge(observed: Observed, topics: Topics) -> Rollout:
         case RolloutPhase.HOLDING:
             return _judge_hold(observed, rollout)
         case RolloutPhase.ROLLING_BACK:
-            return Rollout.ROLLED_BACK if verified(observed) or own_app(observed) is None else Rollout.ROLLING_BACK
+            return Rollout.ROLLED_BACK if verified(observed) or _no_app(observed) else Rollout.ROLLING_BACK
         case RolloutPhase.PENDING | RolloutPhase.LOADING:
             return _judge_loading(observed, rollout, topics)
         case _:
             return _judge_walk(observed, rollout, topics)
+
+
+def _no_app(observed: Observed) -> bool:
+    """Whether nobody serves anything; of a cluster that cannot be read that is not known."""
+    return not isinstance(observed.ray, Unavailable) and own_app(observed) is None
 
 
 def _sent_back_before(observed: Observed, version: VersionState) -> bool:
