@@ -1,6 +1,7 @@
 """One named story for each thing that everybody assumes."""
 
 import random
+from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
 
@@ -238,6 +239,21 @@ def test_a_deletion_does_not_wait_for_ever_for_a_dead_cluster(once: World):
     once.unreachable.add("ray")
     once.run_until(lambda w: w.gone, passes=100)
     assert once.now - once.deleting_since >= timedelta(seconds=60)
+
+
+def test_a_roll_back_is_not_told_as_done_while_nobody_can_say_what_serves(world: World):
+    world.run_until(lambda w: "movies-000002" in w.rollouts and w.rollouts["movies-000002"].status.weight == 5)
+    asked = world.rollouts["movies-000002"]
+    control = asked.spec.control.model_copy(update={"abort": True})
+    world.rollouts["movies-000002"] = replace(asked, spec=asked.spec.model_copy(update={"control": control}))
+    world.run_until(lambda w: w.rollouts["movies-000002"].status.phase == "RollingBack")
+    world.unreachable.add("ray")
+    for _ in range(30):
+        world.step()
+        world.tick()
+    assert world.rollouts["movies-000002"].status.phase == "RollingBack"
+    world.unreachable.clear()
+    world.run_until(lambda w: w.rollouts["movies-000002"].status.phase == "Aborted")
 
 
 def test_a_person_may_abort_and_the_champion_serves_all(world: World):
