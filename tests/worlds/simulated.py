@@ -22,11 +22,14 @@ from recsys_operator.state.actions import (
     EnsureTokens,
     ForgetJob,
     GrowTopic,
+    KeepCluster,
     Notify,
     PublishEvent,
     ReassignReplicas,
+    ReleaseCluster,
     RemoveApp,
     RemoveFinalizer,
+    RunOwnJob,
     StopJob,
     SubmitJob,
     ThrottleReplication,
@@ -222,6 +225,8 @@ class World(Serving):
                     self.events.append(action)
             case Notify():
                 self.notified.append(action.news.id)
+            case RunOwnJob() | KeepCluster() | ReleaseCluster():
+                raise AssertionError("no model of this world names spec.ray.cluster")
             case _:
                 assert_never(action)
 
