@@ -165,7 +165,7 @@ def test_rights_on_the_brokers_are_listed_as_a_table_and_as_commands(here: Place
     lines = done.stdout.splitlines()
     assert all(line.startswith("kafka-acls.sh --bootstrap-server 127.0.0.1:1 ") for line in lines)
     assert any("--allow-principal User:reader --topic watch --operation Read" in line for line in lines)
-    assert any("--allow-principal User:recsys --topic watch --operation Write" in line for line in lines)
+    assert any("--allow-principal User:recsys --topic watch --operation Read --operation Write" in line for line in lines)
 
 
 def test_a_user_without_the_right_is_told_so_in_the_servers_words(here: Place) -> None:
