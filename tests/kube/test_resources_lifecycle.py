@@ -92,7 +92,7 @@ def test_the_smallest_resource_is_stored_with_everything_that_holds(model: dict[
         ("reco_preferences", 3, 2),
         ("reco_items", 3, 2),
     ]
-    assert [step["setWeight"] for step in spec["rollout"]["steps"]] == [5, 25, 50]
+    assert (spec["rollout"]["strategy"], spec["rollout"]["steps"]) == ("Canary", []), "the strategy's own steps"
     assert [gate["name"] for gate in spec["gates"]] == ["baselines", "champion"]
     assert spec["model"]["algorithm"] == "ALS"
     assert spec["serving"]["replicas"] == 2
@@ -215,7 +215,7 @@ def test_control_is_what_people_may_patch_on_a_rollout(cluster: Cluster, namespa
     cluster.kubectl("patch", "rro", "movies-000002", "-n", namespace, "--type=merge", "-p", '{"spec":{"control":{"promote":"Full"}}}')
     write_status(cluster, namespace, {"phase": "Progressing", "step": 0, "weight": 5}, "rro", "movies-000002")
     after = read(cluster, namespace, "rro", "movies-000002")
-    assert after["spec"]["control"] == {"abort": False, "paused": False, "promote": "Full"}
+    assert after["spec"]["control"] == {"abort": False, "paused": False, "promote": "Full", "reason": "", "requestedBy": ""}
     head, row = table(cluster, "rro", "-n", namespace)
     assert head == ["NAME", "MODEL", "CANDIDATE", "PHASE", "WEIGHT", "STEP", "AGE"]
     assert row[:-1] == ["movies-000002", "movies", "movies-000002", "Progressing", "5", "0"]
