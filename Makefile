@@ -46,9 +46,9 @@ demo: $(VENV) ## The whole line on real parts, with a report at its end: DATA=fo
 	@DATA='$(DATA)' KEEP='$(KEEP)' $(PYTHON) -m recsys_dev.demo
 
 .PHONY: test
-test: $(VENV) ## All tests on real parts (20 min; 15 min more the first time): ARGS='-k words' goes to pytest.
+test: $(VENV) ## All tests on real parts (35 min; 15 min more the first time): ARGS='-k words' goes to pytest.
 	@echo "All tests: fast ones, then a real Kubernetes API, Kafka brokers and Ray, all on loopback."
-	@echo "It takes up to 20 min on 2 cores; the first time 10 to 15 min more, to build Kubernetes and fetch Kafka and Ray."
+	@echo "It takes up to 35 min on 2 cores; the first time 10 to 15 min more, to build Kubernetes and fetch Kafka and Ray."
 	@$(MAKE) tools
 	@dev/test-all.sh $(ARGS)
 
@@ -57,17 +57,17 @@ test-unit: $(VENV) ## Units, properties and simulated worlds: no real parts (1.5
 	@$(PYTEST) $(FAST) -m "not slow" -n $$($(PYTHON) -c 'import os; print(2 * (os.cpu_count() or 1))') --dist worksteal $(ARGS)
 
 .PHONY: test-kube
-test-kube: $(VENV) ## Tests on a real Kubernetes API server (2 min; 7 min more the first time).
+test-kube: $(VENV) ## Tests on a real Kubernetes API server (8 min; 7 min more the first time).
 	@$(PYTHON) -m recsys_dev.cache
 	@$(PYTEST) tests/kube $(ARGS)
 
 .PHONY: test-kafka
-test-kafka: $(VENV) ## Tests on real Kafka brokers (2 min).
+test-kafka: $(VENV) ## Tests on real Kafka brokers (10 min).
 	@$(PYTHON) -m recsys_dev.kafka_jars
 	@$(PYTEST) tests/kafka $(ARGS)
 
 .PHONY: test-ray
-test-ray: $(VENV) ## Tests on a real Ray (5 min).
+test-ray: $(VENV) ## Tests on a real Ray (10 min).
 	@$(PYTEST) tests/ray $(ARGS)
 
 .PHONY: test-e2e
