@@ -21,7 +21,7 @@ import httpx
 
 from bench.ingest.measured import Measured
 from bench.operators import fake_ray
-from bench.operators.models import Watch, all_observed, create, model, writes
+from bench.operators.models import PLAIN, Watch, all_observed, create, model, plain, plain_definition, writes
 from recsys_dev import kafka, kubernetes, runs
 from recsys_dev.figures import tell
 from recsys_dev.kubernetes import Cluster
@@ -74,8 +74,13 @@ def fill(at: Scene, first: int, count: int) -> None:
         names = [f"team-{each:02}" for each in range(NAMESPACES)]
         create(at.cluster, [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}} for name in names])
         create(at.cluster, [_secret(name) for name in names])
-    bodies = [model(*place(each), ray=f"{at.ray}/{place(each)[0]}", kafka=at.kafka, suspend=each % 2 == 0) for each in range(first, count)]
-    create(at.cluster, bodies)
+    create(at.cluster, bodies(at, first, count))
+
+
+def bodies(at: Scene, first: int, count: int) -> list[dict[str, Any]]:
+    """Models, every other one suspended."""
+    numbers = range(first, count)
+    return [model(*place(each), ray=f"{at.ray}/{place(each)[0]}", kafka=at.kafka, suspend=each % 2 == 0) for each in numbers]
 
 
 def _secret(namespace: str) -> dict[str, Any]:
@@ -160,6 +165,25 @@ def measure(at: Scene, count: int, rest_s: float, changes: int) -> dict[str, Any
     return found
 
 
+def measure_peer(at: Scene, first: int, count: int, rest_s: float) -> dict[str, Any]:
+    """A plain kopf operator with as many objects of the same specs."""
+    create(at.cluster, [plain(body) for body in bodies(at, first, count)])
+    env = {"KUBECONFIG": str(at.cluster.kubeconfig)}
+    with Watch(at.cluster, PLAIN) as watch:
+        began = time.monotonic()
+        with Measured([sys.executable, "-m", "bench.operators.plain_kopf"], at.run_dir / f"plain-{count}.log", env) as child:
+            found = {"all_observed_s": watch.wait(all_observed(count), what=f"{count} objects of the peer observed") - began}
+            found |= {"cpu_s_until_then": child.cpu_s()}
+            time.sleep(QUIET_S)
+            return found | rest(at, child, rest_s, "kopf") | {"peak_rss_mib": child.memory_mib("VmHWM")}
+
+
+def an_object_more(found: dict[str, Any], whose: str, counts: list[int]) -> float:
+    """KiB of memory for each object above the smallest number."""
+    few, many = counts[0], counts[-1]
+    return 1024 * (found[f"{many}_{whose}"]["rss_mib"] - found[f"{few}_{whose}"]["rss_mib"]) / (many - few)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="One operator, many models.")
     parser.add_argument("--models", default="100,1000", help="numbers of models, ascending")
@@ -169,13 +193,18 @@ def main() -> None:
     counts = sorted({int(each) for each in asked.models.split(",")})
     found: dict[str, Any] = {}
     with scene() as at:
+        at.cluster.kubectl("apply", "--server-side", "-f", "-", input=json.dumps(plain_definition()))
         made = 0
         for count in counts:
             sys.stdout.write(f"{count} models: making them\n")
             fill(at, made, count)
-            made = count
+            before, made = made, count
             found[f"{count}_models"] = measure(at, count, asked.rest, asked.changes)
+            found[f"{count}_of_plain_kopf"] = measure_peer(at, before, count, asked.rest)
             tell("operator", "models", found)
+    if len(counts) > 1:
+        ours, peer = (an_object_more(found, whose, counts) for whose in ("models", "of_plain_kopf"))
+        tell("operator", "memory", {"kib_for_a_model": ours, "kib_for_an_object_of_plain_kopf": peer, "plain_kopf_over_ours": peer / ours})
 
 
 if __name__ == "__main__":

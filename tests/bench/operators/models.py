@@ -47,6 +47,24 @@ def model(namespace: str, name: str, *, ray: str, kafka: str, suspend: bool) -> 
     }
 
 
+PLAIN = "plainmodels.bench.recsys.dev"
+
+
+def plain_definition() -> Json:
+    """The kind of the peer: a spec and a status that may hold anything."""
+    anything = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    schema = {"openAPIV3Schema": {"type": "object", "properties": {"spec": anything, "status": anything}}}
+    version = {"name": "v1", "served": True, "storage": True, "subresources": {"status": {}}, "schema": schema}
+    names = {"kind": "PlainModel", "plural": "plainmodels", "singular": "plainmodel"}
+    spec = {"group": "bench.recsys.dev", "scope": "Namespaced", "names": names, "versions": [version]}
+    return {"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": PLAIN}, "spec": spec}
+
+
+def plain(body: Json) -> Json:
+    """The peer's object with the same spec."""
+    return {"apiVersion": "bench.recsys.dev/v1", "kind": "PlainModel", "metadata": dict(body["metadata"]), "spec": body["spec"]}
+
+
 @dataclass(slots=True)
 class Watch:
     """`kubectl get --watch` of one kind: the newest look of each object, and when each change came."""

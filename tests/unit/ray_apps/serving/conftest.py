@@ -210,6 +210,7 @@ def make_replica(acknowledge_seconds: float = 0.5, servers: str = NOWHERE, write
         preferences_topic="preferences",
         items_topic="items",
         timeout_ms=150,
+        queue_ms=60_000,  # however busy the machine is that runs the tests: nothing is refused for that
     )
     key = key_of(arguments.uid)
     tallies = Tallies()
