@@ -22,8 +22,9 @@ LONGEST_BACK_OFF_S = 60.0
 LONGEST_WAIT_S = 300.0
 """However quiet it is, each model is looked at this often: an event may be lost."""
 DRAIN_S = 10.0
-LEISURE_S = 5.0
-"""A look that is due after so long is one of leisure: nothing is under way, and whatever happens to the model wakes it."""
+LEISURE_S = 2.0
+"""A look that is due after so long or longer is one of leisure: nothing is under way, and whatever happens to the model wakes it.
+Less than a plan asks for then, for the pass itself has taken some of it."""
 LEISURE_SHARE = 0.2
 """Looks of leisure take so much of one core at most, however many models there are: they come the more seldom."""
 _MEMORY = 0.05

@@ -138,7 +138,7 @@ def reactions(at: Scene, watch: Watch, count: int, changes: int) -> dict[str, fl
         namespace, name = key = place((turn * 7919) % count)
         generation = int(watch.seen[key]["generation"]) + 1
         at.cluster.kubectl(
-            "patch", "rm", name, "-n", namespace, "--type=merge", "-p", json.dumps({"spec": {"revisionHistoryLimit": 11 + turn % 50}})
+            "patch", "rm", name, "-n", namespace, "--type=merge", "-p", json.dumps({"spec": {"revisionHistoryLimit": 11 + generation % 80}})
         )
         watch.wait(lambda _, at=(key, generation): at in watch.answered, what=f"{key} answered", limit_s=60)
         waits.append(watch.answered[key, generation] - watch.asked[key, generation])

@@ -174,6 +174,7 @@ def test_with_many_models_only_the_looks_that_nothing_asks_for_become_rarer() ->
         line.cost_s = 0.02
         assert line.leisurely(1.0) == 1.0, "something is under way"
         assert line.leisurely(LEISURE_S) == 1000 * 0.02 / LEISURE_SHARE
+        assert line.leisurely(4.9) == line.leisurely(LEISURE_S), "what a plan's five seconds are after a pass"
         line.cost_s = 1.0
         assert line.leisurely(LEISURE_S) == LONGEST_WAIT_S, "an event may be lost"
         line.cost_s = 0.0
