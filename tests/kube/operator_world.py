@@ -27,7 +27,7 @@ T = TypeVar("T")
 def define(cluster: Cluster) -> None:
     """Our kinds, established."""
     cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(DEFINITIONS))
-    cluster.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
+    cluster.kubectl("wait", "--for=condition=Established", "-f", str(DEFINITIONS), "--timeout=60s")
     # A kind's storage answers a moment after its definition is established; kubectl waits for it.
     cluster.kubectl("get", "rm,rmv,rro", "--all-namespaces")
 

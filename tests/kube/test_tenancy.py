@@ -75,8 +75,10 @@ def references(schema: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[t
             yield here
         elif name.endswith("SecretRef"):
             yield (*here, "name")
+        elif "items" in inner:
+            yield from references(inner["items"], (*path, f"{name}[0]"))
         else:
-            yield from references(inner.get("items", inner), here)
+            yield from references(inner, here)
 
 
 def fields() -> list[tuple[str, ...]]:
@@ -89,7 +91,8 @@ def naming(path: tuple[str, ...], name: str) -> dict[str, Any]:
     spec: dict[str, Any] = yaml.safe_load(yaml.safe_dump(SPEC))
     at = spec
     for step in path[:-1]:
-        at = at.setdefault(step, {})
+        among_many = step.removesuffix("[0]")
+        at = at.setdefault(step, {}) if among_many == step else at.setdefault(among_many, [{"name": "first"}])[0]
     at[path[-1]] = name
     return spec
 
