@@ -68,6 +68,8 @@ class Role(StrEnum):
     """Ask for recommendations and send events."""
     OPERATOR = "operator"
     """Read evidence and metrics."""
+    ADMIN = "admin"
+    """Ask that another version serves; read evidence and metrics."""
     TESTER = "tester"
     """Ask for recommendations, and name the arm that is to answer: `x-recsys-variant: candidate`."""
     METRICS = "metrics"
@@ -212,6 +214,43 @@ class EventsResponse(Artifact):
 
     accepted: int
     """How many."""
+
+
+class SwitchRequest(Artifact):
+    """POST /v1/model:switch: all users get another version, one that served before and is still loaded."""
+
+    version: Annotated[str, Field(min_length=1, max_length=63)]
+    """Which: `retained` of GET /v1/model names those that can be had."""
+    reason: Annotated[str, Field(max_length=500)] = ""
+    """Why; the decision tells it."""
+
+
+class SwitchAsk(Artifact):
+    """A switch that was asked for: the operator makes a rollout of it, once."""
+
+    id: Annotated[str, Field(pattern=r"^[0-9a-f]{8}$")]
+    """A function of the version and of the record that was in force: asking twice is asking once."""
+    version: str
+    """What is to serve all users."""
+    instead_of: str
+    """What served when it was asked: once another does, the ask is over."""
+    by: str
+    """Who asked: the client's name."""
+    reason: str = ""
+    """Why."""
+    age_seconds: Annotated[float, Field(ge=0)]
+    """How long ago."""
+
+
+class SwitchResponse(Artifact):
+    """What becomes of an ask."""
+
+    version: str
+    """What was asked for."""
+    state: Literal["Serving", "Asked"]
+    """Serving: it serves already, and nothing is done. Asked: the operator takes it up with its next look; GET /v1/model says when it serves."""
+    id: str | None = None
+    """Of the ask; none where it serves already."""
 
 
 class Problem(Artifact):
@@ -570,6 +609,10 @@ class ReplicaReport(Artifact):
     """Candidate → whose items were clicked in mixed lists."""
     told: ToldState | None = None
     """What it knows of preferences and live items; none where the model has no topics of them."""
+    switch: SwitchAsk | None = None
+    """The newest switch that it was asked for, while it may be taken up."""
+    record_ms: float | None = None
+    """How long it took from the arrival of the record that it serves to the first answer by it; with a version to load, that too."""
 
 
 class EvidenceResponse(Artifact):
@@ -613,5 +656,9 @@ class ModelResponse(Artifact):
     """The newest record received; -1 before there is one. Larger than epoch while an arm is being loaded."""
     arms: list[ArmState]
     """The arms of the newest record."""
+    retained: list[str] = []
+    """Versions that served before and are loaded here: POST /v1/model:switch goes to them at once."""
+    switch: SwitchAsk | None = None
+    """The newest switch that this replica was asked for, while it may be taken up."""
     refused_record: str | None = None
     """Why the last `user_config` was refused, if it was."""

@@ -104,6 +104,9 @@ class Arms:
         self.serving: Serving | None = None
         self.wanted: ServingRecord | None = None
         self.refused_record: str | None = None
+        self.record_ms: float | None = None
+        """How long it took from the arrival of the record that is served to serving it in full."""
+        self._arrived = 0.0
         self._opener = opener
         self._enliven = enliven
         self.beside = beside or Beside()
@@ -148,7 +151,7 @@ class Arms:
             return False
         with self._changed:
             self.refused_record = None
-            self.wanted = record
+            self.wanted, self._arrived = record, self._clock()
             for loaded in self._loaded.values():
                 loaded.live.skip(tuple(record.skips))
             self._settle()
@@ -196,6 +199,8 @@ class Arms:
                 complete=complete,
                 stratum=stratum_of({arm.version: arm.share for arm in wanted.arms} if complete else {}),
             )
+            if complete and (old is None or not old.complete or old.record.epoch != wanted.epoch):
+                self.record_ms = (self._clock() - self._arrived) * 1000
         self._drop()
 
     def _drop(self) -> None:

@@ -26,6 +26,8 @@ from recsys_schemas.serving_api import (
     ServerMetadata,
     SessionRequest,
     SimilarItemsRequest,
+    SwitchRequest,
+    SwitchResponse,
 )
 
 Json = dict[str, Any]
@@ -36,9 +38,9 @@ _REF = "#/components/schemas/{model}"
 def openapi() -> Json:
     """The whole description. Paths are relative to the model's route prefix."""
     requests: list[type[BaseModel]] = [RecommendationRequest, SessionRequest, SimilarItemsRequest, PopularRequest]
-    requests += [BatchRequest, EventsRequest, PreferencesRequest, ItemsRequest, *EVENTS.values()]
+    requests += [BatchRequest, EventsRequest, PreferencesRequest, ItemsRequest, SwitchRequest, *EVENTS.values()]
     answers: list[type[BaseModel]] = [RecommendationResponse, BatchResponse, EventsResponse, PreferencesResponse, ItemResponse]
-    answers += [ModelResponse, EvidenceResponse, ServerMetadata, ModelMetadata, Problem]
+    answers += [ModelResponse, EvidenceResponse, ServerMetadata, ModelMetadata, SwitchResponse, Problem]
     _, schemas = models_json_schema(
         [*((model, "validation") for model in requests), *((model, "serialization") for model in answers)], ref_template=_REF
     )
@@ -92,6 +94,7 @@ def _paths() -> Json:
                 "model", "What the replica that answers serves. Tokens: any.", _json(ModelResponse, "Its state."), None, _OPEN
             )
         },
+        "/v1/model:switch": {"post": _switch()},
         "/v1/evidence": {
             "get": _operation(
                 "evidence",
@@ -162,6 +165,13 @@ def _item() -> Json:
         "get": _operation("item", "What the live record says of an item. Tokens: reader, writer.", told, None, none),
         "delete": _operation("withdrawItem", "Show an item no more. Token: writer.", _json(EventsResponse, "It is on Kafka."), None, none),
     }
+
+
+def _switch() -> Json:
+    told = "Ask that a version which served before, and is loaded still, serves all users; the operator does it once. Token: admin."
+    asked = _operation("switchModel", told, _json(SwitchResponse, "It serves already."), SwitchRequest, (*_ASKED, 409))
+    asked["responses"]["202"] = _json(SwitchResponse, "Asked: the operator takes it up with its next look.")
+    return asked
 
 
 def _metadata(name: str, what: str) -> Json:
