@@ -121,7 +121,7 @@ def disturb(world: World, fault: str) -> None:  # noqa: PLR0912 - one case for e
             steer(world, fault)
 
 
-def steer(world: World, wish: str) -> None:
+def steer(world: World, wish: str) -> None:  # noqa: PLR0912 - one case for each wish
     """What people do."""
     match wish:
         case "edit":

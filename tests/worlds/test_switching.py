@@ -7,7 +7,6 @@ from datetime import timedelta
 import pytest
 
 from recsys_operator.plan import quarantine, rollback, shares, wishes
-from recsys_operator.state.actions import SubmitJob
 from recsys_operator.state.observed import Observed
 from recsys_schemas.serving_api import SwitchAsk
 from recsys_schemas.train_job import PreflightJob

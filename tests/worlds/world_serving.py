@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
+from ray_apps.serving.switching import Switches
 from recsys_operator.state.actions import (
     DeployApp,
 )
-from ray_apps.serving.switching import Switches
 from recsys_operator.state.observed import (
     AppState,
     RayState,

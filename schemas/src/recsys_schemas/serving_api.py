@@ -248,7 +248,8 @@ class SwitchResponse(Artifact):
     version: str
     """What was asked for."""
     state: Literal["Serving", "Asked"]
-    """Serving: it serves already, and nothing is done. Asked: the operator takes it up with its next look; GET /v1/model says when it serves."""
+    """Serving: it serves already, and nothing is done. Asked: the operator takes it up with its next look; GET /v1/model says when it
+    serves."""
     id: str | None = None
     """Of the ask; none where it serves already."""
 

@@ -1,7 +1,7 @@
 """Going back to a version that served before: tried once more, then given to all users by a rollout of its own.
 
-While `spec.rollout.rollbackTo` is set it pins: its version serves, what is under way for another is ended, and candidates wait. A switch that was
-asked for through the API goes the same way once, without the trial: its version is loaded in every replica already, or not begun.
+While `spec.rollout.rollbackTo` is set it pins: its version serves, what is under way for another is ended, and candidates wait. A switch
+that was asked for through the API goes the same way once, and without the trial: its version is kept loaded in the replicas.
 """
 
 from datetime import timedelta
@@ -84,7 +84,9 @@ def refusal(observed: Observed) -> str | None:
     if asked is None:
         return None
     version, words = _version(observed, asked.version), asked.words
-    mend = f"name one of {', '.join(_served(observed)) or 'the versions that will have served'}{', or remove the field' if asked.pins else ''}"
+    mend = (
+        f"name one of {', '.join(_served(observed)) or 'the versions that will have served'}{', or remove the field' if asked.pins else ''}"
+    )
     if version is None:
         return (
             f"{words} has no object any more (spec.revisionHistoryLimit {observed.model.spec.revision_history_limit}), or never had; {mend}"
@@ -198,9 +200,7 @@ def told(word: Rollback, observed: Observed) -> tuple[str, str]:
         case Rollback.REFUSED:
             return str(word), refusal(observed) or ""
         case Rollback.TRIAL_FAILED:
-            return str(
-                Rollback.REFUSED
-            ), f"{asked.words} did not pass its trial: {_why(observed)}; tried again in {AGAIN}"
+            return str(Rollback.REFUSED), f"{asked.words} did not pass its trial: {_why(observed)}; tried again in {AGAIN}"
         case Rollback.UNAVAILABLE:
             return "RollbackWaits", f"{asked.words} waits for the store and the Ray cluster"
         case Rollback.PINNED:

@@ -8,8 +8,8 @@ from recsys_operator.plan.freezing import frozen
 from recsys_operator.plan.reports import own_app, reports
 from recsys_operator.plan.shares import active, verified, waiting
 from recsys_operator.plan.topics import HOLDING, Topics
-from recsys_operator.plan.wishes import wish
 from recsys_operator.plan.trials import Trial, trial_of
+from recsys_operator.plan.wishes import wish
 from recsys_operator.state.observed import Observed, RolloutState, Unavailable, VersionState
 from recsys_schemas.v1alpha1.rollout import RolloutPhase
 

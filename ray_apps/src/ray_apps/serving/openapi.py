@@ -98,14 +98,14 @@ def _paths() -> Json:
         "/v1/evidence": {
             "get": _operation(
                 "evidence",
-                "Every replica's counters, by version. Token: operator.",
+                "Every replica's counters, by version. Tokens: admin, operator.",
                 _json(EvidenceResponse, "Every replica's last report."),
                 None,
                 _OPEN,
             )
         },
         "/metrics": {
-            "get": _operation("metrics", "This replica's Prometheus metrics. Token: operator.", _plain("text/plain"), None, _OPEN)
+            "get": _operation("metrics", "This replica's Prometheus metrics. Tokens: admin, metrics, operator.", _plain("text/plain"), None, _OPEN)
         },
         "/openapi.json": {"get": _operation("description", "This description. Tokens: any.", _plain("application/json"), None, _OPEN)},
         "/docs": {"get": _operation("docs", "This description as a page. Tokens: any.", _plain("text/html"), None, _OPEN)},
@@ -145,7 +145,7 @@ def _preferences() -> Json:
     told = _json(PreferencesResponse, "What the user has said.")
     none = (*_OPEN, 404, 422)
     return {
-        "get": _operation("preferences", "What a user has said they like. Tokens: reader, writer.", told, None, none),
+        "get": _operation("preferences", "What a user has said they like. Tokens: reader, tester, writer.", told, None, none),
         "post": _operation(
             "sayPreferences",
             "Say what a user likes, in the place of what was said before; answers go by it until deeds are known. Token: writer.",
@@ -162,7 +162,7 @@ def _preferences() -> Json:
 def _item() -> Json:
     told, none = _json(ItemResponse, "The record."), (*_OPEN, 404, 422)
     return {
-        "get": _operation("item", "What the live record says of an item. Tokens: reader, writer.", told, None, none),
+        "get": _operation("item", "What the live record says of an item. Tokens: reader, tester, writer.", told, None, none),
         "delete": _operation("withdrawItem", "Show an item no more. Token: writer.", _json(EventsResponse, "It is on Kafka."), None, none),
     }
 
@@ -188,7 +188,7 @@ def _named(name: str, operations: Json) -> Json:
 
 def _answering(name: str, summary: str, asked: type[BaseModel], answer: type[BaseModel] = RecommendationResponse) -> Json:
     told = _json(answer, "The best items, best first.")
-    return {"post": _operation(name, f"{summary} Tokens: reader, writer.", told, asked, _ASKED)}
+    return {"post": _operation(name, f"{summary} Tokens: reader, tester, writer.", told, asked, _ASKED)}
 
 
 def _operation(name: str, summary: str, success: Json, request: type[BaseModel] | None, errors: tuple[int, ...]) -> Json:

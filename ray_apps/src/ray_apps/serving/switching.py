@@ -1,4 +1,4 @@
-"""What a replica was asked to switch to. It does not switch by itself: the operator reads the ask in its report, and makes a rollout of it."""
+"""What a replica was asked to switch to. It does not switch by itself: the operator reads the ask in its report, and acts."""
 
 import hashlib
 import threading

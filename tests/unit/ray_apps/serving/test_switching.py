@@ -63,7 +63,9 @@ def test_what_serves_already_is_told_and_takes_the_place_of_an_earlier_ask(serve
     assert served.replica.report().switch.version == "good"
 
 
-@pytest.mark.parametrize(("version", "words"), [("nobody", "is not retained"), ("other", "is a candidate"), ("sent-back", "is not retained")])
+@pytest.mark.parametrize(
+    ("version", "words"), [("nobody", "is not retained"), ("other", "is a candidate"), ("sent-back", "is not retained")]
+)
 def test_a_version_that_cannot_be_had_is_refused_with_those_that_can(served: Any, version: str, words: str):
     answered = ask(served, version=version)
     assert (answered.status_code, answered.headers["content-type"]) == (409, "application/problem+json")
