@@ -39,7 +39,21 @@ FAULTS = (
     *("approve",) * 3,
     *("kafka", "ray", "store", "evidence", "restart_ray", "restart_replica", "out_of_sync", "quiet", "no_replica_starts"),
     *("errs", "disliked", "liked", "unloadable", "newer", "watch_lost", "clock_on", "clock_back"),
-    *("edit", "pause", "resume", "freeze", "thaw", "next", "next_of_another", "full", "abort", "go_back", "let_go", "switch"),
+    *(
+        "edit",
+        "pause",
+        "resume",
+        "freeze",
+        "thaw",
+        "next",
+        "next_of_another",
+        "next_of_another",
+        "full",
+        "abort",
+        "go_back",
+        "let_go",
+        "switch",
+    ),
 )
 MOST_PASSES = 250
 

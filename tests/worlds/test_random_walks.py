@@ -120,7 +120,7 @@ def test_a_broken_twin_is_caught(twin: str, monkeypatch: pytest.MonkeyPatch):
     play(strategy, first)  # the world that it begins from is made by the plan as it is
     monkeypatch.setattr(where, name, broken)
     with pytest.raises((AssertionError, KeyError)):
-        for seed in range(first, first + 120 * len(NAMES), len(NAMES)):
+        for seed in range(first, first + 240 * len(NAMES), len(NAMES)):
             play(strategy, seed)
 
 

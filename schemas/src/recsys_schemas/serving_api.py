@@ -37,6 +37,7 @@ class Reason(StrEnum):
     SIMILAR = "similar"
     ONBOARDING = "onboarding"
     POPULAR = "popular"
+    CONTEXT = "context"
     APPROXIMATE = "approximate"
     CACHED = "cached"
     FALLBACK = "fallback"
@@ -91,7 +92,8 @@ class Asked(Artifact):
     filters: Filters | None = None
     """Which items may be shown at all; those of the catalogue and its live records."""
     context: Context = {}
-    """What is known of the moment, such as `{"device": "tv"}`: logged with the question, for whoever evaluates answers."""
+    """What is known of the moment, such as `{"device": "tv"}`: strangers get what is liked there, of the keys that
+    spec.serving.popularity.contexts declares; all of it is logged with the question, for whoever evaluates answers."""
     deadline_ms: Annotated[float, Field(gt=0, le=60_000)] | None = None
     """Later than this the answer is given by the fallback; spec.serving.timeoutMilliseconds where that is less or nothing is said."""
 
@@ -145,8 +147,9 @@ class RecommendationResponse(Artifact):
     """Its arm."""
     reason: Reason
     """personal: from the user's own history; session, similar: from the items given; onboarding: from what the user said they like;
-    popular: nothing is known of the user or the items; approximate: as personal, among the items near the history only, because scoring all
-    of them would have been late; cached: the user's last answer; fallback: popular, because the model was late or broken."""
+    popular: nothing is known of the user or the items; context: the same, and what is liked in the context that was said; approximate: as
+    personal, among the items near the history only, because scoring all of them would have been late; cached: the user's last answer;
+    fallback: popular, because the model was late or broken."""
 
 
 class BatchResponse(Artifact):
@@ -356,6 +359,30 @@ class RateLimit(Artifact):
     """At once."""
 
 
+class ContextKey(Artifact):
+    """One thing that is known of the moment, and the values that are told apart."""
+
+    name: str
+    """As in a question's `context`, and as the field of the events that says it."""
+    values: list[str] = []
+    """Values, in any case; others say nothing."""
+    hours: list[int] = []
+    """Instead of values: the hours at which the parts of the day begin, ascending; nobody has to say it."""
+    time_zone: str | None = None
+    """Of the hours; none: UTC."""
+
+
+class ContextCounting(Artifact):
+    """How likes are counted by context."""
+
+    keys: Annotated[list[ContextKey], Field(min_length=1, max_length=8)]
+    """What is told apart."""
+    half_life_days: Annotated[float, Field(gt=0)]
+    """After so long a like counts for half."""
+    shrinkage: Annotated[float, Field(gt=0)]
+    """So many likes of an item in a context weigh as much as what is liked everywhere."""
+
+
 class ServingArguments(Artifact):
     """The application's `args`: what cannot change without a code update."""
 
@@ -379,6 +406,8 @@ class ServingArguments(Artifact):
     """Where users' preferences are kept; none: they cannot be sent."""
     items_topic: str | None = None
     """Where live records of items are kept; none: they cannot be sent."""
+    contexts: ContextCounting | None = None
+    """In which contexts likes are counted apart; none: in none."""
     exploration: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Part of the answers to users of whom nothing is known whose last place is given to an item that nobody has liked yet."""
     logged_percent: Annotated[int, Field(ge=0, le=100)] = 100

@@ -154,6 +154,8 @@ class Arms:
             self.wanted, self._arrived = record, self._clock()
             for loaded in self._loaded.values():
                 loaded.live.skip(tuple(record.skips))
+            if self.beside.contexts:
+                self.beside.contexts.skip(tuple(record.skips))
             self._settle()
             self._changed.notify_all()
         return True

@@ -105,7 +105,9 @@ def _paths() -> Json:
             )
         },
         "/metrics": {
-            "get": _operation("metrics", "This replica's Prometheus metrics. Tokens: admin, metrics, operator.", _plain("text/plain"), None, _OPEN)
+            "get": _operation(
+                "metrics", "This replica's Prometheus metrics. Tokens: admin, metrics, operator.", _plain("text/plain"), None, _OPEN
+            )
         },
         "/openapi.json": {"get": _operation("description", "This description. Tokens: any.", _plain("application/json"), None, _OPEN)},
         "/docs": {"get": _operation("docs", "This description as a page. Tokens: any.", _plain("text/html"), None, _OPEN)},

@@ -107,5 +107,7 @@ class Replica:
             self.shadow.close()
         if self.told:
             self.told.close()
+        if self.arms.beside.contexts:
+            self.arms.beside.contexts.close()
         if self.bearers:
             self.bearers.close()
