@@ -14,6 +14,7 @@ from recsys_operator.state.observed import (
 )
 from recsys_schemas.serving_api import (
     GROUPS,
+    Arm,
     ArmCounters,
     EvidenceResponse,
     MixedCounters,
@@ -21,6 +22,7 @@ from recsys_schemas.serving_api import (
     ShadowCounters,
     StratumCounters,
     SwitchAsk,
+    Variant,
     stratum_of,
 )
 from worlds.world_ground import Replica
@@ -80,9 +82,9 @@ class Serving(Rules):
     def ask_for(self, version: str, by: str = "key:anna") -> bool:
         """Somebody asks a replica, drawn by lot, to switch; whether it says yes."""
         replica = self.chance.choice(self.replicas)
-        arms = replica.record.arms if replica.record else []
-        kept = [arm.version for arm in arms if arm.variant == "holdback" and replica.loaded.get(arm.version) == arm.digest]
-        stable = next((arm.version for arm in arms if arm.variant == "stable"), None)
+        arms: list[Arm] = replica.record.arms if replica.record else []
+        kept = [arm.version for arm in arms if arm.variant is Variant.HOLDBACK and replica.loaded.get(arm.version) == arm.digest]
+        stable = next((arm.version for arm in arms if arm.variant is Variant.STABLE), None)
         if replica.record is None or stable is None or version not in (*kept, stable):
             return False
         asked = Switches().ask(version, stable, replica.record.epoch, by, "")

@@ -77,6 +77,7 @@ MOVES: dict[Rollout, frozenset[Rollout]] = {
     **dict.fromkeys((Rollout.BLIND, Rollout.UNVERIFIED), _WALKING | _ON_GUARD),
     **dict.fromkeys(sorted(_ONWARD), _WALKING),
     # A pass that died before it told may find another world.
+    Rollout.REFUSED: _ENDING | _BEFORE_USERS | {Rollout.RETURNED},
     **dict.fromkeys((Rollout.EARNED_LAST, Rollout.NEXT_ASKED, Rollout.PROMOTE_ASKED), _WALKING | _DONE),
     Rollout.PROMOTING: _DONE,
     Rollout.ARMING: _ON_GUARD,

@@ -5,12 +5,14 @@ An item's popularity in a cell is its popularity everywhere times how many more 
 1999). Of several keys the ratios are multiplied, as if they were independent.
 """
 
+import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from zoneinfo import ZoneInfo
+from datetime import UTC, datetime, tzinfo
+from functools import cache
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +30,7 @@ _REBASED_AFTER = 200.0
 """Half-lives, after which weights are made small again."""
 _ARMS = 8
 
+logger = logging.getLogger(__name__)
 Floats = NDArray[np.float64]
 
 
@@ -122,13 +125,27 @@ class Contexts:
 def _value(key: ContextKey, said: Mapping[str, ContextValue], seconds: float) -> str | None:
     """The declared value that a context has of a key; the part of the day is known without being said."""
     if key.hours:
-        hour = datetime.fromtimestamp(seconds, ZoneInfo(key.time_zone) if key.time_zone else UTC).hour
+        zone = _zone(key.time_zone)
+        if zone is None:
+            return None
+        hour = datetime.fromtimestamp(seconds, zone).hour
         return str(max((start for start in key.hours if start <= hour), default=key.hours[-1]))
     word = said.get(key.name)
     if word is None:
         return None
     text = str(word).strip().casefold()
     return next((value for value in key.values if value.casefold() == text), None)
+
+
+@cache
+def _zone(name: str | None) -> tzinfo | None:
+    """Whose clock; None, and a word in the log, for one that this machine does not know."""
+    try:
+        return ZoneInfo(name) if name else UTC
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        words = {"event": "UnknownTimeZone", "reason": f"spec.serving.popularity.contexts: timeZone {name!r} is not known here"}
+        logger.error("the part of the day says nothing", extra=words)  # noqa: TRY400 - the trace would say no more
+        return None
 
 
 def in_context(counts: NDArray[np.int64], shelf: Shelf, cells: Sequence[Cell], shrinkage: float) -> Floats:
