@@ -160,6 +160,10 @@ bench-scale: $(VENV) ## IALS on 1, 2 and 4 Ray Train workers, 10 million generat
 bench-rollout: $(VENV) ## How soon a rollout is decided, and how often wrongly, beside the threshold rules of canary tools (10 min).
 	@PYTHONPATH=tests $(PYTHON) -m bench.rollout $(ARGS)
 
+.PHONY: model-card
+model-card: $(VENV) ## Make a version of the simulated audience, and docs/images/model-card.png of its page (1 min; needs Chromium).
+	@PYTHONPATH=tests $(PYTHON) -m bench.model_card
+
 .PHONY: bench-cold
 bench-cold: $(VENV) ## Users and items that nobody knows yet: NDCG@10 against popularity (10 min); DATA=folder for MovieLens' layout.
 	@DATA='$(DATA)' PYTHONPATH=tests $(PYTHON) -m bench.cold $(ARGS)
