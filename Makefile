@@ -168,6 +168,10 @@ model-card: $(VENV) ## Make a version of the simulated audience, and docs/images
 bench-cold: $(VENV) ## Users and items that nobody knows yet: NDCG@10 against popularity (10 min); DATA=folder for MovieLens' layout.
 	@DATA='$(DATA)' PYTHONPATH=tests $(PYTHON) -m bench.cold $(ARGS)
 
+.PHONY: bench-gpu
+bench-gpu: $(VENV) ## Fits that can use a GPU (ALS, TwoTower) beside one CPU: time, and that the models are as good (2 min, with CUDA; ends with 2 without).
+	@PYTHONPATH=tests $(PYTHON) -m bench.gpu $(ARGS)
+
 .PHONY: bench-freshness
 bench-freshness: tools ## 1,000 probe events beside 1,000 events/s, and 100 new items: acknowledged to answer changed, p50 and p99 (3 min).
 	@PYTHONPATH=tests $(PYTHON) -m bench.freshness $(ARGS)
