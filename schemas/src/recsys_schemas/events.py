@@ -173,6 +173,27 @@ class ResponseEvent(_Event):
     """Why a question that came by Kafka could not be answered; then there are no items."""
 
 
+class AuditEvent(_Event):
+    """One call of the API that changes what others get, or was not allowed to: who, what, and how it ended. Never a token."""
+
+    audit_id: Identifier
+    """Unique per call."""
+    timestamp: EpochMilliseconds
+    """When it was answered."""
+    model: str
+    """Namespace and name of the model."""
+    replica_id: Identifier
+    """Who answered."""
+    client: Annotated[str, Field(max_length=300)]
+    """Who asked: `key:` and the first digits of the key's hash, or `jwt:` and the token's subject; the record's key."""
+    method: Annotated[str, Field(max_length=16)]
+    """POST or DELETE."""
+    path: Annotated[str, Field(max_length=300)]
+    """What was asked for."""
+    status: Annotated[int, Field(ge=100, le=599)]
+    """How it ended: the answer's HTTP status."""
+
+
 class DeadLetterReason(StrEnum):
     """Why a record could not be an event. A record with several faults is put aside for the first of them, in this order."""
 

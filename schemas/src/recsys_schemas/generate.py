@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from recsys_schemas.catalogue import CatalogueItem, CatalogueReport
 from recsys_schemas.dashboard import UID as DASHBOARD
 from recsys_schemas.dashboard import dashboard
-from recsys_schemas.events import DeadLetter, ItemEvent, PreferenceEvent, RateEvent, RequestEvent, ResponseEvent, WatchEvent
+from recsys_schemas.events import AuditEvent, DeadLetter, ItemEvent, PreferenceEvent, RateEvent, RequestEvent, ResponseEvent, WatchEvent
 from recsys_schemas.kinds import KINDS, Kind, crd
 from recsys_schemas.mirror import MirrorJob, MirrorReport
 from recsys_schemas.reference import events_page, kind_page, metrics_page, serving_page
@@ -35,6 +35,7 @@ EVENTS: Mapping[str, type[BaseModel]] = {
     "item": ItemEvent,
     "reco_requests": RequestEvent,
     "reco_responses": ResponseEvent,
+    "audit": AuditEvent,
     "dead_letter": DeadLetter,
 }
 ARTIFACTS: Mapping[str, type[BaseModel]] = {

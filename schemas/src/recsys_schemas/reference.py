@@ -68,6 +68,7 @@ def events_page() -> str:
         events.RateEvent,
         events.PreferenceEvent,
         events.ItemEvent,
+        events.AuditEvent,
         events.RequestEvent,
         events.ResponseEvent,
         events.DeadLetter,

@@ -406,6 +406,8 @@ class ServingArguments(Artifact):
     """Where users' preferences are kept; none: they cannot be sent."""
     items_topic: str | None = None
     """Where live records of items are kept; none: they cannot be sent."""
+    audit_topic: str | None = None
+    """Where audited calls are told; none: in the log alone."""
     contexts: ContextCounting | None = None
     """In which contexts likes are counted apart; none: in none."""
     exploration: Annotated[float, Field(ge=0, le=1)] = 0.0

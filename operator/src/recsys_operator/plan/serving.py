@@ -63,6 +63,7 @@ def arguments(observed: Observed) -> ServingArguments:
         event_topics={role.lower(): roles[role].name for role in ("Watch", "Rate") if role in roles},
         preferences_topic=roles["Preferences"].name if "Preferences" in roles else None,
         items_topic=roles["Items"].name if "Items" in roles else None,
+        audit_topic=roles["Audit"].name if "Audit" in roles else None,
         contexts=_contexts(model.spec.serving.popularity),
         exploration=model.spec.serving.exploration,
         logged_percent={"Off": 0, "Sampled": logging.sample_percent, "Full": 100}[logging.mode],

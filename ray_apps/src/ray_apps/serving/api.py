@@ -18,12 +18,13 @@ from ray_apps.serving.arms import Serving
 from ray_apps.serving.asgi import Receive, Scope, Send
 from ray_apps.serving.asked import Asker, answer_asked
 from ray_apps.serving.assignment import point_of
+from ray_apps.serving.auditing import Audit
 from ray_apps.serving.counters import group_of
 from ray_apps.serving.docs_page import page
 from ray_apps.serving.event_route import accept_events
 from ray_apps.serving.fallback import Chain
 from ray_apps.serving.feedback import NO_VERSION
-from ray_apps.serving.handling import Handler, Route, audit
+from ray_apps.serving.handling import Handler, Route
 from ray_apps.serving.mixing import answer_by_all
 from ray_apps.serving.model_route import model_state
 from ray_apps.serving.openapi import openapi
@@ -86,6 +87,7 @@ class Api:
         self._shedding = Shedding(asked.queue_ms)
         self._watch = Watch(self._shedding)
         self._known = access.Known()
+        self._audit = Audit(asked, replica.replica_id, replica.events)
         self._routes: dict[str, Mapping[str, Route]] = {
             "/v1/recommendations": {"POST": Route(handler=self._answering(RecommendationRequest, of_user), roles=access.READ)},
             "/v1/sessions": {"POST": Route(handler=self._answering(SessionRequest, of_session), roles=access.READ)},
@@ -154,7 +156,7 @@ class Api:
             outcome = str(error.problem.status)
             raise
         finally:
-            audit(scope[_CLIENT], scope["method"], scope["path"], outcome)
+            self._audit.tell(scope[_CLIENT], scope["method"], scope["path"], outcome)
 
     def _route(self, scope: Scope) -> Route:
         path = scope["path"].removeprefix(scope.get("root_path", ""))
@@ -167,7 +169,12 @@ class Api:
             if tokens is None:
                 raise unavailable(self._waiting(None), RETRY_SECONDS)
             client = self._known.client(asgi.header(scope, b"authorization"), tokens, self._replica.bearers)
-            access.check(client, route.roles)
+            try:
+                access.check(client, route.roles)
+            except ProblemError:
+                if route.audited:
+                    self._audit.tell(client.name, scope["method"], scope["path"], "403")
+                raise
             scope[_CLIENT], scope[_ROLES] = client.name, client.roles
             self._limit(client.name, 1.0)
             self._shed(path)

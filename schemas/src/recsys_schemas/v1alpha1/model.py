@@ -72,9 +72,9 @@ class Topic(Resource):
 
     name: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[a-zA-Z0-9._-]+$")]
     """Its name on the brokers."""
-    role: Literal["Watch", "Rate", "Requests", "Responses", "Preferences", "Items"]
-    """What it carries: watch or rate events, questions to the API, its answers, what users say of themselves, or live records of items.
-    The last two are compacted: the newest record of each key stays, whatever its age."""
+    role: Literal["Watch", "Rate", "Requests", "Responses", "Preferences", "Items", "Audit"]
+    """What it carries: watch or rate events, questions to the API, its answers, what users say of themselves, live records of items, or who
+    called what changes answers (Audit). Preferences and Items are compacted: the newest record of each key stays, whatever its age."""
     partitions: Annotated[int, Field(ge=1, le=1000)] = 3
     """Number of partitions; may grow, never fall."""
     replicas: Annotated[int, Field(ge=1, le=7)] = 3
@@ -128,6 +128,7 @@ class Kafka(Resource):
                 ("self.filter(t, t.role == 'Rate').size() <= 1", "topics: at most one topic may have the role Rate"),
                 ("self.filter(t, t.role == 'Preferences').size() <= 1", "topics: at most one topic may have the role Preferences"),
                 ("self.filter(t, t.role == 'Items').size() <= 1", "topics: at most one topic may have the role Items"),
+                ("self.filter(t, t.role == 'Audit').size() <= 1", "topics: at most one topic may have the role Audit"),
             ),
         ),
     ] = Field(default_factory=default_topics)

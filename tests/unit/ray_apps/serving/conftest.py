@@ -108,6 +108,7 @@ def late(history: Floats) -> Floats:
 
 
 RULES = {"good": good, "other": lambda h: -good(h), "broken": broken, "not-finite": not_finite, "late": late, "described": good}
+RULES["movies-000041"] = good
 
 DAY_MS = 86_400_000
 CATALOGUE = [
