@@ -160,6 +160,10 @@ bench-scale: $(VENV) ## IALS on 1, 2 and 4 Ray Train workers, 10 million generat
 bench-rollout: $(VENV) ## How soon a rollout is decided, and how often wrongly, beside the threshold rules of canary tools (10 min).
 	@PYTHONPATH=tests $(PYTHON) -m bench.rollout $(ARGS)
 
+.PHONY: bench-rollback
+bench-rollback: tools ## 30 rollbacks by evidence of real replicas under load: from the verdict to the last answer of the bad version (10 min).
+	@PYTHONPATH=tests $(PYTHON) -m bench.rollback $(ARGS)
+
 .PHONY: bench-cold
 bench-cold: $(VENV) ## Users and items that nobody knows yet: NDCG@10 against popularity (10 min); DATA=folder for MovieLens' layout.
 	@DATA='$(DATA)' PYTHONPATH=tests $(PYTHON) -m bench.cold $(ARGS)
