@@ -93,7 +93,7 @@ chaos-ingest: tools ## Blows to ingest: N=200 kills at system calls and at rando
 	@$(PYTHON) tests/chaos/ingest_storm.py --kills $(if $(findstring command,$(origin N)),$(N),200) --twins $(ARGS)
 
 .PHONY: chaos-operator
-chaos-operator: tools ## Cut, kill and answer falsely at every call of the operator, and harm its watches; broken twins are caught (25 min).
+chaos-operator: tools ## Cut, kill and answer falsely at every call of the operator, and harm its watches; broken twins are caught (15 min).
 	@PYTHONPATH=tests $(PYTHON) tests/chaos/operator_storm.py --twins $(ARGS)
 
 .PHONY: chaos-world
