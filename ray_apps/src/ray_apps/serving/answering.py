@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ray_apps.serving.arms import LoadedArm
+from ray_apps.serving.contexts.counting import in_context
 from ray_apps.serving.pace import ArmLate
 from ray_apps.serving.questions import Lore, Question
 from ray_apps.serving.ranking import ArmFailure, Indices, Scores, first_allowed, top_k
@@ -165,10 +166,18 @@ def _known_by_words(arm: LoadedArm, shelf: Shelf, question: Question, lore: Lore
 
 
 def _stranger(arm: LoadedArm, shelf: Shelf, question: Question, banned: Banned) -> Ranked:
-    """What is popular, with now and then something new in the last place."""
-    items = popular(arm, shelf, question.k, banned)
+    """What is popular where they are, with now and then something new in the last place."""
+    followed = arm.beside.contexts
+    cells = followed.contexts.within(question.context) if followed else []
+    reason = Reason.CONTEXT if cells else Reason.POPULAR
+    if followed and cells:
+        liked = in_context(shelf.popular(arm.live.knowledge.popularity)[0], shelf, cells, followed.contexts.counting.shrinkage)
+        chosen, values = top_k(liked, question.k, banned.places())
+        items = [(shelf.names[int(i)], float(v)) for i, v in zip(chosen.tolist(), values.tolist(), strict=True)]
+    else:
+        items = popular(arm, shelf, question.k, banned)
     if not question.explores or not arm.beside.exploration:
-        return Ranked(items=items, reason=Reason.POPULAR)
+        return Ranked(items=items, reason=reason)
     may = np.zeros(len(shelf.names), dtype=np.bool_)
     may[shelf.unliked(arm.live.knowledge.popularity)] = True
     may[banned.places()] = False
@@ -176,7 +185,7 @@ def _stranger(arm: LoadedArm, shelf: Shelf, question: Question, banned: Banned) 
     last = explored(arm.beside, np.flatnonzero(may), len(items))
     if last.place is not None:
         items[-1] = (shelf.names[last.place], 0.0)
-    return Ranked(items=items, reason=Reason.POPULAR, propensity=last.propensity, explored=last.place is not None)
+    return Ranked(items=items, reason=reason, propensity=last.propensity, explored=last.place is not None)
 
 
 def _barred(shelf: Shelf, question: Question) -> Indices:

@@ -35,6 +35,7 @@ from ray_apps.serving.ripening import Shown
 from ray_apps.serving.shadowing import Copy
 from ray_apps.serving.shedding import Shedding, Watch
 from ray_apps.serving.shelf import UnknownFieldError
+from ray_apps.serving.switch_route import switch
 from ray_apps.serving.told_routes import forget_preferences, item_of, preferences_of, say_items, say_preferences, withdraw_item
 from recsys_schemas.serving_api import (
     BatchRequest,
@@ -103,6 +104,7 @@ class Api:
                 "DELETE": Route(handler=self._withdraw_item, roles=access.WRITE, audited=True),
             },
             "/v1/model": {"GET": Route(handler=self._model, roles=access.ANY)},
+            "/v1/model:switch": {"POST": Route(handler=self._switch, roles=access.ADMINISTER, audited=True)},
             "/v1/evidence": {"GET": Route(handler=self._all_reports, roles=access.OPERATE)},
             "/metrics": {"GET": Route(handler=self._metrics, roles=access.MEASURE)},
             "/openapi.json": {"GET": Route(handler=self._description, roles=access.ANY)},
@@ -140,9 +142,14 @@ class Api:
 
     async def _audited(self, route: Route, scope: Scope, receive: Receive, send: Send) -> None:
         outcome = "500"
+
+        async def sending(message: Any) -> None:
+            nonlocal outcome
+            outcome = str(message.get("status", outcome))
+            await send(message)
+
         try:
-            await route.handler(scope, receive, send)
-            outcome = "200"
+            await route.handler(scope, receive, sending)
         except ProblemError as error:
             outcome = str(error.problem.status)
             raise
@@ -348,6 +355,10 @@ class Api:
 
     async def _model(self, _: Scope, __: Receive, send: Send) -> None:
         await asgi.send_bytes(send, 200, model_state(self._replica).model_dump_json().encode())
+
+    async def _switch(self, scope: Scope, receive: Receive, send: Send) -> None:
+        status, body = await switch(self._replica, self._evidence, scope[_CLIENT], await asgi.read_body(scope, receive))
+        await asgi.send_bytes(send, status, body)
 
     async def _all_reports(self, _: Scope, __: Receive, send: Send) -> None:
         try:

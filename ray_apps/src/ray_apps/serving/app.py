@@ -19,6 +19,8 @@ from ray_apps.serving.answer_log import AnswerLog
 from ray_apps.serving.api import Api
 from ray_apps.serving.arms import Arms
 from ray_apps.serving.beside import Beside
+from ray_apps.serving.contexts.counting import Contexts
+from ray_apps.serving.contexts.following import ContextFollower
 from ray_apps.serving.counters import Tallies
 from ray_apps.serving.cross_origin import CrossOrigin
 from ray_apps.serving.door import Door
@@ -70,7 +72,7 @@ def assemble(arguments: ServingArguments, replica_id: str) -> Replica:
     arms = Arms(
         opener,
         lambda followed, trained, places: Follower(source, followed, trained, places, mixed),
-        Beside(exploration=arguments.exploration),
+        Beside(exploration=arguments.exploration, contexts=count_contexts(arguments, source)),
     )
     key = key_of(arguments.uid)
     tallies = Tallies()
@@ -99,6 +101,11 @@ def assemble(arguments: ServingArguments, replica_id: str) -> Replica:
         bearers=Bearers(arguments.jwt, KeySet(arguments.jwt.jwks_uri)) if arguments.jwt else None,
         limits=RateLimits(arguments.rate_limit.per_second, arguments.rate_limit.burst) if arguments.rate_limit else None,
     )
+
+
+def count_contexts(arguments: ServingArguments, source: Source) -> ContextFollower | None:
+    """Count likes by context, where contexts are declared."""
+    return ContextFollower(source, Contexts(arguments.contexts)) if arguments.contexts else None
 
 
 def follow_told(arguments: ServingArguments, arms: Arms) -> ToldFollower | None:

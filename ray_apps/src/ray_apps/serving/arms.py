@@ -154,11 +154,13 @@ class Arms:
             return False
         with self._changed:
             self.refused_record = None
-            if self.serving is not None and self.serving.complete and record.epoch > self.serving.record.epoch:
-                self.switches.came(began)
+            if self.wanted is None or record.epoch > self.wanted.epoch:
+                self.switches.came(began, switch=self.serving is not None and self.serving.complete)
             self.wanted = record
             for loaded in self._loaded.values():
                 loaded.live.skip(tuple(record.skips))
+            if self.beside.contexts:
+                self.beside.contexts.skip(tuple(record.skips))
             self._settle()
             self._changed.notify_all()
         return True
