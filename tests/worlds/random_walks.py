@@ -31,6 +31,7 @@ STRATEGIES: dict[str, dict[str, object]] = {
     "Shadow": {"strategy": "Shadow"},
     "Interleave": {"strategy": "Interleave"},
     "Canary held back": {"holdback": 10, "holdSeconds": 20},
+    "Canary with versions kept": {"keepLoaded": 2, "holdSeconds": 20},
     "Canary that may be superseded": {"newerVersion": "Supersede", "steps": [{"setWeight": 5}, {"setWeight": 60}]},
 }
 FAULTS = (
@@ -39,7 +40,21 @@ FAULTS = (
     *("approve",) * 3,
     *("kafka", "ray", "store", "evidence", "restart_ray", "restart_replica", "out_of_sync", "quiet", "no_replica_starts"),
     *("errs", "disliked", "liked", "unloadable", "newer", "watch_lost", "clock_on", "clock_back"),
-    *("edit", "pause", "resume", "freeze", "thaw", "next", "next_of_another", "full", "abort", "go_back", "let_go"),
+    *(
+        "edit",
+        "pause",
+        "resume",
+        "freeze",
+        "thaw",
+        "next",
+        "next_of_another",
+        "next_of_another",
+        "full",
+        "abort",
+        "go_back",
+        "let_go",
+        "switch",
+    ),
 )
 MOST_PASSES = 250
 
@@ -125,7 +140,7 @@ def disturb(world: World, fault: str) -> None:  # noqa: PLR0912 - one case for e
             steer(world, fault)
 
 
-def steer(world: World, wish: str) -> None:
+def steer(world: World, wish: str) -> None:  # noqa: PLR0912 - one case for each wish
     """What people do."""
     match wish:
         case "edit":
@@ -153,6 +168,8 @@ def steer(world: World, wish: str) -> None:
             pin(world, world.chance.choice(sorted(world.versions) or ["movies-000001"]))
         case "let_go":
             pin(world, None)
+        case "switch" if world.replicas:
+            world.ask_for(world.chance.choice(sorted(world.versions) or ["movies-000001"]))
         case _:
             pass
 
