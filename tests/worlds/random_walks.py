@@ -253,6 +253,8 @@ def main() -> int:
             broken += faults
     played, took = sum(ended.values()) + len(broken), time.time() - began
     figures = {"asked": asked.number, "played": played, "seconds": round(took, 1), "broken": len(broken)}
+    kinds = Counter(fault.partition(": ")[2].partition("\n")[0][:100] for fault in broken)
+    figures |= {f"broken: {kind}": count for kind, count in kinds.most_common(20)}
     tell("chaos-world", "random histories", figures | {f"ended {how}": count for how, count in ended.most_common()})
     for fault in broken[:3]:
         print(fault, file=sys.stderr)  # noqa: T201 - a command for people
