@@ -1,20 +1,17 @@
 """A HorizontalPodAutoscaler on a model, by Kubernetes' own controller: it reads the scale subresource, and writes it."""
 
 import json
-import ssl
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 
+from kube.https_server import answering
 from kube.operator_world import Place, define
-from recsys_dev import pki, processes
+from recsys_dev import processes
 from recsys_dev.kubernetes import Cluster
-from recsys_dev.ports import LOOPBACK
 
 METRICS = "external.metrics.k8s.io"
 ACTS_S = 90.0
@@ -27,7 +24,6 @@ class Load:
 
     requests_per_second: int = 0
     asked: list[str] = field(default_factory=list[str])
-    port: int = 0
 
     def answer(self, path: str) -> dict[str, Any]:
         self.asked.append(path)
@@ -43,43 +39,21 @@ class Load:
 def load(cluster: Cluster) -> Iterator[Load]:
     """The metrics server, known to the API server as one of its own APIs while the test runs."""
     told = Load()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            body = json.dumps(told.answer(self.path.partition("?")[0])).encode()
-            self.send_response(200)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-            """Say nothing."""
-
-    assert cluster.papers is not None
-    identity = pki.sign(cluster.papers.authority, "metrics", hosts=["localhost", LOOPBACK])
-    server = ThreadingHTTPServer((LOOPBACK, 0), Handler)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(identity.certificate_file, identity.key_file)
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    told.port = server.server_address[1]
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    place = {"name": "load", "namespace": "kube-system"}
-    spec: dict[str, Any] = {"type": "ExternalName", "externalName": "localhost", "ports": [{"port": told.port}]}
-    service: dict[str, Any] = {"apiVersion": "v1", "kind": "Service", "metadata": place, "spec": spec}
-    name = f"v1beta1.{METRICS}"
-    api: dict[str, Any] = {"group": METRICS, "version": "v1beta1", "groupPriorityMinimum": 100, "versionPriority": 100}
-    api |= {"insecureSkipTLSVerify": True, "service": place | {"port": told.port}}
-    known: dict[str, Any] = {"apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService", "metadata": {"name": name}, "spec": api}
-    items = json.dumps({"apiVersion": "v1", "kind": "List", "items": [service, known]})
-    cluster.kubectl("apply", "-f", "-", input=items)
-    try:
-        cluster.kubectl("wait", "--for=condition=Available", "apiservice", name, "--timeout=60s")
-        yield told
-    finally:
-        cluster.kubectl("delete", "-f", "-", input=items)
-        server.shutdown()
-        server.server_close()
+    with answering(cluster, lambda path, _: told.answer(path)) as port:
+        place = {"name": "load", "namespace": "kube-system"}
+        spec: dict[str, Any] = {"type": "ExternalName", "externalName": "localhost", "ports": [{"port": port}]}
+        service: dict[str, Any] = {"apiVersion": "v1", "kind": "Service", "metadata": place, "spec": spec}
+        name = f"v1beta1.{METRICS}"
+        api: dict[str, Any] = {"group": METRICS, "version": "v1beta1", "groupPriorityMinimum": 100, "versionPriority": 100}
+        api |= {"insecureSkipTLSVerify": True, "service": place | {"port": port}}
+        known: dict[str, Any] = {"apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService", "metadata": {"name": name}, "spec": api}
+        items = json.dumps({"apiVersion": "v1", "kind": "List", "items": [service, known]})
+        cluster.kubectl("apply", "-f", "-", input=items)
+        try:
+            cluster.kubectl("wait", "--for=condition=Available", "apiservice", name, "--timeout=60s")
+            yield told
+        finally:
+            cluster.kubectl("delete", "-f", "-", input=items)
 
 
 def autoscaler(target: str) -> dict[str, Any]:

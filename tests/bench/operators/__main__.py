@@ -33,11 +33,11 @@ def say(words: str) -> None:
 def one_size(at: Scene, numbers: range, asked: argparse.Namespace, bases: dict[str, float]) -> Figures:
     """All operators, one after another, on as many objects as there are when those of these numbers have been made."""
     found, count = Figures(), numbers.stop
-    for name in bases:
+    for name, empty in bases.items():
         began = time.monotonic()
         at.create([SUBJECTS[name].body(at, number) for number in numbers])
         say(f"{name}: {len(numbers)} objects made in {time.monotonic() - began:.0f} s")
-        found[f"{count} {name}"] = measure(at, name, count, rest_s=asked.rest, base_mib=bases[name])
+        found[f"{count} {name}"] = measure(at, name, count, rest_s=asked.rest, base_mib=empty)
         if name == "recsys" and asked.changes:
             began = time.monotonic()
             try:
