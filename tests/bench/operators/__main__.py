@@ -45,8 +45,14 @@ def one_size(at: Scene, numbers: range, asked: argparse.Namespace, bases: dict[s
             except (LateError, RuntimeError) as late:
                 found[f"{count} {name}"]["change_p99_s"] = str(late).splitlines()[0]
             say(f"{name}: {asked.changes} changes in {time.monotonic() - began:.0f} s")
-        tell(REPORT, f"{count} objects", found)
+        show(f"{count} objects", found)
     return found
+
+
+def show(part: str, found: Figures) -> None:
+    """The table, a column for each operator."""
+    names = list(dict.fromkeys(figure for figures in found.values() for figure in figures))
+    tell(REPORT, part, {name: {whose: figures[name] for whose, figures in found.items() if name in figures} for name in names})
 
 
 def main() -> None:

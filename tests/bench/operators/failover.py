@@ -1,6 +1,5 @@
 """The leader dies by kill -9 in the middle of its work: how soon the other one acts, and whether anything is done twice."""
 
-import json
 from collections import Counter
 from contextlib import ExitStack
 from typing import Any
@@ -13,6 +12,8 @@ from bench.operators.scene import Scene
 from bench.operators.subjects import OURS, ours
 from recsys_dev.claims import Claims
 from recsys_dev.ports import LOOPBACK, free_ports
+from recsys_operator.world.objects import MODELS
+from recsys_operator.world.objects import place as object_path
 
 READY_S, TAKEN_OVER_S = 120.0, 120.0
 PROMISED_S = 20.0
@@ -33,12 +34,8 @@ def fail_over(at: Scene, models: int, claims: Claims) -> dict[str, Any]:
     with ExitStack() as stack:
         leader, reserve = (stack.enter_context(_replica(at, number)) for number in (1, 2))
         before = submitted(at)
-        for number in range(0, 2 * models, 2):
-            namespace, name = place(number)
-            words = json.dumps({"spec": {"suspend": False}})
-            at.cluster.kubectl("patch", "rm", name, "-n", namespace, "--type=merge", "-p", words)
-            if number == 0:
-                leader.wait(lambda: len(submitted(at)) > len(before), every_s=0.05, limit_s=READY_S)
+        at.change([(object_path(MODELS, *place(number)), {"spec": {"suspend": False}}) for number in range(0, 2 * models, 2)])
+        leader.wait(lambda: len(submitted(at)) > len(before), every_s=0.01, limit_s=READY_S)
         killed = leader.kill()
         done = submitted(at)
         wanted = len(before) + models

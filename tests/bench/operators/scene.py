@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import re
 import sys
-from collections.abc import Generator, Sequence
+from collections.abc import AsyncGenerator, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from bench.ingest.measured import Measured
 from recsys_dev import kafka, kubernetes, runs
 from recsys_dev.kubernetes import Cluster
 from recsys_dev.ports import free_ports
-from recsys_operator.world.kube import ConflictError, open_kube
+from recsys_operator.world.kube import ConflictError, Kube, open_kube
 from recsys_schemas.kinds import KINDS
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -41,6 +41,10 @@ class Scene:
         """Make objects, each at the path of its folder; one that is there already is as good."""
         asyncio.run(_create(self.cluster, objects))
 
+    def change(self, objects: Sequence[tuple[str, Json]]) -> None:
+        """Change fields of objects, each at its own path, as many at once as can be."""
+        asyncio.run(_change(self.cluster, objects))
+
     def writes(self) -> int:
         """Writes that the API server has taken so far, but for leases, which tell only that their holder lives."""
         text = self.cluster.kubectl("get", "--raw", "/metrics")
@@ -48,23 +52,35 @@ class Scene:
         return round(sum(float(value) for resource, verb, value in found if verb in _WRITES and resource != "leases"))
 
 
-async def _create(cluster: Cluster, objects: Sequence[tuple[str, Json]]) -> None:
+@contextlib.asynccontextmanager
+async def _client(cluster: Cluster) -> AsyncGenerator[Kube]:
     configuration = Configuration()
     load_kube_config(config_file=str(cluster.kubeconfig), client_configuration=configuration)
-    kube, left = open_kube(configuration), list(reversed(objects))
+    kube = open_kube(configuration)
+    try:
+        yield kube
+    finally:
+        await kube.http.aclose()
 
-    async def work() -> None:
+
+async def _create(cluster: Cluster, objects: Sequence[tuple[str, Json]]) -> None:
+    left = list(reversed(objects))
+
+    async def work(kube: Kube) -> None:
         while left:
             path, body = left.pop()
             with contextlib.suppress(ConflictError):
                 await kube.create(path, body)
 
-    try:
-        async with asyncio.TaskGroup() as tasks:
-            for _ in range(AT_ONCE):
-                tasks.create_task(work())
-    finally:
-        await kube.http.aclose()
+    async with _client(cluster) as kube, asyncio.TaskGroup() as tasks:
+        for _ in range(AT_ONCE):
+            tasks.create_task(work(kube))
+
+
+async def _change(cluster: Cluster, objects: Sequence[tuple[str, Json]]) -> None:
+    async with _client(cluster) as kube, asyncio.TaskGroup() as tasks:
+        for path, body in objects:
+            tasks.create_task(kube.merge(path, body))
 
 
 @contextlib.contextmanager
