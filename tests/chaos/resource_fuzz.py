@@ -16,15 +16,13 @@ import os
 import random
 import sys
 import time
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
-from kubernetes.client import Configuration
-from kubernetes.config import load_kube_config
 
+from bench.operators.scene import client
 from chaos.resource_mutations import Json, Mutation, leaves, mutations
 from chaos.resource_walk import WALK, Fuzz, FuzzFailedError, Tally, walk
 from recsys_dev import kubernetes, processes, runs
@@ -32,7 +30,6 @@ from recsys_dev.figures import tell
 from recsys_dev.kubernetes import Cluster
 from recsys_dev.ports import free_ports
 from recsys_dev.processes import Child, Command
-from recsys_operator.world.kube import Kube, open_kube
 
 ROOT = Path(__file__).resolve().parents[2]
 DEFINITIONS = ROOT / "charts" / "recsys-operator" / "files" / "crds"
@@ -61,17 +58,6 @@ def chosen(count: int, chance: random.Random, only: Sequence[str]) -> list[Mutat
         chance.shuffle(singles)
         picked += singles
     return picked[:count]
-
-
-@asynccontextmanager
-async def client(cluster: Cluster) -> AsyncGenerator[Kube]:
-    configuration = Configuration()
-    load_kube_config(config_file=str(cluster.kubeconfig), client_configuration=configuration)
-    kube = open_kube(configuration)
-    try:
-        yield kube
-    finally:
-        await kube.http.aclose()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -53,7 +53,8 @@ class Scene:
 
 
 @contextlib.asynccontextmanager
-async def _client(cluster: Cluster) -> AsyncGenerator[Kube]:
+async def client(cluster: Cluster) -> AsyncGenerator[Kube]:
+    """The API server as its admin speaks to it."""
     configuration = Configuration()
     load_kube_config(config_file=str(cluster.kubeconfig), client_configuration=configuration)
     kube = open_kube(configuration)
@@ -72,13 +73,13 @@ async def _create(cluster: Cluster, objects: Sequence[tuple[str, Json]]) -> None
             with contextlib.suppress(ConflictError):
                 await kube.create(path, body)
 
-    async with _client(cluster) as kube, asyncio.TaskGroup() as tasks:
+    async with client(cluster) as kube, asyncio.TaskGroup() as tasks:
         for _ in range(AT_ONCE):
             tasks.create_task(work(kube))
 
 
 async def _change(cluster: Cluster, objects: Sequence[tuple[str, Json]]) -> None:
-    async with _client(cluster) as kube, asyncio.TaskGroup() as tasks:
+    async with client(cluster) as kube, asyncio.TaskGroup() as tasks:
         for path, body in objects:
             tasks.create_task(kube.merge(path, body))
 
