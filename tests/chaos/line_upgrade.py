@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from line_kill import FIND_S, REST_S, at_rest, judge
-from line_scene import CHANGES, Scene, begin_traffic, open_scene, say, wait_for
+from line_scene import CHANGES, MODEL, Scene, begin_traffic, open_scene, say, wait_for
 
 from kube.previous_operator import next_definitions, previous
 from recsys_dev import processes, runs
@@ -65,17 +65,19 @@ class Upgrades:
         still = sorted(set(before) & set(self.scene.training()))
         self.claims.check(f"{words}: version {number} was being trained before and after", bool(still), f"processes {before}, then {still}")
 
-    def in_canary(self, number: int, program: Sequence[str], words: str) -> None:
-        """Change operators while a version has some of the users: its rollout must go on."""
+    def in_canary(self, least: int, program: Sequence[str], words: str) -> None:
+        """Change operators while a version numbered so or higher has some of the users: its rollout must go on."""
 
         def under_way(seen: Seen) -> bool:
-            shares = self.scene.shares[-1] if self.scene.shares else {}
-            return len(shares) > 1 and any(name.endswith(f"{number:06}") and share < 100 for name, share in shares.items()) and _rolls(seen)
+            newest = max(self.scene.shares[-1], default="") if self.scene.shares else ""
+            share = self.scene.shares[-1].get(newest, 0) if newest else 0
+            return newest >= f"{MODEL}-{least:06}" and 0 < share < 100 and newest in _rolling(seen)
 
-        self.scene.story.wait(under_way, what=f"a canary of version {number}", deadline_s=CANARY_S)
-        self.change(program, f"{words}, while version {number} has {self.scene.shares[-1]}")
-        seen = self.scene.look()
-        self.claims.check(f"{words}: the canary of version {number} was under way before and after", seen is not None and _rolls(seen), "")
+        seen = self.scene.story.wait(under_way, what=f"a canary of version {least} or a later one", deadline_s=CANARY_S)
+        (before,) = _rolling(seen)
+        self.change(program, f"{words}, while users have {self.scene.shares[-1]}")
+        after = _rolling(seen) if (seen := self.scene.look()) is not None else set[str]()
+        self.claims.check(f"{words}: a canary was under way before and after", before in after, f"{before}, then {sorted(after)}")
 
 
 def _phase(seen: Seen, number: int) -> VersionPhase | None:
@@ -83,8 +85,9 @@ def _phase(seen: Seen, number: int) -> VersionPhase | None:
     return version.status.phase if version is not None else None
 
 
-def _rolls(seen: Seen) -> bool:
-    return any(rollout.status.phase not in ENDED for rollout in seen.rollouts)
+def _rolling(seen: Seen) -> set[str]:
+    """Candidates of rollouts that have not ended."""
+    return {rollout.spec.candidate.name for rollout in seen.rollouts if rollout.status.phase not in ENDED}
 
 
 def replicas(scene: Scene) -> set[str]:
