@@ -164,9 +164,17 @@ bench-scale: $(VENV) ## IALS on 1, 2 and 4 Ray Train workers, 10 million generat
 bench-rollout: $(VENV) ## How soon a rollout is decided, and how often wrongly, beside the threshold rules of canary tools (10 min).
 	@PYTHONPATH=tests $(PYTHON) -m bench.rollout $(ARGS)
 
+.PHONY: model-card
+model-card: $(VENV) ## Make a version of the simulated audience, and docs/images/model-card.png of its page (1 min; needs Chromium).
+	@PYTHONPATH=tests $(PYTHON) -m bench.model_card
+
 .PHONY: bench-cold
 bench-cold: $(VENV) ## Users and items that nobody knows yet: NDCG@10 against popularity (10 min); DATA=folder for MovieLens' layout.
 	@DATA='$(DATA)' PYTHONPATH=tests $(PYTHON) -m bench.cold $(ARGS)
+
+.PHONY: bench-gpu
+bench-gpu: $(VENV) ## Fits that can use a GPU (ALS, TwoTower) beside one CPU: time, and that the models are as good (2 min, with CUDA; ends with 2 without).
+	@PYTHONPATH=tests $(PYTHON) -m bench.gpu $(ARGS)
 
 .PHONY: bench-freshness
 bench-freshness: tools ## 1,000 probe events beside 1,000 events/s, and 100 new items: acknowledged to answer changed, p50 and p99 (3 min).

@@ -209,6 +209,7 @@ def write(job: TrainJob, dataset: Dataset, learned: Learned, worker: str) -> Ver
         learnt=learned.learnt,
         control=learned.control,
         capture=learned.capture,
+        curve=list(comparison.curve),
         profile=dataset.profile,
     )
     card = with_report(store, card, contents, learned.model)
