@@ -1,5 +1,6 @@
 """Random histories of rollouts hold, and deliberately broken twins of the plan are caught by them."""
 
+import pickle
 import time
 from collections.abc import Callable
 from datetime import datetime
@@ -13,7 +14,8 @@ from recsys_operator.plan.rollout import Rollout
 from recsys_operator.state.observed import Observed, RolloutState
 from recsys_schemas.serving_api import Arm
 from recsys_schemas.v1alpha1.rollout import RolloutPhase, RolloutStatus
-from worlds.random_walks import STRATEGIES, batch, play
+from worlds.random_walks import STRATEGIES, ask, batch, begun, play, present_step
+from worlds.simulated import World
 
 NAMES = list(STRATEGIES)
 
@@ -97,7 +99,6 @@ TWINS: dict[str, tuple[object, str, object, str]] = {
     "a freeze holds nothing": (rollout, "frozen", always(None), "Canary"),
     "a pause holds nothing": (rollout, "_stopped", always(None), "Canary"),
     "an approval gives itself": (rollout, "_judge_step", approves_itself, "Canary with an approval"),
-    "Next leaves whatever step there is": (rollout, "_judge_step", next_of_any_step, "Canary with an approval"),
     "a shadow proves by time": (steps, "earned", by_time, "BlueGreen"),
     "mixed lists prove by time": (steps, "earned", by_time, "Interleave"),
     "a test is won by not losing": (steps, "earned", no_better, "ABTest"),
@@ -122,6 +123,25 @@ def test_a_broken_twin_is_caught(twin: str, monkeypatch: pytest.MonkeyPatch):
     with pytest.raises((AssertionError, KeyError)):
         for seed in range(first, first + 120 * len(NAMES), len(NAMES)):
             play(strategy, seed)
+
+
+def leave_the_first_step() -> None:
+    """A person asks for Next once, in a walk whose second step waits for an approval."""
+    world: World = pickle.loads(begun("Canary with an approval"))  # noqa: S301 - our own bytes, of this process
+    world.run_until(lambda w: (walk := shares.active(w.observe())) is not None and walk.status.step_since is not None)
+    assert present_step(world) == 0
+    ask(world, promote="Next", step=0)
+    for _ in range(12):
+        world.step()
+        world.tick()
+    assert present_step(world) == 1
+
+
+def test_next_leaves_one_step_and_a_twin_that_leaves_whatever_step_there_is_is_caught(monkeypatch: pytest.MonkeyPatch):
+    leave_the_first_step()
+    monkeypatch.setattr(rollout, "_judge_step", next_of_any_step)
+    with pytest.raises(AssertionError, match="left without the approval"):
+        leave_the_first_step()
 
 
 def test_the_twins_break_what_exists():

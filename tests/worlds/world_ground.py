@@ -26,6 +26,7 @@ from recsys_schemas.serving_api import (
     Role,
     ServingRecord,
     ShadowCounters,
+    SwitchAsk,
 )
 from recsys_schemas.upkeep import UpkeepReport
 from recsys_schemas.v1alpha1.model import ModelSpec, ModelStatus
@@ -61,6 +62,8 @@ class Replica:
     loaded: dict[str, str] = field(default_factory=dict[str, str])
     shadow: dict[str, ShadowCounters] = field(default_factory=dict[str, ShadowCounters])
     mixed: dict[str, MixedCounters] = field(default_factory=dict[str, MixedCounters])
+    asked: tuple[datetime, SwitchAsk] | None = None
+    """The switch that it was asked for, and when."""
 
 
 @dataclass
