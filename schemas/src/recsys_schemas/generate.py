@@ -156,9 +156,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = argparse.ArgumentParser(prog="python -m recsys_schemas.generate", description=__doc__)
     arguments.add_argument("--check", action="store_true", help="write nothing; exit 1 naming the files that differ")
     arguments.add_argument("--root", type=Path, default=repository(), help="root of the checkout")
-    arguments.add_argument(
-        "--release", metavar="v0.1.0", help="freeze what is kept below schemas/released/"
-    )
+    arguments.add_argument("--release", metavar="v0.1.0", help="freeze what is kept below schemas/released/")
     asked = arguments.parse_args(argv)
     files = outputs()
     if asked.release:
