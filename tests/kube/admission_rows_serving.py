@@ -18,6 +18,7 @@ def _twice(role: str) -> Broken:
 SERVED: dict[str, Broken] = {
     "two topics of preferences": _twice("Preferences"),
     "two topics of items": _twice("Items"),
+    "two topics of decisions": _twice("Decisions"),
     "fewer replicas at most than at least": rm(
         "spec.serving.autoscaling",
         {"minReplicas": 3, "maxReplicas": 2},
