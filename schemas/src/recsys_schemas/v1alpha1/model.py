@@ -317,6 +317,9 @@ class Training(Resource):
     """Learn from so many of the newest days of the snapshot. Default: from all of it. Histories that serve are whole in either case."""
     replay_fraction: Annotated[float, Field(ge=0, le=1)] = 0.0
     """With a window: this part of the older interactions, drawn by the seed, is learned from too, against forgetting."""
+    history_half_life: Annotated[float | None, Field(ge=1, le=100_000)] = None
+    """Likes after which an older one counts half when a model is asked, in metrics and where it serves: for tastes that change. Nothing is
+    learned by it. Default: all count alike."""
     search: Search | None = None
     """Look for better hyperparameters before each version is made. Default: those of the spec are taken."""
     backoff_limit: Annotated[int, Field(ge=0, le=10)] = 3
