@@ -49,6 +49,12 @@ wait
 printf '\n'
 for name in "${order[@]}"; do cat "$logs/$name.summary"; done
 count() { cat "$logs"/*.summary | grep -oE "[0-9]+ ($1)" | awk '{n += $1} END {print n + 0}'; }
-for name in "${order[@]}"; do if [ -e "$logs/$name.failed" ]; then printf 'failed: %s\n' "$name"; fi; done
+for name in "${order[@]}"; do
+    if [ -e "$logs/$name.failed" ]; then
+        printf 'failed: %s\n' "$name"
+        # Which ones, again: their reports are far above.
+        grep -E '^(FAILED|ERROR) ' "$logs/$name.log" | cut -c 1-240 | head -n 20 || true
+    fi
+done
 printf '%d passed, %d failed, %d skipped, %d s\n' "$(count passed)" "$(count 'failed|error|errors')" "$(count skipped)" "$SECONDS"
 ! compgen -G "$logs/*.failed" >/dev/null

@@ -1,7 +1,9 @@
 """Several lanes and one conductor against real brokers, all in this process: what they publish is exact, whatever becomes of a lane."""
 
 import threading
+import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 import pytest
@@ -159,6 +161,33 @@ def test_when_a_lane_ends_all_begin_again_from_the_tables(job: IngestJob, conduc
     running.stop()
     assert running.hands.started == 2
     assert exact(job).rows == 900
+
+
+class NeverIdle(Desk):
+    """While it is busy an offer is there at every look, as where publishing takes longer than reading."""
+
+    busy = True
+
+    def take(self, wait_s: float) -> tuple[Written, Future[None]] | None:
+        deadline = time.monotonic() + LIMIT_S
+        while (offer := super().take(wait_s)) is None and self.busy and time.monotonic() < deadline:
+            pass
+        return offer
+
+
+def test_lanes_that_are_never_idle_hide_none_that_has_ended(job: IngestJob, producer: Producer) -> None:
+    desk = NeverIdle()
+    running = Conducted(job, Threads(job, desk, fail_after=0), desk).start()
+
+    def another_generation() -> bool:
+        write(producer, job, 30)
+        return running.hands.started == 2
+
+    wait_until(another_generation, what="another generation", deadline_s=LIMIT_S)
+    desk.busy = False
+    running.stop()
+    assert running.failure is None
+    exact(job)
 
 
 def test_a_lane_of_an_earlier_generation_that_wakes_late_changes_nothing(

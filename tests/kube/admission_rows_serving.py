@@ -35,5 +35,14 @@ SERVED: dict[str, Broken] = {
         '"*"',
         breaks="spec.serving.access.allowedOrigins[]#pattern",
     ),
+    "a context of no value": rm(
+        "spec.serving.popularity.contexts", [{"name": "device"}], "give a key either values or hours", breaks="contexts: give a key either"
+    ),
+    "hours of no clock": rm(
+        "spec.serving.popularity.contexts",
+        [{"name": "device", "values": ["tv"], "timeZone": "Europe/Paris"}],
+        "timeZone belongs to hours",
+        breaks="contexts: timeZone belongs to hours",
+    ),
     "exploration beyond all answers": rm("spec.serving.exploration", 1.5, "spec.serving.exploration", "less than or equal to 1"),
 }

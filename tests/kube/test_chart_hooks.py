@@ -114,8 +114,8 @@ def test_after_an_uninstall_models_stay_and_their_namespaces_can_go(own: Cluster
     def finalizers() -> list[str]:
         return json.loads(own.kubectl("get", "rm", "movies", "-n", TEAM, "-o", "json"))["metadata"].get("finalizers", [])
 
+    processes.wait_until(lambda: len(finalizers()) == 1, what="the model is held", deadline_s=60, children=[operator])
     own.kubectl("patch", "rm", "movies", "-n", TEAM, "--type=json", "-p", '[{"op":"add","path":"/metadata/finalizers/-","value":"a.b/c"}]')
-    processes.wait_until(lambda: len(finalizers()) == 2, what="the model is held", deadline_s=60, children=[operator])
     processes.stop(operator)
     documents = hook(own, "uninstall.yaml")
     # Without hooks: no kubelet is here that could run their pods. Their programs run below, as the pods would.

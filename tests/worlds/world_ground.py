@@ -26,6 +26,7 @@ from recsys_schemas.serving_api import (
     Role,
     ServingRecord,
     ShadowCounters,
+    SwitchAsk,
 )
 from recsys_schemas.upkeep import UpkeepReport
 from recsys_schemas.v1alpha1.model import ModelSpec, ModelStatus
@@ -61,6 +62,8 @@ class Replica:
     loaded: dict[str, str] = field(default_factory=dict[str, str])
     shadow: dict[str, ShadowCounters] = field(default_factory=dict[str, ShadowCounters])
     mixed: dict[str, MixedCounters] = field(default_factory=dict[str, MixedCounters])
+    asked: tuple[datetime, SwitchAsk] | None = None
+    """The switch that it was asked for, and when."""
 
 
 @dataclass
@@ -139,7 +142,8 @@ class Ground:
     rows_per_second: int = 10
     tastes: int = 0
     """What the newest events speak of: another number, other items."""
-    words: dict[str, object] = field(default_factory=dict[str, object])
+    words: dict[str, frozenset[object]] = field(default_factory=dict[str, frozenset[object]])
+    """The word of each concern in the last pass that lived; with those of passes since that died before they had done all."""
     impressions_at_share: int = 0
     bad_requests: dict[str, int] = field(default_factory=dict[str, int])
     bad_when_promoted: dict[str, int] = field(default_factory=dict[str, int])

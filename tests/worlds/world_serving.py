@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
+from ray_apps.serving.switching import Switches
 from recsys_operator.state.actions import (
     DeployApp,
 )
@@ -13,12 +14,15 @@ from recsys_operator.state.observed import (
 )
 from recsys_schemas.serving_api import (
     GROUPS,
+    Arm,
     ArmCounters,
     EvidenceResponse,
     MixedCounters,
     ReplicaReport,
     ShadowCounters,
     StratumCounters,
+    SwitchAsk,
+    Variant,
     stratum_of,
 )
 from worlds.world_ground import Replica
@@ -66,7 +70,26 @@ class Serving(Rules):
             online=dict(replica.online),
             shadow=dict(replica.shadow),
             mixed=dict(replica.mixed),
+            switch=self._asked(replica),
         )
+
+    def _asked(self, replica: Replica) -> SwitchAsk | None:
+        if replica.asked is None:
+            return None
+        at, asked = replica.asked
+        return asked.model_copy(update={"age_seconds": max(0.0, (self.now - at).total_seconds() - 0.5)})
+
+    def ask_for(self, version: str, by: str = "key:anna") -> bool:
+        """Somebody asks a replica, drawn by lot, to switch; whether it says yes."""
+        replica = self.chance.choice(self.replicas)
+        arms: list[Arm] = replica.record.arms if replica.record else []
+        kept = [arm.version for arm in arms if arm.variant is Variant.HOLDBACK and replica.loaded.get(arm.version) == arm.digest]
+        stable = next((arm.version for arm in arms if arm.variant is Variant.STABLE), None)
+        if replica.record is None or stable is None or version not in (*kept, stable):
+            return False
+        asked = Switches().ask(version, stable, replica.record.epoch, by, "")
+        replica.asked = (self.now, asked)
+        return True
 
     def _check_verified(self) -> None:
         epochs = [replica.record.epoch if replica.record else -1 for replica in self.replicas]

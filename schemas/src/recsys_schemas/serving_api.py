@@ -37,6 +37,7 @@ class Reason(StrEnum):
     SIMILAR = "similar"
     ONBOARDING = "onboarding"
     POPULAR = "popular"
+    CONTEXT = "context"
     APPROXIMATE = "approximate"
     CACHED = "cached"
     FALLBACK = "fallback"
@@ -68,6 +69,8 @@ class Role(StrEnum):
     """Ask for recommendations and send events."""
     OPERATOR = "operator"
     """Read evidence and metrics."""
+    ADMIN = "admin"
+    """Ask that another version serves; read evidence and metrics."""
     TESTER = "tester"
     """Ask for recommendations, and name the arm that is to answer: `x-recsys-variant: candidate`."""
     METRICS = "metrics"
@@ -89,7 +92,8 @@ class Asked(Artifact):
     filters: Filters | None = None
     """Which items may be shown at all; those of the catalogue and its live records."""
     context: Context = {}
-    """What is known of the moment, such as `{"device": "tv"}`: logged with the question, for whoever evaluates answers."""
+    """What is known of the moment, such as `{"device": "tv"}`: strangers get what is liked there, of the keys that
+    spec.serving.popularity.contexts declares; all of it is logged with the question, for whoever evaluates answers."""
     deadline_ms: Annotated[float, Field(gt=0, le=60_000)] | None = None
     """Later than this the answer is given by the fallback; spec.serving.timeoutMilliseconds where that is less or nothing is said."""
 
@@ -143,8 +147,9 @@ class RecommendationResponse(Artifact):
     """Its arm."""
     reason: Reason
     """personal: from the user's own history; session, similar: from the items given; onboarding: from what the user said they like;
-    popular: nothing is known of the user or the items; approximate: as personal, among the items near the history only, because scoring all
-    of them would have been late; cached: the user's last answer; fallback: popular, because the model was late or broken."""
+    popular: nothing is known of the user or the items; context: the same, and what is liked in the context that was said; approximate: as
+    personal, among the items near the history only, because scoring all of them would have been late; cached: the user's last answer;
+    fallback: popular, because the model was late or broken."""
 
 
 class BatchResponse(Artifact):
@@ -212,6 +217,44 @@ class EventsResponse(Artifact):
 
     accepted: int
     """How many."""
+
+
+class SwitchRequest(Artifact):
+    """POST /v1/model:switch: all users get another version, one that served before and is still loaded."""
+
+    version: Annotated[str, Field(min_length=1, max_length=63)]
+    """Which: `retained` of GET /v1/model names those that can be had."""
+    reason: Annotated[str, Field(max_length=500)] = ""
+    """Why; the decision tells it."""
+
+
+class SwitchAsk(Artifact):
+    """A switch that was asked for: the operator makes a rollout of it, once."""
+
+    id: Annotated[str, Field(pattern=r"^[0-9a-f]{8}$")]
+    """A function of the version and of the record that was in force: asking twice is asking once."""
+    version: str
+    """What is to serve all users."""
+    instead_of: str
+    """What served when it was asked: once another does, the ask is over."""
+    by: str
+    """Who asked: the client's name."""
+    reason: str = ""
+    """Why."""
+    age_seconds: Annotated[float, Field(ge=0)]
+    """How long ago."""
+
+
+class SwitchResponse(Artifact):
+    """What becomes of an ask."""
+
+    version: str
+    """What was asked for."""
+    state: Literal["Serving", "Asked"]
+    """Serving: it serves already, and nothing is done. Asked: the operator takes it up with its next look; GET /v1/model says when it
+    serves."""
+    id: str | None = None
+    """Of the ask; none where it serves already."""
 
 
 class Problem(Artifact):
@@ -316,6 +359,30 @@ class RateLimit(Artifact):
     """At once."""
 
 
+class ContextKey(Artifact):
+    """One thing that is known of the moment, and the values that are told apart."""
+
+    name: str
+    """As in a question's `context`, and as the field of the events that says it."""
+    values: list[str] = []
+    """Values, in any case; others say nothing."""
+    hours: list[int] = []
+    """Instead of values: the hours at which the parts of the day begin, ascending; nobody has to say it."""
+    time_zone: str | None = None
+    """Of the hours; none: UTC."""
+
+
+class ContextCounting(Artifact):
+    """How likes are counted by context."""
+
+    keys: Annotated[list[ContextKey], Field(min_length=1, max_length=8)]
+    """What is told apart."""
+    half_life_days: Annotated[float, Field(gt=0)]
+    """After so long a like counts for half."""
+    shrinkage: Annotated[float, Field(gt=0)]
+    """So many likes of an item in a context weigh as much as what is liked everywhere."""
+
+
 class ServingArguments(Artifact):
     """The application's `args`: what cannot change without a code update."""
 
@@ -339,6 +406,8 @@ class ServingArguments(Artifact):
     """Where users' preferences are kept; none: they cannot be sent."""
     items_topic: str | None = None
     """Where live records of items are kept; none: they cannot be sent."""
+    contexts: ContextCounting | None = None
+    """In which contexts likes are counted apart; none: in none."""
     exploration: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Part of the answers to users of whom nothing is known whose last place is given to an item that nobody has liked yet."""
     logged_percent: Annotated[int, Field(ge=0, le=100)] = 100
@@ -570,6 +639,10 @@ class ReplicaReport(Artifact):
     """Candidate → whose items were clicked in mixed lists."""
     told: ToldState | None = None
     """What it knows of preferences and live items; none where the model has no topics of them."""
+    switch: SwitchAsk | None = None
+    """The newest switch that it was asked for, while it may be taken up."""
+    record_ms: float | None = None
+    """How long it took from the arrival of the record that it serves to the first answer by it; with a version to load, that too."""
 
 
 class EvidenceResponse(Artifact):
@@ -613,5 +686,9 @@ class ModelResponse(Artifact):
     """The newest record received; -1 before there is one. Larger than epoch while an arm is being loaded."""
     arms: list[ArmState]
     """The arms of the newest record."""
+    retained: list[str] = []
+    """Versions that served before and are loaded here: POST /v1/model:switch goes to them at once."""
+    switch: SwitchAsk | None = None
+    """The newest switch that this replica was asked for, while it may be taken up."""
     refused_record: str | None = None
     """Why the last `user_config` was refused, if it was."""

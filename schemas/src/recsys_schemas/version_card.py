@@ -91,6 +91,17 @@ class Probe(Artifact):
     """The ten best items that are not in the history, best first."""
 
 
+class CurvePoint(Artifact):
+    """How well the measured fit answered after one of its steps: NDCG@10, the mean over some users, the same after each step."""
+
+    step: Annotated[int, Field(ge=1)]
+    """Steps (epochs, sweeps) done."""
+    learnt: float
+    """On items that it learns from, as in `Learnt`."""
+    held_out: float
+    """On items that were held out. It falls while `learnt` still rises: the fit learns by heart, fewer steps would do."""
+
+
 class Learnt(Artifact):
     """How well models answer from what they were fitted on: some of a user's items are left out of the history, and asked for."""
 
@@ -230,6 +241,11 @@ class VersionCard(Artifact):
     """None: an older release wrote it, or nobody could be asked."""
     capture: Capture | None = None
     """None without a champion, or without newcomers."""
+    history_half_life: float | None = None
+    """Likes after which an older one counts half: in what metrics were asked with, and in the histories that it carries."""
+    curve: list[CurvePoint] = []
+    """The training curve, at most 12 points; nothing was chosen by it. Empty for an algorithm without steps. The steps of an attempt that
+    died are not in it."""
     profile: EventProfile | None = None
     """Of the newest events of its snapshot."""
     job: TrainJob | None = None

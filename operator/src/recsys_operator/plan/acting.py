@@ -7,6 +7,7 @@ from recsys_operator.plan.freezing import frozen
 from recsys_operator.plan.moves import Walk
 from recsys_operator.plan.rollout import Rollout
 from recsys_operator.plan.shares import ENDED, active, waiting
+from recsys_operator.plan.wishes import wish
 from recsys_operator.state.actions import Action, PublishEvent, WriteVersionStatus
 from recsys_operator.state.observed import Observed, RolloutState, VersionState
 from recsys_operator.state.plan import Fact, Part
@@ -79,7 +80,8 @@ def _superseded(now: Walk) -> tuple[Action, ...]:
 def _aborted(now: Walk) -> tuple[Action, ...]:
     if now.rollout.spec.control.abort:
         return _back(now, f"asked by control.abort{_signed(now)}; {now.numbers}", "Aborted", _who(now))
-    return _back(now, f"asked by spec.rollout.rollbackTo: {now.observed.model.spec.rollout.rollback_to}; {now.numbers}", "Aborted")
+    asked = wish(now.observed)
+    return _back(now, f"asked by {asked.words if asked else 'somebody'}; {now.numbers}", "Aborted", asked.by if asked else "")
 
 
 def _who(now: Walk) -> str:
@@ -97,8 +99,8 @@ def _by(now: Walk) -> str:
 
 
 def _returned(now: Walk) -> tuple[Action, ...]:
-    words = f"asked by spec.rollout.rollbackTo: {now.name} has served before, and is mapped and verified in every replica"
-    return _promote(now, words)
+    asked = f"POST /v1/model:switch{_signed(now)}" if _who(now) else "spec.rollout.rollbackTo"
+    return _promote(now, f"asked by {asked}: {now.name} has served before, and is mapped and verified in every replica", _who(now))
 
 
 _DECISIONS: dict[Rollout, Callable[[Walk], tuple[Action, ...]]] = {
@@ -160,7 +162,7 @@ def _facts(word: Rollout, observed: Observed, rollout: RolloutState | None) -> t
     if rollout is not None:
         message = f"{rollout.name}: {rollout.status.message or word}"
         progressing = Fact(type=ConditionType.PROGRESSING, holds=True, reason=str(word), message=message[:2000])
-    elif observed.model.spec.rollout.rollback_to is not None:
+    elif wish(observed) is not None:
         reason, message = rollback.told(rollback.judge(observed), observed)
         progressing = Fact(type=ConditionType.PROGRESSING, holds=False, reason=reason, message=message[:2000])
     else:

@@ -1,6 +1,7 @@
 """Going back to a version that served before: tried once more, then given to all users by a rollout of its own.
 
-While `spec.rollout.rollbackTo` is set it pins: its version serves, what is under way for another is ended, and candidates wait.
+While `spec.rollout.rollbackTo` is set it pins: its version serves, what is under way for another is ended, and candidates wait. A switch
+that was asked for through the API goes the same way once, and without the trial: its version is kept loaded in the replicas.
 """
 
 from datetime import timedelta
@@ -8,11 +9,12 @@ from enum import StrEnum
 
 from recsys_operator.plan import shares
 from recsys_operator.plan.names import again_name, identity, run_prefix
+from recsys_operator.plan.wishes import Wish, wish
 from recsys_operator.state.actions import Action, CreateRollout, PublishEvent, SubmitJob
 from recsys_operator.state.observed import JobState, JobWord, Observed, RolloutState, Unavailable, VersionState
 from recsys_operator.state.plan import Part
 from recsys_schemas.train_job import PreflightJob
-from recsys_schemas.v1alpha1.rollout import Pinned, RolloutPhase, RolloutSpec
+from recsys_schemas.v1alpha1.rollout import Control, Pinned, RolloutPhase, RolloutSpec
 from recsys_schemas.v1alpha1.strategy import Step
 from recsys_schemas.v1alpha1.version import ModelReference
 from recsys_schemas.version_card import PreflightReport
@@ -44,11 +46,11 @@ MOVES: dict[Rollback, frozenset[Rollback]] = {word: frozenset(Rollback) for word
 
 def judge(observed: Observed) -> Rollback:
     """The state of going back in one word."""
-    asked = observed.model.spec.rollout.rollback_to
+    asked = wish(observed)
     if asked is None:
         return Rollback.NOT_ASKED
     rollout, champion = shares.active(observed), shares.champion(observed)
-    if rollout is not None and rollout.spec.candidate.name == asked:
+    if rollout is not None and rollout.spec.candidate.name == asked.version:
         return Rollback.RETURNING
     if isinstance(observed.manifest, Unavailable) or isinstance(observed.ray, Unavailable):
         return Rollback.UNAVAILABLE
@@ -56,9 +58,9 @@ def judge(observed: Observed) -> Rollback:
         return Rollback.REFUSED
     if rollout is not None:
         return Rollback.ENDING_ANOTHER
-    if champion is not None and champion.name == asked:
+    if champion is not None and champion.name == asked.version:
         return Rollback.PINNED
-    return _judge_trial(observed, _version(observed, asked))
+    return _judge_trial(observed, _version(observed, asked.version)) if asked.pins else Rollback.READY
 
 
 def _judge_trial(observed: Observed, version: VersionState | None) -> Rollback:
@@ -78,17 +80,18 @@ def _judge_trial(observed: Observed, version: VersionState | None) -> Rollback:
 
 def refusal(observed: Observed) -> str | None:
     """Why there is no going back to the version that is asked for, with the mend; None when there is, or nothing is asked."""
-    asked = observed.model.spec.rollout.rollback_to
+    asked = wish(observed)
     if asked is None:
         return None
-    version = _version(observed, asked)
-    words = f"spec.rollout.rollbackTo: {asked}"
-    mend = f"name one of {', '.join(_served(observed)) or 'the versions that will have served'}, or remove the field"
+    version, words = _version(observed, asked.version), asked.words
+    mend = (
+        f"name one of {', '.join(_served(observed)) or 'the versions that will have served'}{', or remove the field' if asked.pins else ''}"
+    )
     if version is None:
         return (
             f"{words} has no object any more (spec.revisionHistoryLimit {observed.model.spec.revision_history_limit}), or never had; {mend}"
         )
-    if asked not in _served(observed):
+    if asked.version not in _served(observed):
         return f"{words} has never served (it is {version.status.phase}), so no user's answers speak for it; {mend}"
     if version.card is None:
         return f"{words}: its card is gone from {version.spec.storage_uri}; bring its files back from a backup, or {mend}"
@@ -96,6 +99,8 @@ def refusal(observed: Observed) -> str | None:
     if made is None or version.card.digest != made.digest:
         recorded = made.digest if made else "none"
         return f"{words}: its card says {version.card.digest}, recorded is {recorded}: it was exchanged; bring the true one back, or {mend}"
+    if not asked.pins and made.digest not in {pin.digest for pin in shares.kept_loaded(observed)}:
+        return f"{words} is not kept loaded (spec.rollout.keepLoaded {observed.model.spec.rollout.keep_loaded}), or was sent back; {mend}"
     return None
 
 
@@ -112,8 +117,8 @@ def _served(observed: Observed) -> list[str]:
 
 def overrules(observed: Observed, rollout: RolloutState) -> bool:
     """Whether a rollout is under way for another version than the one that all users are to have."""
-    asked = observed.model.spec.rollout.rollback_to
-    return asked is not None and rollout.spec.candidate.name != asked and judge(observed) is Rollback.ENDING_ANOTHER
+    asked = wish(observed)
+    return asked is not None and rollout.spec.candidate.name != asked.version and judge(observed) is Rollback.ENDING_ANOTHER
 
 
 def _last_trial(observed: Observed, name: str) -> JobState | None:
@@ -138,13 +143,13 @@ def faults(version: VersionState, report: PreflightReport) -> list[str]:
 
 def act(word: Rollback, observed: Observed) -> Part:
     """What to do about it; what to say of it is `told`."""
-    asked = observed.model.spec.rollout.rollback_to
-    version = _version(observed, asked) if asked else None
+    asked = wish(observed)
+    version = _version(observed, asked.version) if asked else None
     actions: tuple[Action, ...] = ()
     if word is Rollback.TRIAL_DUE and version is not None:
         actions = _try(observed, version)
-    elif word is Rollback.READY and version is not None:
-        actions = _begin(observed, version)
+    elif word is Rollback.READY and version is not None and asked is not None:
+        actions = _begin(observed, asked, version)
     elif word in (Rollback.REFUSED, Rollback.TRIAL_FAILED):
         _, words = told(word, observed)
         actions = (PublishEvent(reason="RollbackRefused", message=words[:900], severity="Warning"),)
@@ -168,10 +173,10 @@ def _try(observed: Observed, version: VersionState) -> tuple[Action, ...]:
     return (SubmitJob(id=run, job=job),)
 
 
-def _begin(observed: Observed, version: VersionState) -> tuple[Action, ...]:
+def _begin(observed: Observed, wished: Wish, version: VersionState) -> tuple[Action, ...]:
     asked, digest = observed.model.spec.rollout, version.status.artifact.digest if version.status.artifact else ""
     stable = shares.champion(observed)
-    name = again_name(observed, version.name)
+    name = wished.rollout
     spec = RolloutSpec(
         model_ref=ModelReference(name=observed.model.key.name, uid=observed.model.uid),
         purpose="Return",
@@ -180,32 +185,33 @@ def _begin(observed: Observed, version: VersionState) -> tuple[Action, ...]:
         steps=[Step(set_weight=99)],
         analysis=asked.analysis,
         progress_deadline_seconds=asked.progress_deadline_seconds,
+        control=Control(requested_by=wished.by, reason=wished.reason),
     )
-    words = f"{name}: back to {version.name} from {stable.name if stable else 'nothing'}, as spec.rollout.rollbackTo asks"
+    words = f"{name}: back to {version.name} from {stable.name if stable else 'nothing'}; {wished.words}"
     return CreateRollout(name=name, spec=spec), PublishEvent(reason="RollbackBegan", message=words)
 
 
 def told(word: Rollback, observed: Observed) -> tuple[str, str]:
     """Reason and words for the condition while no rollout is under way."""
-    asked = observed.model.spec.rollout.rollback_to
+    asked = wish(observed)
+    if asked is None:
+        return "NotAsked", "nothing is asked"
     match word:
         case Rollback.REFUSED:
             return str(word), refusal(observed) or ""
         case Rollback.TRIAL_FAILED:
-            return str(
-                Rollback.REFUSED
-            ), f"spec.rollout.rollbackTo: {asked} did not pass its trial: {_why(observed)}; tried again in {AGAIN}"
+            return str(Rollback.REFUSED), f"{asked.words} did not pass its trial: {_why(observed)}; tried again in {AGAIN}"
         case Rollback.UNAVAILABLE:
-            return "RollbackWaits", f"spec.rollout.rollbackTo: {asked} waits for the store and the Ray cluster"
+            return "RollbackWaits", f"{asked.words} waits for the store and the Ray cluster"
         case Rollback.PINNED:
-            return "Pinned", f"{asked} is pinned by spec.rollout.rollbackTo: candidates wait until the field is removed"
+            return "Pinned", f"{asked.version} is pinned by spec.rollout.rollbackTo: candidates wait until the field is removed"
         case _:
-            return "Returning", f"{asked} is tried once more before all users get it back"
+            return "Returning", f"{asked.words}: it is tried once more before all users get it back" if asked.pins else asked.words
 
 
 def _why(observed: Observed) -> str:
-    asked = observed.model.spec.rollout.rollback_to
-    version = _version(observed, asked) if asked else None
+    asked = wish(observed)
+    version = _version(observed, asked.version) if asked else None
     job = _last_trial(observed, version.name) if version else None
     if version is None or job is None:
         return "it is gone"

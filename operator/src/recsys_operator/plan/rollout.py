@@ -9,6 +9,7 @@ from recsys_operator.plan.reports import own_app, reports
 from recsys_operator.plan.shares import active, verified, waiting
 from recsys_operator.plan.topics import HOLDING, Topics
 from recsys_operator.plan.trials import Trial, trial_of
+from recsys_operator.plan.wishes import wish
 from recsys_operator.state.observed import Observed, RolloutState, Unavailable, VersionState
 from recsys_schemas.v1alpha1.rollout import RolloutPhase
 
@@ -76,6 +77,7 @@ MOVES: dict[Rollout, frozenset[Rollout]] = {
     **dict.fromkeys((Rollout.BLIND, Rollout.UNVERIFIED), _WALKING | _ON_GUARD),
     **dict.fromkeys(sorted(_ONWARD), _WALKING),
     # A pass that died before it told may find another world.
+    Rollout.REFUSED: _ENDING | _BEFORE_USERS | {Rollout.RETURNED},
     **dict.fromkeys((Rollout.EARNED_LAST, Rollout.NEXT_ASKED, Rollout.PROMOTE_ASKED), _WALKING | _DONE),
     Rollout.PROMOTING: _DONE,
     Rollout.ARMING: _ON_GUARD,
@@ -193,8 +195,9 @@ def _judge_step(observed: Observed, rollout: RolloutState, trial: Trial) -> Roll
 
 def _judge_hold(observed: Observed, rollout: RolloutState) -> Rollout:
     """It serves all users; for a while what served before stays loaded, and harm that is shown still sends them back."""
-    guard = holding.guard(observed, rollout)
-    if rollout.spec.control.abort or rollback.overrules(observed, rollout):
+    guard, asked = holding.guard(observed, rollout), wish(observed)
+    switched = asked is not None and not asked.pins
+    if rollout.spec.control.abort or (not switched and rollback.overrules(observed, rollout)):
         return Rollout.ABORT_ASKED
     if guard is None:
         return Rollout.BLIND
@@ -203,5 +206,5 @@ def _judge_hold(observed: Observed, rollout: RolloutState) -> Rollout:
     if not verified(observed):
         return Rollout.UNVERIFIED
     until = rollout.status.held_until
-    over = until is None or observed.now >= until
+    over = until is None or observed.now >= until or switched
     return Rollout.CONFIRMED if over or _overtaken(observed) else Rollout.ARMED

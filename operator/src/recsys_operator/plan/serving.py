@@ -9,9 +9,19 @@ from recsys_operator.plan.topics import USABLE, Topics
 from recsys_operator.state.actions import Action, DeployApp, EnsureTokens
 from recsys_operator.state.observed import AppState, Observed, Unavailable
 from recsys_operator.state.plan import Fact, Part
-from recsys_schemas.serving_api import FallbackStep, JwtTrust, RateLimit, ServingArguments, ServingRecord, Shuffle, Skip
+from recsys_schemas.serving_api import (
+    ContextCounting,
+    ContextKey,
+    FallbackStep,
+    JwtTrust,
+    RateLimit,
+    ServingArguments,
+    ServingRecord,
+    Shuffle,
+    Skip,
+)
 from recsys_schemas.v1alpha1.conditions import ConditionType
-from recsys_schemas.v1alpha1.model import ServingRetry
+from recsys_schemas.v1alpha1.model import Popularity, ServingRetry
 from recsys_schemas.v1alpha1.rollout import RolloutStatus
 
 _LONGEST_WORDS = 1500
@@ -53,6 +63,7 @@ def arguments(observed: Observed) -> ServingArguments:
         event_topics={role.lower(): roles[role].name for role in ("Watch", "Rate") if role in roles},
         preferences_topic=roles["Preferences"].name if "Preferences" in roles else None,
         items_topic=roles["Items"].name if "Items" in roles else None,
+        contexts=_contexts(model.spec.serving.popularity),
         exploration=model.spec.serving.exploration,
         logged_percent={"Off": 0, "Sampled": logging.sample_percent, "Full": 100}[logging.mode],
         answers_kafka=model.spec.serving.answer_kafka_requests,
@@ -64,6 +75,13 @@ def arguments(observed: Observed) -> ServingArguments:
         jwt=JwtTrust.model_validate(access.jwt.model_dump()) if access.jwt else None,
         rate_limit=RateLimit(per_second=limit.requests_per_second, burst=limit.burst) if limit else None,
     )
+
+
+def _contexts(asked: Popularity) -> ContextCounting | None:
+    if not asked.contexts:
+        return None
+    keys = [ContextKey(name=each.name, values=each.values, hours=sorted(each.hours), time_zone=each.time_zone) for each in asked.contexts]
+    return ContextCounting(keys=keys, half_life_days=asked.half_life_days, shrinkage=asked.shrinkage)
 
 
 def record(observed: Observed, status: RolloutStatus | None = None) -> ServingRecord:

@@ -1,7 +1,8 @@
 """Shares: which versions take part, and the arms that follow from what is written; used by rollout and by serving."""
 
-from recsys_operator.plan import steps
+from recsys_operator.plan import quarantine, steps
 from recsys_operator.plan.reports import own_app, reports
+from recsys_operator.plan.wishes import wish
 from recsys_operator.state.observed import Observed, RolloutState, VersionState
 from recsys_schemas.serving_api import Arm, Variant
 from recsys_schemas.v1alpha1.rollout import Pinned, RolloutPhase, RolloutStatus
@@ -27,8 +28,8 @@ def champion(observed: Observed) -> Pinned | None:
 
 
 def waiting(observed: Observed) -> VersionState | None:
-    """The version that passed its trial and has no rollout yet; none while another is pinned."""
-    if observed.model.spec.rollout.rollback_to is not None:
+    """The version that passed its trial and has no rollout yet; none while another is asked for."""
+    if wish(observed) is not None:
         return None
     begun = {rollout.spec.candidate.name for rollout in observed.rollouts}
     ready = [version for version in observed.versions if version.status.phase is VersionPhase.CANDIDATE and version.name not in begun]
@@ -44,6 +45,7 @@ def retained(observed: Observed) -> frozenset[str]:
     named += [active_now.spec.stable, active_now.spec.candidate] if active_now else []
     kept = held_back(observed)
     named += [kept[0]] if kept else []
+    named += kept_loaded(observed)
     learning = [version.spec.parent for version in observed.versions if version.status.phase in _LEARNING]
     words = [*learning, observed.model.spec.rollout.rollback_to, serving.spec.parent if serving else None]
     return frozenset(pin.name for pin in named if pin) | frozenset(word for word in words if word)
@@ -59,8 +61,24 @@ def held_back(observed: Observed) -> tuple[Pinned, int] | None:
     return (done[-1].spec.stable, min(asked)) if min(asked) else None
 
 
+def kept_loaded(observed: Observed) -> list[Pinned]:
+    """Versions that served before and stay loaded beside the champion, the newest first; none of those that were sent back."""
+    best, most = champion(observed), observed.model.spec.rollout.keep_loaded
+    made = {version.name: version.status.artifact.digest for version in observed.versions if version.status.artifact}
+    served = [walk.spec.candidate for walk in reversed(observed.rollouts) if walk.status.phase in PROMOTED]
+    there = [pin for pin in served if made.get(pin.name) == pin.digest and pin != best and not quarantine.of(observed, pin.digest)]
+    return list({pin.name: pin for pin in there}.values())[:most]
+
+
 def arms(observed: Observed, status: RolloutStatus | None = None) -> list[Arm]:
-    """The arms that the rollout asks for; `status` is what this pass is about to write, if it writes one."""
+    """The arms that the rollout asks for, and those that are kept; `status` is what this pass is about to write, if it writes one."""
+    asked = _asked(observed, status)
+    taken = {arm.version for arm in asked}
+    kept = [pin for pin in kept_loaded(observed) if pin.name not in taken] if asked else []
+    return [*asked, *(_arm(pin, Variant.HOLDBACK, 0) for pin in kept)]
+
+
+def _asked(observed: Observed, status: RolloutStatus | None) -> list[Arm]:
     walk = active(observed)
     if walk is None:
         return _beside(observed, champion(observed), 100)

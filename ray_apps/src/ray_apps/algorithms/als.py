@@ -60,16 +60,25 @@ class ALS(Factored):
         trust = Trust.in_histories(lengths, alpha=float(values["alpha"]), damping=float(values["damping"]))
         confidence = histories.matrix(interactions.n_items)
         confidence.data = (1 + np.repeat(trust.of(lengths), lengths) * confidence.data).astype(np.float32)
+        steps = int(values["iterations"])
         with threadpool_limits(1, "blas"):
-            kernel = als_kernel(
-                fitting, factors=int(values["factors"]), regularization=regularization, iterations=int(values["iterations"]), seed=seed
-            )
-            kernel.fit(confidence, show_progress=False, callback=lambda step, *_: fitting.tell(step + 1, int(values["iterations"])))
-            items = item_vectors(kernel)
-            wide = items.astype(np.float64)
-            gram = wide.T @ wide + max(regularization, LEAST_RIDGE) * np.eye(wide.shape[1])
-            gram_inverse = np.linalg.inv(gram).astype(np.float64)
-        return cls(items, gram_inverse, trust)
+            kernel = als_kernel(fitting, factors=int(values["factors"]), regularization=regularization, iterations=steps, seed=seed)
+
+            def model() -> Self:
+                return cls._of(item_vectors(kernel), regularization, trust)
+
+            def stepped(step: int, *_: object) -> None:
+                fitting.tell(step + 1, steps)
+                fitting.show(step + 1, steps, model)
+
+            kernel.fit(confidence, show_progress=False, callback=stepped)
+            return model()
+
+    @classmethod
+    def _of(cls, items: NDArray[np.float32], regularization: float, trust: Trust) -> Self:
+        wide = items.astype(np.float64)
+        gram = wide.T @ wide + max(regularization, LEAST_RIDGE) * np.eye(wide.shape[1])
+        return cls(items, np.linalg.inv(gram).astype(np.float64), trust)
 
     def user_vector(self, history: Indices, weights: Weights) -> NDArray[np.float64]:
         """The exact least-squares vector of a user, shape (factors,); zeros for an empty history.

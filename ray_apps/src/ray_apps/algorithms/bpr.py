@@ -62,12 +62,19 @@ class BPR:
                 random_state=seed,
                 dtype=np.float32,
             )
-            kernel.fit(histories.matrix(interactions.n_items), show_progress=False, callback=lambda step, *_: fitting.tell(step + 1, steps))
-            items = np.ascontiguousarray(kernel.item_factors[:, :factors], dtype=np.float32)
-            biases = np.ascontiguousarray(kernel.item_factors[:, factors], dtype=np.float32)
-            users = np.asarray(kernel.user_factors[:, :factors], dtype=np.float64)
-            fold = _fitted(_profiles(items, histories), users)
-        return cls(items, biases, fold)
+
+            def model() -> Self:
+                items = kernel.item_factors[:, :factors].astype(np.float32)
+                users = np.asarray(kernel.user_factors[:, :factors], dtype=np.float64)
+                fold = _fitted(_profiles(items, histories), users)
+                return cls(items, kernel.item_factors[:, factors].astype(np.float32), fold)
+
+            def stepped(step: int, *_: object) -> None:
+                fitting.tell(step + 1, steps)
+                fitting.show(step + 1, steps, model)
+
+            kernel.fit(histories.matrix(interactions.n_items), show_progress=False, callback=stepped)
+            return model()
 
     def scores(self, history: Indices, weights: Weights) -> Scores:
         """Preferences, shape (n_items,): only their order within one user means anything."""

@@ -85,10 +85,12 @@ class Hybrid:
         popularity = interactions.popularity()
         near = neighbours_of(content, popularity, shrinkage=float(values["itemShrinkage"]), most=int(values["neighbours"]))
         wanted = with_prior(recent_popularity(interactions, float(values["halfLifeDays"])), content)
-        part = (EASE if np.count_nonzero(popularity) <= MOST_FOR_EASE else ALS).fit(interactions, {}, seed, fitting)
         new = (popularity == 0) & (np.diff(content.indptr) > 0)
         place = int(values["newItemPlace"])
-        return cls(part, Known(content=content, near=near, wanted=wanted, beliefs=CAUTIOUS, new=new, place=place))
+        known = Known(content=content, near=near, wanted=wanted, beliefs=CAUTIOUS, new=new, place=place)
+        steps = replace(fitting, show=lambda done, of, part: fitting.show(done, of, lambda: cls(part(), known)))
+        part = (EASE if np.count_nonzero(popularity) <= MOST_FOR_EASE else ALS).fit(interactions, {}, seed, steps)
+        return cls(part, known)
 
     def both(self, history: Indices, weights: Weights) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Collaborative scores and those by content and popularity, each at most 1, both of shape (n_items,)."""

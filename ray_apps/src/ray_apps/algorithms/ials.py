@@ -84,7 +84,12 @@ def planned(values: Mapping[str, Value], both: tuple[Side, Side], seed: int, fit
     """What to learn, from checked hyperparameters."""
     loss = Loss.balanced({name: float(value) for name, value in values.items()}, both[0].lengths, both[1].lengths)
     trust = Trust.in_histories(both[0].lengths, alpha=1.0, damping=float(values["damping"]))
-    return Plan(factors=int(values["factors"]), epochs=int(values["iterations"]), loss=loss, trust=trust, seed=seed, tell=fitting.tell)
+    epochs = int(values["iterations"])
+
+    def show(epoch: int, items: Factors, spectrum: Spectrum) -> None:
+        fitting.show(epoch, epochs, lambda: IALS(items, spectrum, loss, trust))
+
+    return Plan(factors=int(values["factors"]), epochs=epochs, loss=loss, trust=trust, seed=seed, tell=fitting.tell, show=show)
 
 
 def started(fitting: Fitting, factors: int) -> Factors | None:

@@ -59,6 +59,10 @@ class Progress:
     items: Mapping[int, Factors]
 
 
+def _show_nobody(epochs: int, items: Factors, spectrum: Spectrum) -> None:
+    del epochs, items, spectrum
+
+
 def _keep_nothing(progress: Progress) -> None:
     del progress
 
@@ -76,6 +80,8 @@ class Plan:
     tell: Callable[[int, int], None]
     keep: Callable[[Progress], None] = field(default=_keep_nothing)
     """Called after each epoch with this worker's own blocks."""
+    show: Callable[[int, Factors, Spectrum], None] = field(default=_show_nobody)
+    """Called after each epoch with all items' vectors in their eigenbasis, and its spectrum."""
 
 
 def count_of_blocks(rows: int) -> int:
@@ -129,6 +135,7 @@ def learn(users: Side, items: Side, plan: Plan, begun: Progress, together: Toget
         plan.keep(Progress(epochs=epoch + 1, items=own))
         everything, spectrum = aligned(own, together)
         plan.tell(epoch + 1, plan.epochs)
+        plan.show(epoch + 1, everything, spectrum)
     return everything, spectrum
 
 

@@ -33,6 +33,6 @@ def als_kernel(fitting: Fitting, *, factors: int, regularization: float, iterati
 
 
 def item_vectors(kernel: Any) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """The items' vectors of a fitted kernel, shape (n_items, factors)."""
+    """A copy of the items' vectors of a kernel that is or is being fitted, shape (n_items, factors)."""
     vectors = kernel.item_factors
-    return np.ascontiguousarray(vectors.to_numpy() if hasattr(vectors, "to_numpy") else vectors, dtype=np.float32)
+    return np.array(vectors.to_numpy() if hasattr(vectors, "to_numpy") else vectors, dtype=np.float32, order="C")

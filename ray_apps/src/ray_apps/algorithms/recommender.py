@@ -20,6 +20,10 @@ def _tell_nobody(done: int, of: int) -> None:
     del done, of
 
 
+def _show_nobody(done: int, of: int, model: "Callable[[], Recommender]") -> None:
+    del done, of, model
+
+
 class Crew(Protocol):
     """Other workers that share a fit."""
 
@@ -45,6 +49,9 @@ class Fitting:
     """Whether the worker reserves a GPU; algorithms without a kernel for it pass it over."""
     tell: Callable[[int, int], None] = _tell_nobody
     """Called after each step (an epoch, a sweep) with the steps done and the steps in all."""
+    show: Callable[[int, int, "Callable[[], Recommender]"], None] = _show_nobody
+    """Called after each step with the steps done, the steps in all, and what makes the model as it stands then: it costs nothing unless
+    it is called, and changes nothing of the fit. Algorithms without steps pass it over."""
     start: Arrays | None = None
     """Arrays of an earlier model of the same algorithm, its items in this catalogue's order: where learning may go on from (warm start).
     Algorithms without steps pass it over."""

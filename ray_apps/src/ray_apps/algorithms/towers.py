@@ -53,7 +53,11 @@ class Batch:
     real: NDArray[np.float32]
 
 
-def learned(interactions: Interactions, content: Content, settings: Settings, seed: int, tell: Callable[[int, int], None]) -> Learned:
+Stepped = Callable[[int, Callable[[], Learned]], None]
+"""Called after each epoch with its number and what gives the arrays as they are then."""
+
+
+def learned(interactions: Interactions, content: Content, settings: Settings, seed: int, stepped: Stepped) -> Learned:
     """Items' vectors and biases, the user's mixing, and the vector of nobody.
 
     Raises:
@@ -63,14 +67,18 @@ def learned(interactions: Interactions, content: Content, settings: Settings, se
     rule, step = program(settings.rate, settings.dropout)
     params: Any = _first(interactions.n_items, len(content.features), settings.factors, seed)
     state, chance, done = rule.init(params), np.random.default_rng(seed), 0
+
+    def arrays() -> Learned:
+        return _assembled({name: np.asarray(value, dtype=np.float32) for name, value in params.items()}, said, strength)
+
     for epoch in range(settings.epochs):
         for batch in batches(interactions, settings.batch, chance):
             fields = {name: getattr(batch, name) for name in Batch.__slots__}
             seen = {"said": said[batch.unique], "strength": strength[batch.unique]}
             params, state = step(params, state, fields | seen, (seed, done))
             done += 1
-        tell(epoch + 1, settings.epochs)
-    return _assembled({name: np.asarray(value, dtype=np.float32) for name, value in params.items()}, said, strength)
+        stepped(epoch + 1, arrays)
+    return arrays()
 
 
 @cache

@@ -8,7 +8,7 @@ Source: Yi et al., "Sampling-bias-corrected neural modeling for large corpus ite
 vectors: Volkovs, Yu & Poutanen, "DropoutNet: addressing cold start in recommender systems", NeurIPS 2017.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import ClassVar, Self
 
 import numpy as np
@@ -49,7 +49,7 @@ class TwoTower:
         """
         values = checked(cls.name, cls.parameters, hyperparameters)
         content = needed(interactions.content, cls.name)
-        from ray_apps.algorithms.towers import Settings, learned  # noqa: PLC0415 — training only
+        from ray_apps.algorithms.towers import Learned, Settings, learned  # noqa: PLC0415 — training only
 
         settings = Settings(
             factors=int(values["factors"]),
@@ -58,7 +58,12 @@ class TwoTower:
             batch=int(values["batchSize"]),
             dropout=float(values["idDropout"]),
         )
-        return cls(*learned(interactions, content, settings, seed, fitting.tell))
+
+        def stepped(epoch: int, arrays: Callable[[], Learned]) -> None:
+            fitting.tell(epoch, settings.epochs)
+            fitting.show(epoch, settings.epochs, lambda: cls(*arrays()))
+
+        return cls(*learned(interactions, content, settings, seed, stepped))
 
     def user_vector(self, history: Indices, weights: Weights) -> NDArray[np.float32]:
         """A user's vector, shape (factors,): the weighted sum of the liked items over the root of their weight, mixed."""

@@ -36,16 +36,16 @@ class Quiz:
         return self.rows.size
 
 
-def quiz_of(split: Split, seed: int) -> Quiz:
+def quiz_of(split: Split, seed: int, most: int = MOST_ASKED) -> Quiz:
     """Ask each of a sample of the measured users for their newest learnt items: as many as are held out, half of the learnt at most.
 
     The newest, because what is in fashion is easier to find: learnt and held-out items are then of nearly the same time.
     """
     train = split.train
-    histories = train.histories().select(split.users)
+    histories = train.told().select(split.users)
     able = np.flatnonzero(np.diff(histories.indptr) > 1)
-    if able.size > MOST_ASKED:
-        able = np.sort(np.random.default_rng(seed).choice(able, size=MOST_ASKED, replace=False))
+    if able.size > most:
+        able = np.sort(np.random.default_rng(seed).choice(able, size=most, replace=False))
     whole, relevant = histories.select(able), split.relevant.select(able)
     times = train.times[np.isin(train.users, split.users[able])]
     owner = np.repeat(np.arange(able.size), np.diff(whole.indptr))

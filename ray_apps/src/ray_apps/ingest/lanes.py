@@ -159,9 +159,11 @@ class Conductor:
             if offer is not None:
                 self._publish(publisher, *offer)
                 renewed = now
-            elif not self.hands.check() or now > ends_at:
+            # At every turn: where an offer always waits, a lane that has ended would never be missed.
+            alive = self.hands.check()
+            if now > ends_at or (offer is None and not alive):
                 return
-            elif now - renewed > _RENEW_S:
+            if now - renewed > _RENEW_S:
                 publisher.renew_latest()
                 self.progress.works()
                 renewed = now

@@ -5,6 +5,7 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 
 from ray_apps.reports.exposure import TENTHS, Exposure
 from ray_apps.reports.plots import Bar, columns, rows
+from ray_apps.reports.plots import lines as drawn
 from ray_apps.reports.style import STYLE
 from recsys_schemas.version_card import Estimate, Evaluation, VersionCard
 
@@ -25,7 +26,7 @@ def page(card: VersionCard, exposure: Exposure | None = None) -> str:
     SubElement(head, "title").text = f"{card.version}: model card"
     SubElement(head, "style").text = STYLE
     body = SubElement(SubElement(html, "body"), "main")
-    for part in (_top, _models, _metrics, _differences, _slices):
+    for part in (_top, _models, _curve, _metrics, _differences, _slices):
         part(body, card)
     if exposure is not None:
         _exposure(body, card, exposure)
@@ -187,6 +188,19 @@ def _exposure(body: Element, card: VersionCard, found: Exposure) -> None:
     details = SubElement(section, "details")
     _say(details, "summary", "Items shown to most users")
     _table(details, ("item", "part of the users"), ((item, f"{part:.1%}") for item, part in found.top), numbers=True)
+
+
+def _curve(body: Element, card: VersionCard) -> None:
+    if len(card.curve) < 2:
+        return
+    words = (
+        f"NDCG@10 of {card.algorithm} after steps of the measured fit, for the same users: on items that it learns from (a part of the "
+        "history is shown, the rest is asked for), and on those held out. Where the second falls, fewer steps would do. Nothing was chosen "
+        "by it."
+    )
+    section = _section(body, "Training curve", words)
+    found = {"learnt": [each.learnt for each in card.curve], "held out": [each.held_out for each in card.curve]}
+    _figure(section, "", drawn("NDCG@10 by step", [each.step for each in card.curve], found))
 
 
 def _times(body: Element, card: VersionCard) -> None:

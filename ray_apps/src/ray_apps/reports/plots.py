@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from xml.etree.ElementTree import Element, SubElement
 
 WIDTH, LABELS, FIGURES, ROW = 640, 190, 150, 24
@@ -102,6 +103,36 @@ def _row(svg: Element, bar: Bar, y: float, x: Scale) -> None:
     ends = {"x1": f"{x(bar.low):.1f}", "x2": f"{x(bar.high):.1f}", "y1": f"{y:.1f}", "y2": f"{y:.1f}"}
     SubElement(group, "line", {**ends, "class": "whisker"})
     SubElement(group, "circle", {"cx": f"{x(bar.value):.1f}", "cy": f"{y:.1f}", "r": "5", "class": "mark"})
+
+
+def lines(title: str, steps: Sequence[int], series: Mapping[str, Sequence[float]]) -> Element:
+    """Values by step, one line and colour for each series; the scale begins at 0."""
+    height, bottom, left, right = 230.0, 196.0, 44.0, 16.0
+    svg = canvas(title, height)
+    most = max((value for values in series.values() for value in values if math.isfinite(value)), default=0.0) * 1.05 or 1.0
+    first, last = steps[0], max(steps[-1], steps[0] + 1)
+
+    def at(step: float, value: float) -> tuple[float, float]:
+        return left + (step - first) / (last - first) * (WIDTH - left - right), bottom - value / most * (bottom - 26)
+
+    for mark in ticks(0.0, most):
+        y = at(first, mark)[1]
+        SubElement(svg, "line", {"x1": f"{left:g}", "x2": f"{WIDTH}", "y1": f"{y:.1f}", "y2": f"{y:.1f}", "class": "grid"})
+        text(svg, f"{mark:g}", left - 6, y + 4, **{"text-anchor": "end", "class": "tick"})
+    for step in dict.fromkeys(round(mark) for mark in ticks(first, last, 8) if first <= round(mark) <= last):
+        text(svg, f"{step}", at(step, 0)[0], bottom + 18, **{"text-anchor": "middle", "class": "tick"})
+    for place, (name, values) in enumerate(series.items()):
+        group = SubElement(svg, "g", {"class": f"series{place}"})
+        SubElement(group, "rect", {"x": f"{left + place * 190:g}", "y": "2", "width": "12", "height": "12", "rx": "3", "class": "mark"})
+        text(svg, name, left + place * 190 + 18, 12)
+        points = [(step, value, at(step, value)) for step, value in zip(steps, values, strict=True) if math.isfinite(value)]
+        for (*_, (x1, y1)), (*_, (x2, y2)) in pairwise(points):
+            ends = {"x1": f"{x1:.1f}", "y1": f"{y1:.1f}", "x2": f"{x2:.1f}", "y2": f"{y2:.1f}"}
+            SubElement(group, "line", {**ends, "class": "whisker"})
+        for step, value, (x, y) in points:
+            dot = SubElement(group, "circle", {"cx": f"{x:.1f}", "cy": f"{y:.1f}", "r": "4", "class": "mark"})
+            SubElement(dot, "title").text = f"{name}, step {step}: {value:.3f}"
+    return svg
 
 
 def columns(title: str, names: Sequence[str], series: Mapping[str, Sequence[float]]) -> Element:

@@ -15,8 +15,9 @@ MOST_KNOWN = 1_000
 """Authorizations remembered; all are forgotten when there are more."""
 READ = frozenset({Role.READER, Role.WRITER, Role.TESTER})
 WRITE = frozenset({Role.WRITER})
-OPERATE = frozenset({Role.OPERATOR})
-MEASURE = frozenset({Role.OPERATOR, Role.METRICS})
+OPERATE = frozenset({Role.OPERATOR, Role.ADMIN})
+ADMINISTER = frozenset({Role.ADMIN})
+MEASURE = frozenset({Role.OPERATOR, Role.ADMIN, Role.METRICS})
 ANY = frozenset(Role) - {Role.METRICS}
 RETRY_SECONDS = 2
 _DOTS = 2

@@ -35,6 +35,7 @@ from ray_apps.serving.ripening import Shown
 from ray_apps.serving.shadowing import Copy
 from ray_apps.serving.shedding import Shedding, Watch
 from ray_apps.serving.shelf import UnknownFieldError
+from ray_apps.serving.switch_route import switch
 from ray_apps.serving.told_routes import forget_preferences, item_of, preferences_of, say_items, say_preferences, withdraw_item
 from recsys_schemas.serving_api import (
     BatchRequest,
@@ -103,6 +104,7 @@ class Api:
                 "DELETE": Route(handler=self._withdraw_item, roles=access.WRITE, audited=True),
             },
             "/v1/model": {"GET": Route(handler=self._model, roles=access.ANY)},
+            "/v1/model:switch": {"POST": Route(handler=self._switch, roles=access.ADMINISTER, audited=True)},
             "/v1/evidence": {"GET": Route(handler=self._all_reports, roles=access.OPERATE)},
             "/metrics": {"GET": Route(handler=self._metrics, roles=access.MEASURE)},
             "/openapi.json": {"GET": Route(handler=self._description, roles=access.ANY)},
@@ -140,9 +142,14 @@ class Api:
 
     async def _audited(self, route: Route, scope: Scope, receive: Receive, send: Send) -> None:
         outcome = "500"
+
+        async def sending(message: Any) -> None:
+            nonlocal outcome
+            outcome = str(message.get("status", outcome))
+            await send(message)
+
         try:
-            await route.handler(scope, receive, send)
-            outcome = "200"
+            await route.handler(scope, receive, sending)
         except ProblemError as error:
             outcome = str(error.problem.status)
             raise
@@ -200,7 +207,8 @@ class Api:
             except ValidationError as error:
                 raise unfit(error) from None
             try:
-                body, told = await self._answer(replace(question_of(request), tested=self._tested(scope)))
+                question, tested = question_of(request), self._tested(scope)
+                body, told = await self._answer(question if tested is None else replace(question, tested=tested))
             except UnknownFieldError as error:
                 raise _unknown_field(error) from None
             await asgi.send_bytes(send, 200, body)
@@ -348,6 +356,10 @@ class Api:
     async def _model(self, _: Scope, __: Receive, send: Send) -> None:
         await asgi.send_bytes(send, 200, model_state(self._replica).model_dump_json().encode())
 
+    async def _switch(self, scope: Scope, receive: Receive, send: Send) -> None:
+        status, body = await switch(self._replica, self._evidence, scope[_CLIENT], await asgi.read_body(scope, receive))
+        await asgi.send_bytes(send, status, body)
+
     async def _all_reports(self, _: Scope, __: Receive, send: Send) -> None:
         try:
             evidence: EvidenceResponse = await self._evidence()
@@ -357,6 +369,7 @@ class Api:
 
     async def _metrics(self, _: Scope, __: Receive, send: Send) -> None:
         self._replica.metrics.dropped = self._replica.log.dropped
+        self._replica.metrics.switches = self._replica.arms.switches
         await asgi.send_bytes(send, 200, self._replica.metrics.text(), b"text/plain; version=0.0.4; charset=utf-8")
 
     async def _description(self, _: Scope, __: Receive, send: Send) -> None:

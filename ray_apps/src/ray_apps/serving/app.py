@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import JsonValue
 from ray.serve import Application
 from ray.serve.config import BackpressureConfig
+from ray.serve.schema import LoggingConfig
 from threadpoolctl import threadpool_limits
 
 from ray import serve
@@ -18,11 +19,14 @@ from ray_apps.serving.answer_log import AnswerLog
 from ray_apps.serving.api import Api
 from ray_apps.serving.arms import Arms
 from ray_apps.serving.beside import Beside
+from ray_apps.serving.contexts.counting import Contexts
+from ray_apps.serving.contexts.following import ContextFollower
 from ray_apps.serving.counters import Tallies
 from ray_apps.serving.cross_origin import CrossOrigin
 from ray_apps.serving.door import Door
 from ray_apps.serving.event_writer import EventWriter
 from ray_apps.serving.feedback import Credits
+from ray_apps.serving.guests import bound_connections
 from ray_apps.serving.jwks import KeySet
 from ray_apps.serving.jwt_bearer import Bearers
 from ray_apps.serving.liked import Liked
@@ -68,7 +72,7 @@ def assemble(arguments: ServingArguments, replica_id: str) -> Replica:
     arms = Arms(
         opener,
         lambda followed, trained, places: Follower(source, followed, trained, places, mixed),
-        Beside(exploration=arguments.exploration),
+        Beside(exploration=arguments.exploration, contexts=count_contexts(arguments, source)),
     )
     key = key_of(arguments.uid)
     tallies = Tallies()
@@ -99,6 +103,11 @@ def assemble(arguments: ServingArguments, replica_id: str) -> Replica:
     )
 
 
+def count_contexts(arguments: ServingArguments, source: Source) -> ContextFollower | None:
+    """Count likes by context, where contexts are declared."""
+    return ContextFollower(source, Contexts(arguments.contexts)) if arguments.contexts else None
+
+
 def follow_told(arguments: ServingArguments, arms: Arms) -> ToldFollower | None:
     """Follow preferences and live items, where the model has topics of them."""
     topics = {arguments.preferences_topic: PREFERENCES, arguments.items_topic: ITEMS}
@@ -121,6 +130,8 @@ def follow_told(arguments: ServingArguments, arms: Arms) -> ToldFollower | None:
     health_check_period_s=5,
     health_check_timeout_s=20,
     graceful_shutdown_timeout_s=10,
+    # A line for each request says less than the answer log does, and costs a twentieth of an answer.
+    logging_config=LoggingConfig(enable_access_log=False),
 )
 @serve.ingress()  # pyright: ignore[reportUntypedClassDecorator]
 class Recommender:
@@ -134,6 +145,7 @@ class Recommender:
         # Threads that log and follow give way to the one that answers sooner than after the usual 5 ms.
         sys.setswitchinterval(SWITCH_SECONDS)
         Door.ours = True
+        bound_connections()
         asked = ServingArguments.model_validate(arguments)
         self._replica = assemble(asked, serve.get_replica_context().replica_id.unique_id)
         self._reporter = Reporter(asked.uid, self._replica.report)

@@ -3,6 +3,7 @@
 import random
 from dataclasses import dataclass, field
 
+from ray_apps.serving.contexts.following import ContextFollower
 from ray_apps.serving.told.told import Told
 
 
@@ -12,6 +13,8 @@ class Beside:
 
     told: Told = field(default_factory=Told)
     """Preferences of users and live records of items."""
+    contexts: ContextFollower | None = None
+    """What is liked in which context; None where none is declared."""
     exploration: float = 0.0
     """Part of the answers to strangers in which something is tried out, 0 to 1."""
     chance: random.Random = field(default_factory=random.Random)

@@ -18,7 +18,9 @@ from recsys_schemas.serving_api import FALLBACK, FallbackStep, Reason, Shuffle, 
 
 REMEMBERED = frozenset({Reason.PERSONAL, Reason.SESSION, Reason.APPROXIMATE})
 """Answers that are kept for a time when the next one cannot be computed."""
-NOT_SHUFFLED = frozenset({Reason.POPULAR, Reason.FALLBACK, Reason.CACHED})
+STRANGERS = frozenset({Reason.POPULAR, Reason.CONTEXT})
+"""Nothing is known of who asks."""
+NOT_SHUFFLED = frozenset({*STRANGERS, Reason.FALLBACK, Reason.CACHED})
 """What is the same for all, or was shuffled when it was given first."""
 ROOM = 2.0
 """So many times what an answer from a shortlist is expected to take is left over for it."""
@@ -119,7 +121,7 @@ def given(ranked: Ranked | None) -> Literal["some", "popular", "none"]:
     """What the arm gave; a failure is counted as one, and as nothing else."""
     if ranked is None:
         return "some"
-    return "none" if not ranked.items else "popular" if ranked.reason is Reason.POPULAR else "some"
+    return "none" if not ranked.items else "popular" if ranked.reason in STRANGERS else "some"
 
 
 def _listed(ranked: Ranked, k: int, shuffle: Shuffle | None) -> tuple[list[tuple[str, float]], list[float]]:
@@ -158,7 +160,7 @@ def _approximate(arm: LoadedArm, question: Question) -> Ranked | None:
     items = [(item, score) for item, score in ranked.items if score > look.unseen]
     if not items:
         return None
-    return replace(ranked, items=items, reason=Reason.APPROXIMATE if ranked.reason is not Reason.POPULAR else ranked.reason)
+    return replace(ranked, items=items, reason=Reason.APPROXIMATE if ranked.reason not in STRANGERS else ranked.reason)
 
 
 async def _behind(serving: Serving, question: Question, chain: Chain, so_far: SoFar) -> tuple[LoadedArm, Variant, Ranked]:

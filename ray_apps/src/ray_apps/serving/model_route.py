@@ -1,6 +1,7 @@
 """GET /v1/model: what the replica that answers serves, and what it waits for."""
 
 from ray_apps.serving.replica import Replica
+from ray_apps.serving.switching import retained
 from recsys_schemas.serving_api import ArmState, ModelResponse
 
 
@@ -29,5 +30,7 @@ def model_state(replica: Replica) -> ModelResponse:
             )
             for arm in wanted
         ],
+        retained=retained(arms),
+        switch=replica.switches.newest(),
         refused_record=arms.refused_record,
     )

@@ -26,6 +26,8 @@ from recsys_schemas.serving_api import (
     ServerMetadata,
     SessionRequest,
     SimilarItemsRequest,
+    SwitchRequest,
+    SwitchResponse,
 )
 
 Json = dict[str, Any]
@@ -36,9 +38,9 @@ _REF = "#/components/schemas/{model}"
 def openapi() -> Json:
     """The whole description. Paths are relative to the model's route prefix."""
     requests: list[type[BaseModel]] = [RecommendationRequest, SessionRequest, SimilarItemsRequest, PopularRequest]
-    requests += [BatchRequest, EventsRequest, PreferencesRequest, ItemsRequest, *EVENTS.values()]
+    requests += [BatchRequest, EventsRequest, PreferencesRequest, ItemsRequest, SwitchRequest, *EVENTS.values()]
     answers: list[type[BaseModel]] = [RecommendationResponse, BatchResponse, EventsResponse, PreferencesResponse, ItemResponse]
-    answers += [ModelResponse, EvidenceResponse, ServerMetadata, ModelMetadata, Problem]
+    answers += [ModelResponse, EvidenceResponse, ServerMetadata, ModelMetadata, SwitchResponse, Problem]
     _, schemas = models_json_schema(
         [*((model, "validation") for model in requests), *((model, "serialization") for model in answers)], ref_template=_REF
     )
@@ -92,17 +94,20 @@ def _paths() -> Json:
                 "model", "What the replica that answers serves. Tokens: any.", _json(ModelResponse, "Its state."), None, _OPEN
             )
         },
+        "/v1/model:switch": {"post": _switch()},
         "/v1/evidence": {
             "get": _operation(
                 "evidence",
-                "Every replica's counters, by version. Token: operator.",
+                "Every replica's counters, by version. Tokens: admin, operator.",
                 _json(EvidenceResponse, "Every replica's last report."),
                 None,
                 _OPEN,
             )
         },
         "/metrics": {
-            "get": _operation("metrics", "This replica's Prometheus metrics. Token: operator.", _plain("text/plain"), None, _OPEN)
+            "get": _operation(
+                "metrics", "This replica's Prometheus metrics. Tokens: admin, metrics, operator.", _plain("text/plain"), None, _OPEN
+            )
         },
         "/openapi.json": {"get": _operation("description", "This description. Tokens: any.", _plain("application/json"), None, _OPEN)},
         "/docs": {"get": _operation("docs", "This description as a page. Tokens: any.", _plain("text/html"), None, _OPEN)},
@@ -142,7 +147,7 @@ def _preferences() -> Json:
     told = _json(PreferencesResponse, "What the user has said.")
     none = (*_OPEN, 404, 422)
     return {
-        "get": _operation("preferences", "What a user has said they like. Tokens: reader, writer.", told, None, none),
+        "get": _operation("preferences", "What a user has said they like. Tokens: reader, tester, writer.", told, None, none),
         "post": _operation(
             "sayPreferences",
             "Say what a user likes, in the place of what was said before; answers go by it until deeds are known. Token: writer.",
@@ -159,9 +164,16 @@ def _preferences() -> Json:
 def _item() -> Json:
     told, none = _json(ItemResponse, "The record."), (*_OPEN, 404, 422)
     return {
-        "get": _operation("item", "What the live record says of an item. Tokens: reader, writer.", told, None, none),
+        "get": _operation("item", "What the live record says of an item. Tokens: reader, tester, writer.", told, None, none),
         "delete": _operation("withdrawItem", "Show an item no more. Token: writer.", _json(EventsResponse, "It is on Kafka."), None, none),
     }
+
+
+def _switch() -> Json:
+    told = "Ask that a version which served before, and is loaded still, serves all users; the operator does it once. Token: admin."
+    asked = _operation("switchModel", told, _json(SwitchResponse, "It serves already."), SwitchRequest, (*_ASKED, 409))
+    asked["responses"]["202"] = _json(SwitchResponse, "Asked: the operator takes it up with its next look.")
+    return asked
 
 
 def _metadata(name: str, what: str) -> Json:
@@ -178,7 +190,7 @@ def _named(name: str, operations: Json) -> Json:
 
 def _answering(name: str, summary: str, asked: type[BaseModel], answer: type[BaseModel] = RecommendationResponse) -> Json:
     told = _json(answer, "The best items, best first.")
-    return {"post": _operation(name, f"{summary} Tokens: reader, writer.", told, asked, _ASKED)}
+    return {"post": _operation(name, f"{summary} Tokens: reader, tester, writer.", told, asked, _ASKED)}
 
 
 def _operation(name: str, summary: str, success: Json, request: type[BaseModel] | None, errors: tuple[int, ...]) -> Json:

@@ -16,6 +16,7 @@ from ray_apps.serving.metrics import AnswerMetrics
 from ray_apps.serving.mixed_clicks import MixedClicks
 from ray_apps.serving.ripening import Ripening
 from ray_apps.serving.shadowing import Shadow
+from ray_apps.serving.switching import Switches
 from ray_apps.serving.told.following import ToldFollower
 from recsys_schemas.serving_api import EvidenceResponse, ReplicaReport, Role, ServingArguments
 
@@ -49,6 +50,8 @@ class Replica:
     """Who follows preferences and live items; None where the model has no topics of them."""
     limits: RateLimits | None = None
     """How often one client may ask; None: as often as it likes."""
+    switches: Switches = field(default_factory=Switches)
+    """What it was asked to switch to."""
     closed: list[bool] = field(default_factory=list)
 
     def report(self) -> ReplicaReport:
@@ -66,6 +69,8 @@ class Replica:
             shadow=self.shadow.counters() if self.shadow else {},
             mixed=self.mixed.counters(),
             told=self.told.state() if self.told else None,
+            switch=self.switches.newest(),
+            record_ms=self.arms.switches.newest_ms,
         )
 
     def logs(self, request_id: str) -> bool:
@@ -102,5 +107,7 @@ class Replica:
             self.shadow.close()
         if self.told:
             self.told.close()
+        if self.arms.beside.contexts:
+            self.arms.beside.contexts.close()
         if self.bearers:
             self.bearers.close()

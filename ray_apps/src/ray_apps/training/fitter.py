@@ -13,6 +13,7 @@ from ray_apps.algorithms.interactions import Interactions
 from ray_apps.algorithms.recommender import ALONE, Arrays, Fitting, Recommender
 from ray_apps.stores.registry import LoadedVersion
 from ray_apps.training.champion import UNKNOWN, Champion
+from ray_apps.training.curve import Curve
 from ray_apps.training.remembering import WHOLE, Memory
 from recsys_schemas.train_job import TrainJob
 
@@ -36,7 +37,12 @@ class Fitter:
     """Whether fits may begin from the champion."""
 
     def fit(
-        self, algorithm: type[Recommender], interactions: Interactions, hyperparameters: Hyperparameters, champion: Champion | None = None
+        self,
+        algorithm: type[Recommender],
+        interactions: Interactions,
+        hyperparameters: Hyperparameters,
+        champion: Champion | None = None,
+        curve: Curve | None = None,
     ) -> Recommender:
         """Learn from what is remembered of the interactions; from the champion on, if it may be and is of the same algorithm.
 
@@ -45,6 +51,8 @@ class Fitter:
         remembered = self.memory.of(interactions, self.seed)
         start = earlier(champion, algorithm.name) if self.warm and champion is not None else None
         fitting = replace(self.fitting, start=start)
+        if curve is not None:
+            fitting = replace(fitting, show=curve.look)
         return algorithm.fit(remembered, shortened(hyperparameters) if start is not None else hyperparameters, self.seed, fitting)
 
     def starts_warm(self, algorithm: type[Recommender], champion: Champion | None) -> bool:

@@ -16,12 +16,13 @@ from ray_apps.evaluation.scrambled import leaks, scrambled
 from ray_apps.evaluation.slices import slices_of
 from ray_apps.evaluation.splits import Split, by_time, since
 from ray_apps.stores.registry import LoadedVersion
-from ray_apps.training.champion import Champion, as_champion, seen
+from ray_apps.training.champion import as_champion, seen
+from ray_apps.training.curve import Curve, curve_of
 from ray_apps.training.dataset import Dataset
 from ray_apps.training.fitter import Fitter
 from ray_apps.training.refusals import Refusal, TrainingRefused
 from recsys_schemas.train_job import AUTO, TrainJob
-from recsys_schemas.version_card import Contender, Evaluation
+from recsys_schemas.version_card import Contender, CurvePoint, Evaluation
 
 UNASKED = ("Popularity", "RecentPopularity")
 """What stands beside onboarding as if nobody had been asked."""
@@ -44,6 +45,8 @@ class Comparison:
     """How well the candidate's measured fit knows what it was fitted on, and what was held out."""
     scrambled: Value
     """How well a fit on exchanged labels knows what was held out: NDCG@10 of the same users."""
+    curve: tuple[CurvePoint, ...] = ()
+    """How the candidate's measured fit came along, step by step."""
     tried: tuple[Contender, ...] = ()
 
 
@@ -111,7 +114,11 @@ def compare(job: TrainJob, dataset: Dataset, algorithms: Algorithms, champion: L
     if (known := leaks(split)) is not None:
         words = f"snapshot {dataset.manifest.sequence}, split ({split.words}): {known}"
         raise TrainingRefused(Refusal.BAD_JOB, f"{words}; no number would be true, and no other run would do better: report it")
-    fitted = [_timed(algorithms[name], hyperparameters, fitter, split) for name, hyperparameters in asked.items()]
+    curve = curve_of(split, job.seed)
+    fitted = [
+        _timed(algorithms[name], hyperparameters, fitter, split, curve if name == job.algorithm else None)
+        for name, hyperparameters in asked.items()
+    ]
     beside = _beside(job, dataset, split)
     models = [(model, seconds, _measured(model, split, beside)) for model, seconds in fitted]
     first = models[0][2]
@@ -130,6 +137,7 @@ def compare(job: TrainJob, dataset: Dataset, algorithms: Algorithms, champion: L
         split=split,
         quizzed=quizzed,
         scrambled=held_out_score(control.scores_many, quiz),
+        curve=tuple(curve.points),
     )
 
 
@@ -143,11 +151,11 @@ def _beside(job: TrainJob, dataset: Dataset, split: Split) -> Beside:
 
 
 def _timed(
-    algorithm: type[Recommender], hyperparameters: dict[str, Hyperparameter], fitter: Fitter, split: Split, champion: Champion | None = None
+    algorithm: type[Recommender], hyperparameters: dict[str, Hyperparameter], fitter: Fitter, split: Split, curve: Curve | None
 ) -> tuple[Recommender, float]:
     started = time.perf_counter()
-    model = fitter.fit(algorithm, split.train, hyperparameters, champion)
-    return model, time.perf_counter() - started
+    model = fitter.fit(algorithm, split.train, hyperparameters, curve=curve)
+    return model, time.perf_counter() - started - (curve.seconds if curve else 0.0)
 
 
 def _evaluation(job: TrainJob, each: tuple[Recommender, float, Measured], candidate: Measured) -> Evaluation:
@@ -173,7 +181,7 @@ def _standing(version: LoadedVersion, job: TrainJob, dataset: Dataset, fair: Fai
     if known[split.held].any():
         split = since(dataset.interactions, known, job.seed, dataset.organic)
         # It has seen nothing that is held out here, so what it knows may be begun from.
-        model, _ = _timed(fair.algorithm, fair.hyperparameters, fitter, split, champion)
+        model = fitter.fit(fair.algorithm, split.train, fair.hyperparameters, champion)
         beside = _beside(job, dataset, split)
         ours = measure(model.scores, model.scores_many, split, beside)
     values = measure(champion.scores, champion.scores_many, split, beside)

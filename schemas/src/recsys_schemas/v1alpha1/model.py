@@ -16,7 +16,7 @@ from recsys_schemas.v1alpha1.resource import Resource, cel, list_map
 from recsys_schemas.v1alpha1.security import Name, Security
 from recsys_schemas.v1alpha1.strategy import Rollout
 from recsys_schemas.v1alpha1.telling import AuditStatus, Notification, NotificationStatus, Told
-from recsys_schemas.v1alpha1.triggers import Trigger, TriggerStatus
+from recsys_schemas.v1alpha1.triggers import ZONE, Trigger, TriggerStatus
 
 HOST_AND_PORT = r"^[A-Za-z0-9._-]+:[1-9][0-9]{0,4}$"
 MOST_CONSUMERS = 16
@@ -324,6 +324,9 @@ class Training(Resource):
     """Learn from so many of the newest days of the snapshot. Default: from all of it. Histories that serve are whole in either case."""
     replay_fraction: Annotated[float, Field(ge=0, le=1)] = 0.0
     """With a window: this part of the older interactions, drawn by the seed, is learned from too, against forgetting."""
+    history_half_life: Annotated[float | None, Field(ge=1, le=100_000)] = None
+    """Likes after which an older one counts half when a model is asked, in metrics and where it serves: for tastes that change. Nothing is
+    learned by it. Default: all count alike."""
     search: Search | None = None
     """Look for better hyperparameters before each version is made. Default: those of the spec are taken."""
     backoff_limit: Annotated[int, Field(ge=0, le=10)] = 3
@@ -463,6 +466,40 @@ class Shuffling(Resource):
     """So many of the best items: what stands deeper, no version can be judged by."""
 
 
+class PopularityContext(Resource):
+    """One thing that is known of the moment, by whose values likes are counted apart."""
+
+    model_config = Resource.model_config | {
+        "json_schema_extra": cel(
+            (
+                "(self.values.size() > 0) != (self.hours.size() > 0)",
+                "contexts: give a key either values or hours",
+            ),
+            ("self.hours.size() > 0 || !has(self.timeZone)", "contexts: timeZone belongs to hours: remove it, or give hours"),
+        )
+    }
+
+    name: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[a-zA-Z_][a-zA-Z0-9_]*$")]
+    """As in the `context` of a question, and as the field of events that says it (a field of your own, such as device)."""
+    values: Annotated[list[Annotated[str, Field(min_length=1, max_length=64)]], Field(max_length=32)] = []
+    """The values that are told apart, in any case; others say nothing."""
+    hours: Annotated[list[Annotated[int, Field(ge=0, le=23)]], Field(max_length=8)] = []
+    """Instead of values: the hours at which the parts of the day begin, such as 6, 12, 18; known by the clock, without being said."""
+    time_zone: Annotated[str | None, Field(max_length=64, pattern=ZONE)] = None
+    """Whose clock, such as Europe/Paris. Default: UTC."""
+
+
+class Popularity(Resource):
+    """What strangers get."""
+
+    contexts: Annotated[list[PopularityContext], Field(max_length=8, json_schema_extra=list_map("name"))] = []
+    """Who says where they are gets what is liked there: likes are counted by these keys. Default: by none."""
+    half_life_days: Annotated[float, Field(ge=0.1, le=365)] = 7
+    """After so long a like counts for half in a context."""
+    shrinkage: Annotated[float, Field(ge=1, le=10_000)] = 20
+    """So many likes of an item in a context weigh as much as what is liked everywhere: with fewer, an item is shown as it is everywhere."""
+
+
 class Serving(Resource):
     """How answers are given."""
 
@@ -499,6 +536,8 @@ class Serving(Resource):
     answer_kafka_requests: bool = False
     """Whether questions that are put to the topic of requests with `ask: true` are answered on the topic of responses. Whoever may write
     there may ask: the brokers decide, not the API's tokens."""
+    popularity: Popularity = Field(default_factory=Popularity)
+    """What users of whom nothing is known get."""
     exploration: Annotated[float, Field(ge=0, le=1)] = 0.1
     """Part of the answers to users of whom nothing is known whose last place is given to an item that nobody has liked yet, drawn by lot;
     the log tells how likely it was."""

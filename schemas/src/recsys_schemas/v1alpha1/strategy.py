@@ -242,6 +242,9 @@ class Rollout(Resource):
     """For so long after a promotion the version before it stays loaded, and harm that is shown still sends all users back to it."""
     holdback: Annotated[int, Field(ge=0, le=50)] = 0
     """So many percent of the users stay on the version before the champion, so that its worth goes on being measured."""
+    keep_loaded: Annotated[int, Field(ge=0, le=3)] = 0
+    """So many versions that served before stay loaded in every replica, beside what serves: POST /v1/model:switch goes to them at once.
+    Each follows the event topics, and takes memory of its own for what it learns from them."""
     freeze_windows: Annotated[list[FreezeWindow], Field(max_length=32)] = []
     """When no share may grow. Read anew at each pass: they bind a rollout under way too."""
     newer_version: Literal["Wait", "Supersede"] = "Wait"

@@ -11,7 +11,7 @@ from ray_apps.algorithms.interactions import Histories, Indices, Weights
 from ray_apps.cli.__main__ import main
 from ray_apps.reports.exposure import Exposure, exposure
 from ray_apps.reports.page import page
-from ray_apps.reports.plots import Bar, rows, ticks
+from ray_apps.reports.plots import Bar, lines, rows, ticks
 from ray_apps.stores.objects import open_store
 from ray_apps.stores.registry import open_version, read_card
 from ray_apps.training import job as training
@@ -130,6 +130,19 @@ def test_each_version_has_a_page_that_says_what_its_card_says(folder: Path, card
     wanted += [file.sha256 for file in card.files.values()]
     assert [word for word in wanted if word not in read.words] == []
     assert read.open == []
+
+
+def test_the_page_draws_the_training_curve_of_an_algorithm_with_steps(card: VersionCard):
+    assert [point.step for point in card.curve] == [1, 2, 3]
+    with_curve, without = (Read(page(each)).words for each in (card, card.model_copy(update={"curve": []})))
+    for word in ("Training curve", "learnt, step 3:", f"held out, step 1: {card.curve[0].held_out:.3f}"):
+        assert word in with_curve
+        assert word not in without
+
+
+def test_a_curve_of_odd_numbers_is_a_plot_all_the_same():
+    plot = lines("x", [1, 1_000_000], {"learnt": [float("nan"), float("inf")], "held out": [0.0, 0.0]})
+    assert [each.tag for each in plot.iter()].count("circle") == 2
 
 
 def test_the_page_needs_nothing_but_itself(folder: Path, card: VersionCard):

@@ -33,7 +33,7 @@ from recsys_schemas.serving_api import EvidenceResponse, ServingArguments
 
 Floats = NDArray[Any]
 
-TOKENS = {"reader": "let-me-read", "writer": "let-me-write", "operator": "let-me-operate"}
+TOKENS = {"reader": "let-me-read", "writer": "let-me-write", "operator": "let-me-operate", "admin": "let-me-switch"}
 NOWHERE = "127.0.0.1:1"
 ITEMS = 200
 USERS = 50
@@ -61,6 +61,7 @@ class Snapshot:
 class Card:
     """A card as far as serving reads it."""
 
+    history_half_life: float | None = None
     snapshot: Snapshot = field(default_factory=Snapshot)
     algorithm: str = "ALS"
 

@@ -207,7 +207,7 @@ HOSTILE: dict[str, bytes] = {
     "subject of a thousand": token(sub="a" * 1000),
     "no roles": token(roles=None),
     "roles empty": token(roles=[]),
-    "roles unknown": token(roles=["admin", "READER"]),
+    "roles unknown": token(roles=["root", "READER"]),
     "roles an object": token(roles={"reader": True}),
     "roles nested": token(roles=[["reader"]]),
     "claims a list": by_hand(HEAD, [], signed),  # pyright: ignore[reportArgumentType] - that is the point

@@ -1,9 +1,13 @@
 """From a record's value to a deed: as little as an answer needs, decoded in native code."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import msgspec
 
 from ray_apps.algorithms.tastes import strength
 from ray_apps.serving.online.recent import Deed
+from recsys_schemas.filters import ContextValue
 
 LONGEST_ID = 128
 """Characters of an id, as the schemas have it: what is longer is not remembered."""
@@ -30,6 +34,7 @@ class _Credit(msgspec.Struct):
 
 
 _CREDIT = msgspec.json.Decoder(_Credit)
+_WHOLE = msgspec.json.Decoder(dict[str, Any])
 _WATCH, _RATE = msgspec.json.Decoder(_Watch), msgspec.json.Decoder(_Rate)
 
 
@@ -60,6 +65,15 @@ def credit_of(value: bytes | None) -> tuple[str, str] | None:
     except (msgspec.DecodeError, ValueError):
         return None
     return (event.request_id, event.item_id) if event.request_id else None
+
+
+def context_of(value: bytes, keys: Sequence[str]) -> dict[str, ContextValue]:
+    """What an event says of these keys: fields of its own, whose values are single ones."""
+    try:
+        told = _WHOLE.decode(_told(value))
+    except (msgspec.DecodeError, ValueError):
+        return {}
+    return {key: word for key in keys if isinstance(word := told.get(key), str | bool | int | float)}
 
 
 def _told(value: bytes) -> bytes:
