@@ -11,6 +11,7 @@ from pydantic import Field
 from recsys_schemas.artifact import Artifact
 from recsys_schemas.serving_api import Arm, ReplicaReport
 from recsys_schemas.train_job import ModelIdentity
+from recsys_schemas.v1alpha1.model import Quarantined
 from recsys_schemas.v1alpha1.rollout import Pinned, RolloutPhase, RolloutSpec, RolloutStatus
 from recsys_schemas.v1alpha1.strategy import Rollout
 from recsys_schemas.v1alpha1.version import VersionPhase
@@ -46,6 +47,10 @@ class OtherRollout(Artifact):
     """How many percent of the users stayed there."""
     phase: RolloutPhase
     """How it ended."""
+    ended_at: datetime | None = None
+    """When."""
+    promoted_at: datetime | None = None
+    """When it was promoted."""
 
 
 class OtherVersion(Artifact):
@@ -105,7 +110,9 @@ class Inputs(Artifact):
     others: list[OtherRollout] = []
     """Earlier rollouts that the shares follow from."""
     versions: list[OtherVersion] = []
-    """Versions that supersede, or are gone back to."""
+    """Versions that supersede, are gone back to, or stay loaded."""
+    quarantined: list[Quarantined] = []
+    """Digests that were not tried again."""
     store_read: bool = True
     """Whether the store could be read."""
     ray_read: bool = True

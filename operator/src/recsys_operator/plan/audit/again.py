@@ -104,7 +104,7 @@ def observed(model: ModelIdentity, inputs: Inputs) -> Observed:
         uid=model.uid,
         generation=1,
         spec=spec,
-        status=ModelStatus(),
+        status=ModelStatus(quarantined=inputs.quarantined),
         storage_uri="file:///not-kept",
         has_finalizer=True,
     )
@@ -156,7 +156,9 @@ def _other(model: ModelIdentity, kept: OtherRollout) -> RolloutState:
         analysis=Analysis(),
         holdback=kept.holdback,
     )
-    return RolloutState(name=kept.name, spec=spec, status=RolloutStatus(phase=kept.phase))
+    told = {"time": kept.promoted_at, "step": 0, "verdict": "Promoted", "words": _EARLIER}
+    decisions = [Decision.model_validate(told)] if kept.promoted_at is not None else []
+    return RolloutState(name=kept.name, spec=spec, status=RolloutStatus(phase=kept.phase, ended_at=kept.ended_at, decisions=decisions))
 
 
 def _version(model: ModelIdentity, kept: OtherVersion, inputs: Inputs) -> VersionState:

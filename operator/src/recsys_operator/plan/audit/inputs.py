@@ -10,10 +10,13 @@ from operator import attrgetter
 from recsys_operator.plan import shares, steps
 from recsys_operator.plan.reports import added, own_app
 from recsys_operator.plan.topics import Topics
+from recsys_operator.plan.wishes import wish
 from recsys_operator.state.observed import AppState, Measured, Observed, RolloutState, Unavailable
 from recsys_schemas.audit import Inputs, MeasuredMetric, OtherRollout, OtherVersion, ServedApp
 from recsys_schemas.serving_api import ArmCounters, MixedCounters, ReplicaReport, ShadowCounters, StratumCounters, stratum_of
-from recsys_schemas.v1alpha1.rollout import RolloutPhase
+
+_MOST = 20
+"""So many earlier rollouts are kept, and as many that were promoted."""
 
 
 def of(observed: Observed, rollout: RolloutState, topics: Topics) -> Inputs:
@@ -30,7 +33,8 @@ def of(observed: Observed, rollout: RolloutState, topics: Topics) -> Inputs:
         status=status.model_copy(update={"decisions": []}),
         decided=status.decisions[-1].number + 1 if status.decisions else 0,
         others=_others(observed, rollout),
-        versions=_versions(observed),
+        versions=_versions(observed, rollout),
+        quarantined=observed.model.status.quarantined,
         store_read=not isinstance(observed.manifest, Unavailable),
         ray_read=not isinstance(observed.ray, Unavailable),
         app=None if app is None else _app(app),
@@ -45,25 +49,33 @@ def _app(app: AppState) -> ServedApp:
 
 
 def _others(observed: Observed, rollout: RolloutState) -> list[OtherRollout]:
-    """The newest one that was promoted, and the newest one that ended so: champion and held back follow from them."""
-    before = [each for each in observed.rollouts if each.name != rollout.name]
-    promoted = [each for each in before if each.status.phase in shares.PROMOTED][-1:]
-    ended = [each for each in before if each.status.phase is RolloutPhase.SUCCESSFUL][-1:]
-    asked = observed.model.spec.rollout.rollback_to
-    served = [each for each in before if each.spec.candidate.name == asked and each.status.phase is RolloutPhase.SUCCESSFUL][-1:]
-    kept = {each.name for each in (*promoted, *ended, *served)}
+    """The newest ones, and the newest that were promoted: champion, held back, kept loaded and what was asked follow from them."""
     return [
         OtherRollout(
-            name=each.name, candidate=each.spec.candidate, stable=each.spec.stable, holdback=each.spec.holdback, phase=each.status.phase
+            name=each.name,
+            candidate=each.spec.candidate,
+            stable=each.spec.stable,
+            holdback=each.spec.holdback,
+            phase=each.status.phase,
+            ended_at=each.status.ended_at,
+            promoted_at=max((one.time for one in each.status.decisions if one.verdict == "Promoted"), default=None),
         )
-        for each in before
-        if each.name in kept
+        for each in _kept(observed, rollout)
     ]
 
 
-def _versions(observed: Observed) -> list[OtherVersion]:
-    newer, asked = shares.waiting(observed), observed.model.spec.rollout.rollback_to
-    named = [each for each in observed.versions if each.name == asked or (newer is not None and each.name == newer.name)]
+def _kept(observed: Observed, rollout: RolloutState) -> list[RolloutState]:
+    before = [each for each in observed.rollouts if each.name != rollout.name]
+    promoted = [each for each in before if each.status.phase in shares.PROMOTED][-_MOST:]
+    names = {each.name for each in (*before[-_MOST:], *promoted)}
+    return [each for each in before if each.name in names]
+
+
+def _versions(observed: Observed, rollout: RolloutState) -> list[OtherVersion]:
+    newer, asked = shares.waiting(observed), wish(observed)
+    names = {each.spec.candidate.name for each in _kept(observed, rollout)}
+    names |= {asked.version} if asked else set()
+    names |= {newer.name} if newer else set()
     return [
         OtherVersion(
             name=each.name,
@@ -71,7 +83,8 @@ def _versions(observed: Observed) -> list[OtherVersion]:
             digest=each.status.artifact.digest if each.status.artifact else None,
             card_digest=each.card.digest if each.card else None,
         )
-        for each in named
+        for each in observed.versions
+        if each.name in names
     ]
 
 
@@ -112,6 +125,7 @@ def _without_counts(report: ReplicaReport, candidate: str) -> ReplicaReport:
         ready={name: digest for name, digest in report.ready.items() if name == candidate},
         refused={name: why for name, why in report.refused.items() if name == candidate},
         counters={},
+        switch=report.switch,
     )
 
 
