@@ -114,7 +114,7 @@ def _messages(consumer: Consumer, topic: str, told: "_Told") -> Iterator[Message
             yield message
         elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - librdkafka's local errors begin so
             left.discard(message.partition() or 0)
-        else:
+        elif error.code() != KafkaError.GROUP_AUTHORIZATION_FAILED:  # no group is joined, so no right to one is needed
             raise _failure(topic, error, told)
 
 
