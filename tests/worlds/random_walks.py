@@ -194,7 +194,13 @@ def rested(world: World) -> bool:
 
 
 def play(name: str, seed: int) -> str:
-    """One history; how the last rollout ended.
+    """One history; how the last rollout ended."""
+    ended = [walk for walk in played(name, seed).rollouts.values() if walk.spec.purpose == "Promote"]
+    return str(ended[-1].status.phase) if ended else "None"
+
+
+def played(name: str, seed: int) -> World:
+    """The world after one history, at rest.
 
     Raises:
         AssertionError: a rule was broken, or the world never came to rest.
@@ -210,8 +216,7 @@ def play(name: str, seed: int) -> str:
     heal(world)
     for number in range(MOST_PASSES):
         if rested(world):
-            ended = [walk for walk in world.rollouts.values() if walk.spec.purpose == "Promote"]
-            return str(ended[-1].status.phase) if ended else "None"
+            return world
         ask(world, paused=False)  # nobody asks for anything any more
         world.step()
         world.tick(1.0 if number < 30 else 10.0)

@@ -108,6 +108,10 @@ class Ground:
     """Runs of upkeep that end without a report."""
     events: list[PublishEvent] = field(default_factory=list[PublishEvent])
     notified: list[str] = field(default_factory=list[str])
+    decisions: list[bytes] = field(default_factory=list[bytes])
+    """The records of the audit topic."""
+    appended: set[str] = field(default_factory=set[str])
+    """Of those, the ones that this process knows to be there."""
     """Ids of what places were told, repeats included."""
     error_rate: dict[str, float] = field(default_factory=dict[str, float])
     reward_rate: dict[str, float] = field(default_factory=dict[str, float])

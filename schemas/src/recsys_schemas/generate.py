@@ -9,6 +9,7 @@ from pathlib import Path
 import yaml
 from pydantic import BaseModel
 
+from recsys_schemas.audit import AuditRecord
 from recsys_schemas.catalogue import CatalogueItem, CatalogueReport
 from recsys_schemas.dashboard import UID as DASHBOARD
 from recsys_schemas.dashboard import dashboard
@@ -53,6 +54,7 @@ ARTIFACTS: Mapping[str, type[BaseModel]] = {
     "serving_arguments": ServingArguments,
     "serving_record": ServingRecord,
     "evidence": EvidenceResponse,
+    "audit_record": AuditRecord,
 }
 
 
