@@ -20,6 +20,7 @@ from statistics import median
 from typing import Any
 
 from chaos.serving_checking import Checked, Truth, checked
+from chaos.serving_switches import Switches
 from load.scene import VERSIONS, Parts, Scene, served
 from recsys_dev import ray
 from recsys_dev.claims import Claims
@@ -27,6 +28,8 @@ from recsys_dev.figures import tell
 from recsys_dev.loadgen import Asked, start, write_requests
 
 RATE = 60.0
+SWITCH_S = 0.2
+"""Until a record that has come to a replica is in force there."""
 ITEMS, FACTORS, USERS = 2000, 32, 500
 MIXING = "mixing_app:build"
 NO_RETRY = {"RAY_SERVE_HAPROXY_RETRY_ON": "none"}
@@ -40,6 +43,10 @@ class Storm:
     switches: list[float] = field(default_factory=list[float])
     kills: list[float] = field(default_factory=list[float])
     checked: Checked = field(default_factory=Checked)
+    in_time: tuple[int, int] = (0, 0)
+    """Switches of single replicas that took no longer than SWITCH_S, and all that were seen."""
+    inside: dict[str, int] = field(default_factory=dict[str, int])
+    """Those by upper bound, seconds."""
 
     def figures(self) -> dict[str, Any]:
         """For the table."""
@@ -48,6 +55,7 @@ class Storm:
             "switches": len(self.switches),
             "switch_p50_s": round(median(self.switches), 2) if self.switches else 0.0,
             "switch_longest_s": round(max(self.switches, default=0.0), 2),
+            "in_replicas_by_s": self.inside,
             "kills": len(self.kills),
             "whole_again_p50_s": round(median(self.kills), 1) if self.kills else 0.0,
             "answers": found.answers,
@@ -68,7 +76,8 @@ def storm(scene: Scene, *, switches: int, kills: int, seed: int = 1) -> Storm:
     chance = random.Random(seed)
     chance.shuffle(blows)
     generator = start(scene.url, requests, token_file=scene.token_file, rate=RATE, seconds=24 * 3600, answers=answers, seed=seed)
-    happened = Storm()
+    happened, switches_seen = Storm(), Switches(scene)
+    switches_seen.find()
     try:
         stable = 0
         for blow in blows:
@@ -77,14 +86,17 @@ def storm(scene: Scene, *, switches: int, kills: int, seed: int = 1) -> Storm:
                 stable = 1 - stable
                 scene.movies.serve((VERSIONS[stable], 100), (VERSIONS[1 - stable], 0))
                 happened.switches.append(time.monotonic() - began)
+                switches_seen.look()
             else:
                 hit = chance.choice(scene.replica_pids())
                 with suppress(ProcessLookupError):
                     os.kill(hit, signal.SIGKILL)
                 scene.wait_whole(without=hit)
                 happened.kills.append(time.monotonic() - began)
+                switches_seen.find()
     finally:
         generator.stop()
+    happened.in_time, happened.inside = switches_seen.within(SWITCH_S), dict(switches_seen.counts)
     truth = Truth(scene.movies.arguments.storage_uri, scene.movies.digests, scene.folder / "truth")
     with answers.open() as lines:
         happened.checked = checked(truth, lines)
@@ -96,6 +108,8 @@ def judge(claims: Claims, happened: Storm) -> None:
     found = happened.checked
     claims.check("no request failed", not found.failed, f"{sum(found.failed.values())} of {found.answers}: {dict(found.failed)}")
     claims.check("every answer is what its version gives", not found.mixed, "; ".join(found.mixed[:3]) or f"{found.answers} answers")
+    quick, seen = happened.in_time
+    claims.check(f"a replica switches within {SWITCH_S:g} s of being told", quick == seen > 0, f"{quick} of {seen}")
     claims.check("both versions answered", len(found.by_version) == len(VERSIONS), f"{dict(found.by_version)}")
 
 

@@ -1,5 +1,6 @@
 """Load on real serving while a training job runs and a canary is under way, and what came of it by route."""
 
+import json
 import shlex
 import sys
 import threading
@@ -7,11 +8,12 @@ import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from load.mix import mix
 from load.scene import APPS, VERSIONS, Scene
-from recsys_dev.loadgen import Seen, Told, start, write_requests
+from recsys_dev.loadgen import Asked, Seen, Told, start, write_requests
 from recsys_dev.ray import RayHead
 
 WALK = (5, 25, 50, 100)
@@ -72,18 +74,28 @@ class Result:
         return 1 - whole.failed / max(whole.asked, 1)
 
 
-def under_load(scene: Scene, *, rate: float, seconds: float, seed: int = 1) -> Result:
-    """The mix at a rate in open loop, with training and a canary beside it."""
+def under_load(scene: Scene, *, rate: float, seconds: float, answers: Path | None = None, seed: int = 1) -> Result:
+    """The mix at a rate in open loop, with training and a canary beside it; every answer is written down where a file is named."""
     requests = write_requests(scene.folder / "mix.jsonl", mix(RECORDED, users=scene.users, items=scene.items, seed=seed))
     canary, stop = Canary(scene, seconds), threading.Event()
     walking = threading.Thread(target=canary.walk, args=(stop,), daemon=True)
     with training(scene.head):
-        generator = start(scene.url, requests, token_file=scene.token_file, rate=rate, seconds=seconds, seed=seed)
+        generator = start(scene.url, requests, token_file=scene.token_file, rate=rate, seconds=seconds, answers=answers, seed=seed)
         walking.start()
         told = generator.wait()
         stop.set()
         walking.join(timeout=120)
     return Result(told=told, canary=canary)
+
+
+def flooded(scene: Scene, *, clients: int, seconds: float, answers: Path) -> Told:
+    """As many clients as leave the replicas no rest, each asking again as soon as it is answered."""
+    users = (f"user-{user:06d}" for user in range(scene.users))
+    asked = (
+        Asked(route="recommendations", path="/movies/v1/recommendations", body=json.dumps({"user_id": user}).encode()) for user in users
+    )
+    requests = write_requests(scene.folder / "flood.jsonl", asked)
+    return start(scene.url, requests, token_file=scene.token_file, clients=clients, seconds=seconds, answers=answers).wait()
 
 
 def figures(told: Told) -> dict[str, dict[str, Any]]:

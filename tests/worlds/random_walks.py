@@ -19,6 +19,7 @@ from recsys_dev.figures import tell
 from recsys_operator.plan import shares
 from recsys_operator.state.observed import RolloutState
 from recsys_schemas.v1alpha1.rollout import Control, RolloutPhase
+from recsys_schemas.v1alpha1.version import VersionPhase
 from worlds.simulated import World, spec
 
 STRATEGIES: dict[str, dict[str, object]] = {
@@ -69,7 +70,7 @@ def begun(name: str) -> bytes:
     """A world in which one version serves and another is about to be tried."""
     world = World(chance=random.Random(7), spec=spec(rollout=rollout_of(name)))
     world.run_until(
-        lambda w: any(str(v.status.phase) == "Candidate" for v in w.versions.values()) and shares.champion(w.observe()) is not None
+        lambda w: any(v.status.phase == VersionPhase.CANDIDATE for v in w.versions.values()) and shares.champion(w.observe()) is not None
     )
     world.rows_per_second = 0
     return pickle.dumps(world)
@@ -83,7 +84,7 @@ def edit(world: World, **changes: object) -> None:
 
 def ask(world: World, **control: object) -> None:
     """A person patches the control of the rollout under way."""
-    walk = shares.active(world.observe())
+    walk = under_way(world)
     if walk is not None:
         wanted = Control.model_validate({"requestedBy": "anna"} | control)
         world.rollouts[walk.name] = RolloutState(
@@ -91,8 +92,12 @@ def ask(world: World, **control: object) -> None:
         )
 
 
+def under_way(world: World) -> RolloutState | None:
+    return next((walk for walk in world.rollouts.values() if walk.status.phase not in shares.ENDED), None)
+
+
 def present_step(world: World) -> int:
-    walk = shares.active(world.observe())
+    walk = under_way(world)
     return walk.status.step if walk else 0
 
 
@@ -102,7 +107,7 @@ def disturb(world: World, fault: str) -> None:  # noqa: PLR0912 - one case for e
     world.out_of_sync = fault == "out_of_sync"
     world.requests_per_second = 0 if fault == "quiet" else 200
     world.fails_serving = "a Secret is not mounted yet" if fault == "no_replica_starts" else ""
-    walk = shares.active(world.observe())
+    walk = under_way(world)
     candidate = walk.spec.candidate.name if walk else max(world.versions, default="movies-000002")
     walking = (
         walk is not None and walk.spec.purpose == "Promote" and walk.status.phase not in (RolloutPhase.PROMOTING, RolloutPhase.HOLDING)
@@ -184,13 +189,18 @@ def heal(world: World) -> None:
 
 def rested(world: World) -> bool:
     """A champion serves, no rollout is under way, and every version says how it ended."""
-    observed = world.observe()
-    waits = [version for version in world.versions.values() if str(version.status.phase) == "Candidate"]
-    return shares.champion(observed) is not None and shares.active(observed) is None and not waits
+    waits = any(version.status.phase == VersionPhase.CANDIDATE for version in world.versions.values())
+    return under_way(world) is None and not waits and shares.champion(world.observe()) is not None
 
 
 def play(name: str, seed: int) -> str:
-    """One history; how the last rollout ended.
+    """One history; how the last rollout ended."""
+    ended = [walk for walk in played(name, seed).rollouts.values() if walk.spec.purpose == "Promote"]
+    return str(ended[-1].status.phase) if ended else "None"
+
+
+def played(name: str, seed: int) -> World:
+    """The world after one history, at rest.
 
     Raises:
         AssertionError: a rule was broken, or the world never came to rest.
@@ -206,8 +216,7 @@ def play(name: str, seed: int) -> str:
     heal(world)
     for number in range(MOST_PASSES):
         if rested(world):
-            ended = [walk for walk in world.rollouts.values() if walk.spec.purpose == "Promote"]
-            return str(ended[-1].status.phase) if ended else "None"
+            return world
         ask(world, paused=False)  # nobody asks for anything any more
         world.step()
         world.tick(1.0 if number < 30 else 10.0)
@@ -249,6 +258,8 @@ def main() -> int:
             broken += faults
     played, took = sum(ended.values()) + len(broken), time.time() - began
     figures = {"asked": asked.number, "played": played, "seconds": round(took, 1), "broken": len(broken)}
+    kinds = Counter(fault.partition(": ")[2].partition("\n")[0][:100] for fault in broken)
+    figures |= {f"broken: {kind}": count for kind, count in kinds.most_common(20)}
     tell("chaos-world", "random histories", figures | {f"ended {how}": count for how, count in ended.most_common()})
     for fault in broken[:3]:
         print(fault, file=sys.stderr)  # noqa: T201 - a command for people

@@ -200,6 +200,7 @@ type line struct {
 	conn   net.Conn
 	reader *bufio.Reader
 	body   []byte
+	later  string // Retry-After of the last answer
 }
 
 func (l *line) close() {
@@ -218,11 +219,11 @@ func (l *line) ask(set settings, requests []asked, told *told, one sending) {
 		l.close()
 		why = err.Error()
 	}
-	told.note(request.Route, one.place, status, why, took, l.body)
+	told.note(request.Route, one.place, status, why, took, l)
 }
 
 func (l *line) exchange(set settings, wire []byte) (int, error) {
-	l.body = l.body[:0]
+	l.body, l.later = l.body[:0], ""
 	if l.conn == nil {
 		conn, err := net.DialTimeout("tcp", set.at, set.deadline)
 		if err != nil {
@@ -277,6 +278,8 @@ func (l *line) answer() (int, error) {
 			if length, err = strconv.ParseInt(strings.TrimSpace(value), 10, 64); err != nil {
 				return status, err
 			}
+		case "retry-after":
+			l.later = strings.TrimSpace(value)
 		case "connection":
 			keep = !strings.EqualFold(strings.TrimSpace(value), "close")
 		}

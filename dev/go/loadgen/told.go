@@ -33,11 +33,13 @@ type told struct {
 }
 
 type answer struct {
+	Route  string  `json:"route"`
 	Place  int64   `json:"place"`
 	Status int     `json:"status"`
 	Broken string  `json:"broken,omitempty"`
 	Ms     float64 `json:"ms"`
 	At     float64 `json:"at"`
+	Later  string  `json:"retry_after,omitempty"`
 	Body   string  `json:"body"`
 }
 
@@ -60,7 +62,7 @@ func class(milliseconds float64) int {
 	return min(classes-1, int(math.Log(milliseconds*1000)/math.Log(growth))+1)
 }
 
-func (it *told) note(name string, place int64, status int, broken string, took time.Duration, body []byte) {
+func (it *told) note(name string, place int64, status int, broken string, took time.Duration, l *line) {
 	milliseconds := float64(took) / float64(time.Millisecond)
 	it.mutex.Lock()
 	defer it.mutex.Unlock()
@@ -81,7 +83,7 @@ func (it *told) note(name string, place int64, status int, broken string, took t
 		}
 	}
 	if it.answers != nil {
-		line, err := json.Marshal(answer{place, status, broken, milliseconds, float64(time.Now().UnixNano()) / 1e9, string(body)})
+		line, err := json.Marshal(answer{name, place, status, broken, milliseconds, float64(time.Now().UnixNano()) / 1e9, l.later, string(l.body)})
 		if err == nil {
 			it.answers.Write(append(line, '\n'))
 		}

@@ -151,6 +151,15 @@ SERVE_SHED = _serving(
 
 SERVE_FILTERED = _serving("recsys_filtered_answers_total", "answers", (), "Answers to questions with filters.")
 SERVE_EXPLORED = _serving("recsys_explored_answers_total", "answers", (), "Answers in whose last place something new was tried out.")
+SERVE_SWITCH_SECONDS = Metric(
+    name="recsys_switch_seconds",
+    kind="histogram",
+    source="serving",
+    unit="seconds",
+    labels=("model",),
+    help="From a serving record's coming to a replica that serves until it is in force there; versions are loaded meanwhile.",
+    buckets=(0.001, 0.01, 0.05, 0.2, 1.0, 5.0, 30.0),
+)
 
 ALL = (
     RECONCILES,
@@ -184,4 +193,5 @@ ALL = (
     SERVE_SHED,
     SERVE_FILTERED,
     SERVE_EXPLORED,
+    SERVE_SWITCH_SECONDS,
 )

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import JsonValue
 
 from ray import serve
-from ray_apps.serving import api, fallback
+from ray_apps.serving import api, mixing
 from ray_apps.serving.app import Recommender
 from recsys_schemas.serving_api import ServingArguments
 
@@ -16,7 +16,7 @@ _asked = count()
 
 
 async def _mixed(*args: Any) -> Any:
-    answered = await fallback.answer(*args)
+    answered = await mixing.answer_by_all(*args)
     others = [name for name in args[0].arms if answered is not None and name != answered.version]
     if answered is None or not others or next(_asked) % EVERY:
         return answered
@@ -28,7 +28,7 @@ class Mixing(Recommender.func_or_class):  # pyright: ignore[reportGeneralTypeIss
 
     async def __init__(self, arguments: dict[str, JsonValue]) -> None:
         await super().__init__(arguments)
-        api.answer = _mixed
+        api.answer_by_all = _mixed
 
 
 def build(args: dict[str, JsonValue]) -> serve.Application:

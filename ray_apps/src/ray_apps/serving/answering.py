@@ -14,6 +14,7 @@ from ray_apps.serving.questions import Lore, Question
 from ray_apps.serving.ranking import ArmFailure, Indices, Scores, first_allowed, top_k
 from ray_apps.serving.shelf import Shelf, UnknownFieldError
 from ray_apps.serving.strangers import explored
+from ray_apps.serving.together import Together
 from ray_apps.stores.registry import Scorer
 from recsys_schemas.serving_api import Reason, Variant
 
@@ -72,7 +73,10 @@ async def attempt(arm: LoadedArm, question: Question, budget_ms: float) -> Ranke
     """
     started = time.perf_counter()
     try:
-        ranked = await arm.pace.run(lambda: rank(arm, question), budget_ms)
+        if arm.together is not None and arm.pace.inline:
+            ranked = await _rank_together(arm, arm.together, question)
+        else:
+            ranked = await arm.pace.run(lambda: rank(arm, question), budget_ms)
     except ArmFailure:
         raise
     except Exception as error:  # whatever a version does wrong, its user still gets an answer
@@ -94,16 +98,55 @@ def rank(arm: LoadedArm, question: Question, scorer: Scorer | None = None) -> Ra
     Raises:
         ArmFailure: scores are not finite, or not one per item.
     """
+    asking = _asking(arm, question)
+    if isinstance(asking, Ranked):
+        return asking
+    return asking.best((scorer or arm.version.model).scores(asking.lore.history, asking.lore.weights))
+
+
+async def _rank_together(arm: LoadedArm, together: Together, question: Question) -> Ranked:
+    """As `rank`, with whoever asks at the same moment; the pace learns from this user's part."""
+    spent, began = 0.0, time.thread_time()
+    try:
+        asking = _asking(arm, question)
+        if isinstance(asking, Ranked):
+            return asking
+        user = together.user(asking.lore.history, asking.lore.weights)
+        spent = time.thread_time() - began
+        try:
+            scored = await together.scores(user)
+        finally:
+            began = time.thread_time()  # what others did meanwhile is not this arm's
+        spent += scored.seconds
+        return asking.best(scored.scores)
+    finally:
+        arm.pace.took((spent + time.thread_time() - began) * 1000)
+
+
+class _Asking(NamedTuple):
+    """What is left to do once there are scores."""
+
+    shelf: Shelf
+    lore: Lore
+    banned: Banned
+    k: int
+
+    def best(self, scores: Scores) -> Ranked:
+        """The best items by scores of the version's own, shape (own,)."""
+        if scores.shape != (self.shelf.own,):
+            raise ArmFailure(f"scores: shape {scores.shape} for {self.shelf.own} items")
+        others, history = self.banned.places(), self.lore.history
+        return _best(self.shelf, scores, self.k, np.concatenate((history, others)) if others.size else history, self.lore.reason)
+
+
+def _asking(arm: LoadedArm, question: Question) -> Ranked | _Asking:
+    """What is to be scored; where there is nothing to go by, what strangers get."""
     shelf = arm.shelf
     lore = question.lore(arm)
     banned = Banned(banned_by(shelf, question) | lore.shunned, _barred(shelf, question))
     if lore.history.size == 0:
         return _known_by_words(arm, shelf, question, lore, banned) or _stranger(arm, shelf, question, banned)
-    scores = (scorer or arm.version.model).scores(lore.history, lore.weights)
-    if scores.shape != (shelf.own,):
-        raise ArmFailure(f"scores: shape {scores.shape} for {shelf.own} items")
-    others = banned.places()
-    return _best(shelf, scores, question.ranked, np.concatenate((lore.history, others)) if others.size else lore.history, lore.reason)
+    return _Asking(shelf, lore, banned, question.ranked)
 
 
 def _best(shelf: Shelf, scores: Scores, k: int, banned: Indices, reason: Reason) -> Ranked:

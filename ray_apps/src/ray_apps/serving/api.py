@@ -214,7 +214,8 @@ class Api:
             except ValidationError as error:
                 raise unfit(error) from None
             try:
-                body, told = await self._answer(replace(question_of(request), tested=self._tested(scope)))
+                question, tested = question_of(request), self._tested(scope)
+                body, told = await self._answer(question if tested is None else replace(question, tested=tested))
             except UnknownFieldError as error:
                 raise _unknown_field(error) from None
             await asgi.send_bytes(send, 200, body)
@@ -375,6 +376,7 @@ class Api:
 
     async def _metrics(self, _: Scope, __: Receive, send: Send) -> None:
         self._replica.metrics.dropped = self._replica.log.dropped
+        self._replica.metrics.switches = self._replica.arms.switches
         await asgi.send_bytes(send, 200, self._replica.metrics.text(), b"text/plain; version=0.0.4; charset=utf-8")
 
     async def _description(self, _: Scope, __: Receive, send: Send) -> None:

@@ -19,6 +19,8 @@ from ray_apps.serving.pace import Pace
 from ray_apps.serving.record import RecordRefused, check_succession, parse
 from ray_apps.serving.shelf import Assortment, Shelf
 from ray_apps.serving.strangers import Newcomers
+from ray_apps.serving.switch_times import SwitchTimes
+from ray_apps.serving.together import Together, together_of
 from ray_apps.stores.registry import LoadedVersion
 from recsys_schemas.serving_api import Arm, OnlineState, ServingRecord, Variant, stratum_of
 
@@ -59,6 +61,8 @@ class LoadedArm:
     pace: Pace = field(default_factory=Pace)
     near: Near = field(default_factory=Near)
     """Its shortlist, where it has one."""
+    together: Together | None = None
+    """Who scores users at once, where that pays."""
 
     @property
     def shelf(self) -> Shelf:
@@ -104,9 +108,7 @@ class Arms:
         self.serving: Serving | None = None
         self.wanted: ServingRecord | None = None
         self.refused_record: str | None = None
-        self.record_ms: float | None = None
-        """How long it took from the arrival of the record that is served to serving it in full."""
-        self._arrived = 0.0
+        self.switches = SwitchTimes()
         self._opener = opener
         self._enliven = enliven
         self.beside = beside or Beside()
@@ -142,6 +144,7 @@ class Arms:
 
         Ray Serve stops a replica whose `reconfigure` raises, so a bad record must not.
         """
+        began = self._clock()
         try:
             record = parse(value)
             check_succession(self.wanted, record)
@@ -151,7 +154,9 @@ class Arms:
             return False
         with self._changed:
             self.refused_record = None
-            self.wanted, self._arrived = record, self._clock()
+            if self.wanted is None or record.epoch > self.wanted.epoch:
+                self.switches.came(began, switch=self.serving is not None and self.serving.complete)
+            self.wanted = record
             for loaded in self._loaded.values():
                 loaded.live.skip(tuple(record.skips))
             if self.beside.contexts:
@@ -201,8 +206,8 @@ class Arms:
                 complete=complete,
                 stratum=stratum_of({arm.version: arm.share for arm in wanted.arms} if complete else {}),
             )
-            if complete and (old is None or not old.complete or old.record.epoch != wanted.epoch):
-                self.record_ms = (self._clock() - self._arrived) * 1000
+        if complete:
+            self.switches.in_force(self._clock())
         self._drop()
 
     def _drop(self) -> None:
@@ -293,6 +298,7 @@ def load(arm: Arm, opener: Opener, enliven: Enliven, beside: Beside | None = Non
         beside=beside or Beside(),
         assortment=Assortment(version, names, places),
         newcomers=Newcomers(version.content),
+        together=together_of(version.model),
     )
     warm(loaded)
     loaded.near.begin(version)

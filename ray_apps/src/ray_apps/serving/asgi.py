@@ -20,6 +20,9 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
+WHOLE = "recsys.body"
+"""Where a scope keeps a body that has been read and looked at already."""
+
 _LAST = {"Connection": "close"}
 """What is left of a body that is not read would be taken for the next request, or read for nothing."""
 
@@ -50,6 +53,9 @@ async def read_body(scope: Scope, receive: Receive) -> bytes:
             end. 415 when it is said to be something else.
         Disconnected: the client went away.
     """
+    whole: bytes | None = scope.get(WHOLE)
+    if whole is not None:
+        return whole
     length = header(scope, b"content-length")
     if length is not None and length.isdigit() and int(length) > MAX_BODY_BYTES:
         raise _too_large(int(length))

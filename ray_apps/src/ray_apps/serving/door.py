@@ -49,6 +49,7 @@ class Door:
             return
         except asgi.Disconnected:
             return
+        scope[asgi.WHOLE] = body
         await self._app(scope, _whole(body, receive), send)
 
     async def _body(self, scope: Scope, receive: Receive) -> bytes:

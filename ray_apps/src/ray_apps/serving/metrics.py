@@ -8,7 +8,16 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
 from ray_apps.serving.counters import BOUNDS_MS, Tally
-from recsys_schemas.metric_names import SERVE_EXPLORED, SERVE_FILTERED, SERVE_LOG_DROPPED, SERVE_REQUESTS, SERVE_SECONDS, SERVE_SHED
+from ray_apps.serving.switch_times import SwitchTimes
+from recsys_schemas.metric_names import (
+    SERVE_EXPLORED,
+    SERVE_FILTERED,
+    SERVE_LOG_DROPPED,
+    SERVE_REQUESTS,
+    SERVE_SECONDS,
+    SERVE_SHED,
+    SERVE_SWITCH_SECONDS,
+)
 
 
 class AnswerMetrics(Collector):
@@ -19,6 +28,7 @@ class AnswerMetrics(Collector):
         self._answers: Counter[tuple[str, str, str]] = Counter()
         self._times: dict[str, Tally] = {}
         self.dropped = self.filtered = self.explored = self.shed = 0
+        self.switches = SwitchTimes()
 
     def count(self, variant: str, reason: str, status: int, milliseconds: float) -> None:
         """Count one answer; variant and reason are empty for errors."""
@@ -42,7 +52,9 @@ class AnswerMetrics(Collector):
             times.add_metric([self._model, variant], buckets=_in_seconds(tally), sum_value=tally.latency_ms_sum / 1000)
         dropped = CounterMetricFamily(SERVE_LOG_DROPPED.name, SERVE_LOG_DROPPED.help, labels=SERVE_LOG_DROPPED.labels)
         dropped.add_metric([self._model], self.dropped)
-        return [answers, times, dropped, *self._plain()]
+        switches = HistogramMetricFamily(SERVE_SWITCH_SECONDS.name, SERVE_SWITCH_SECONDS.help, labels=SERVE_SWITCH_SECONDS.labels)
+        switches.add_metric([self._model], buckets=self.switches.buckets(), sum_value=self.switches.seconds)
+        return [answers, times, dropped, switches, *self._plain()]
 
     def _plain(self) -> Iterable[Metric]:
         for metric, count in ((SERVE_FILTERED, self.filtered), (SERVE_EXPLORED, self.explored), (SERVE_SHED, self.shed)):

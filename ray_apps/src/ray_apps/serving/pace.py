@@ -41,17 +41,30 @@ class Pace:
     def __init__(self) -> None:
         self.expected_ms = 0.0
         self._sampled = False
+        self._doubted = True
         self._waiting = 0
         self._lock = threading.Lock()
         self._thread: ThreadPoolExecutor | None = None
 
     def _timed(self, work: Callable[[], T]) -> T:
-        """Do the work and learn from the CPU time it took: a busy machine makes every arm late, but none of them slow."""
-        started = time.thread_time()
+        """Do the work and learn from the CPU time it took: a busy machine makes every arm late, but none of them slow.
+
+        To ask for CPU time is a call to the kernel, and the time of day is none. So the latter is taken where it is as short as was
+        expected, for CPU time is no more; where it was longer, the next scoring is the one that tells.
+        """
+        exact = self._doubted
+        clock = time.thread_time if exact else time.perf_counter
+        started = clock()
         try:
             return work()
         finally:
-            self.took((time.thread_time() - started) * 1000)
+            self._learn((clock() - started) * 1000, exact=exact)
+
+    def _learn(self, milliseconds: float, *, exact: bool) -> None:
+        longer = milliseconds > max(self.expected_ms, LEAST_MS)
+        if exact or not longer:
+            self.took(milliseconds)
+        self._doubted = longer
 
     def took(self, milliseconds: float) -> None:
         """Learn from one scoring."""
@@ -71,17 +84,22 @@ class Pace:
         """How long a scoring that is asked for now is expected to take, those before it included."""
         return self.expected_ms * (1 + self._waiting)
 
+    @property
+    def inline(self) -> bool:
+        """Whether it is quick enough to be scored on the event loop."""
+        return self.expected_ms <= INLINE_MS
+
     async def run(self, work: Callable[[], T], budget_ms: float) -> T:
         """Do the work inline, or on the arm's thread when it is slow.
 
         Raises:
             ArmLate: it did not end within the budget, or is not expected to: then it is not begun.
         """
-        if self.expected_ms > INLINE_MS and self.wait_ms > budget_ms:
+        if not self.inline and self.wait_ms > budget_ms:
             expected = self.wait_ms
             self._forget()
             raise ArmLate(f"expected to take {expected:.0f} ms; {budget_ms:.0f} ms were left")
-        if self.expected_ms <= INLINE_MS:
+        if self.inline:
             return self._timed(work)
         if self._waiting >= MAX_WAITING:
             raise ArmLate(f"{self._waiting} requests wait for this arm already")

@@ -1,5 +1,7 @@
 """From scores to the best k items. Pure."""
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -31,23 +33,20 @@ def top_k(scores: Scores, k: int, banned: Indices) -> tuple[Indices, Scores]:
     """
     if scores.ndim != 1:
         raise ArmFailure(f"scores: shape {scores.shape}; one score per item was expected")
-    if not np.isfinite(scores).all():
+    if scores.size and not (math.isfinite(scores.min()) and math.isfinite(scores.max())):
         raise ArmFailure(f"scores: {int((~np.isfinite(scores)).sum())} of {scores.size} are not finite")
     masked = scores
-    allowed = scores.size
     if banned.size:
         masked = scores.copy()
         masked[banned] = -np.inf
-        allowed = scores.size - int(np.isneginf(masked).sum())
-    k = min(k, allowed)
+    if k > scores.size - banned.size:
+        k = min(k, scores.size - int(np.isneginf(masked).sum()))
     if k <= 0:
         return np.empty(0, dtype=np.intp), np.empty(0, dtype=scores.dtype)
-    threshold = _kth_best(masked, k)
-    above = np.flatnonzero(masked > threshold)
-    level = np.flatnonzero(masked == threshold)[: k - above.size]
-    chosen = np.concatenate((above, level))
-    chosen = chosen[np.lexsort((chosen, -masked[chosen]))]
-    return chosen, masked[chosen]
+    among = np.flatnonzero(masked >= _kth_best(masked, k))
+    values = masked[among]
+    order = np.argsort(-values, kind="stable")[:k]
+    return among[order], values[order]
 
 
 def _kth_best(scores: Scores, k: int) -> float:

@@ -70,7 +70,7 @@ class Replica:
             mixed=self.mixed.counters(),
             told=self.told.state() if self.told else None,
             switch=self.switches.newest(),
-            record_ms=self.arms.record_ms,
+            record_ms=self.arms.switches.newest_ms,
         )
 
     def logs(self, request_id: str) -> bool:

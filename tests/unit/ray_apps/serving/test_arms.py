@@ -49,6 +49,26 @@ def test_the_older_record_is_served_until_the_newer_ones_arms_are_mapped(arms: A
     assert set(arms.ready()) == {"good", "other"}
 
 
+def test_the_time_from_a_records_coming_until_it_is_in_force_is_counted_by_bounds(gate: Any, make_record: Any, wait_until: Any):
+    now = [100.0]
+    arms = Arms(gate, still, clock=lambda: now[0])
+    try:
+        arms.apply(make_record(1, ("good", 100)))
+        wait_until(lambda: arms.epoch == 1)
+        assert arms.switches.buckets()[-1] == ("+Inf", 0), "the first record is no switch"
+        arms.apply(make_record(2, ("good", 95), ("other", 5)))
+        now[0] += 0.9
+        gate.open.set()
+        wait_until(lambda: arms.epoch == 2)
+        arms.apply(make_record(3, ("good", 75), ("other", 25)))
+        told = dict(arms.switches.buckets())
+        assert (told["0.2"], told["1.0"], told["+Inf"]) == (1, 2, 2)
+        assert arms.switches.seconds == pytest.approx(0.9)
+    finally:
+        gate.open.set()
+        arms.close()
+
+
 def test_an_arm_without_a_share_holds_nothing_up(arms: Any, gate: Any, make_record: Any, wait_until: Any):
     arms.apply(make_record(1, ("good", 100), ("other", 0)))
     wait_until(lambda: arms.epoch == 1)

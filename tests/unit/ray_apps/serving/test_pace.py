@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 
 import pytest
 
@@ -29,6 +30,26 @@ def test_an_arm_that_has_become_slow_is_known_after_a_few_answers():
     pace = learned(*[0.3] * 10, *[50.0] * 6)
     assert pace.expected_ms > INLINE_MS
     assert where(pace).startswith("slow-arm")
+    pace.close()
+
+
+def test_waiting_for_a_core_makes_no_arm_slow_and_working_does():
+    pace = learned(0.3)
+
+    def waits() -> None:
+        threading.Event().wait(0.01)
+
+    def works() -> None:
+        end = time.thread_time() + 0.02
+        while time.thread_time() < end:
+            pass
+
+    for _ in range(30):
+        asyncio.run(pace.run(waits, 1000))
+    assert pace.expected_ms < INLINE_MS / 2
+    for _ in range(8):
+        asyncio.run(pace.run(works, 1000))
+    assert pace.expected_ms > INLINE_MS
     pace.close()
 
 
