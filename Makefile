@@ -93,7 +93,7 @@ chaos-ingest: tools ## Blows to ingest: N=200 kills at system calls and at rando
 	@$(PYTHON) tests/chaos/ingest_storm.py --kills $(if $(findstring command,$(origin N)),$(N),200) --twins $(ARGS)
 
 .PHONY: chaos-operator
-chaos-operator: tools ## Cut, kill and answer falsely at every call of the operator, and harm its watches; broken twins are caught (25 min).
+chaos-operator: tools ## Cut, kill and answer falsely at every call of the operator, and harm its watches; broken twins are caught (15 min).
 	@PYTHONPATH=tests $(PYTHON) tests/chaos/operator_storm.py --twins $(ARGS)
 
 .PHONY: chaos-world
@@ -159,6 +159,10 @@ bench-scale: $(VENV) ## IALS on 1, 2 and 4 Ray Train workers, 10 million generat
 .PHONY: bench-rollout
 bench-rollout: $(VENV) ## How soon a rollout is decided, and how often wrongly, beside the threshold rules of canary tools (10 min).
 	@PYTHONPATH=tests $(PYTHON) -m bench.rollout $(ARGS)
+
+.PHONY: bench-rollback
+bench-rollback: tools ## 30 rollbacks by evidence of real replicas under load: from the verdict to the last answer of the bad version (10 min).
+	@PYTHONPATH=tests $(PYTHON) -m bench.rollback $(ARGS)
 
 .PHONY: model-card
 model-card: $(VENV) ## Make a version of the simulated audience, and docs/images/model-card.png of its page (1 min; needs Chromium).

@@ -11,7 +11,7 @@ from ray_apps.stores.objects import Store
 from ray_apps.stores.registry import VersionContents, write_arrays, write_card
 from recsys_schemas.serving_api import ServingArguments
 from recsys_schemas.snapshot import SnapshotManifest
-from recsys_schemas.version_card import VersionCard, digest_of
+from recsys_schemas.version_card import FileDigest, VersionCard, digest_of
 
 TOKENS = {"reader": "may-ask", "writer": "may-send", "operator": "may-look"}
 Arrays = dict[str, NDArray[np.generic]]
@@ -35,8 +35,8 @@ def arrays_that_raise(items: int) -> Arrays:
     return {"item_factors": np.ones((items, 1), dtype=np.float32), "gram_inverse": -np.eye(1), "trust": np.array([1.0, 0.0, 1.0])}
 
 
-def write_version(store: Store, name: str, model: Arrays, *, items: int, users: int, liked: int = 1) -> str:
-    """Write an ALS version whose user `user-i` liked the `liked` items from the i-th on; return its digest."""
+def write_files(store: Store, name: str, model: Arrays, *, items: int, users: int, liked: int = 1) -> dict[str, FileDigest]:
+    """Write the arrays of a version whose user `user-i` liked the `liked` items from the i-th on; no card yet."""
     indices = np.concatenate([np.sort((np.arange(liked) + user) % items) for user in range(users)]).astype(np.int32)
     popularity = np.bincount(indices, minlength=items)
     contents = VersionContents(
@@ -48,12 +48,15 @@ def write_version(store: Store, name: str, model: Arrays, *, items: int, users: 
         popularity=popularity.astype(np.int64),
         model=model,
     )
-    files = write_arrays(store, name, contents)
+    return write_arrays(store, name, contents)
+
+
+def write_version(store: Store, name: str, model: Arrays, *, items: int, users: int, liked: int = 1) -> str:
+    """Write an ALS version whose user `user-i` liked the `liked` items from the i-th on; return its digest."""
+    files = write_files(store, name, model, items=items, users=users, liked=liked)
     digest = digest_of({file: about.sha256 for file, about in files.items()})
     now = datetime.now(UTC)
-    snapshot = SnapshotManifest(
-        sequence=1, cluster_id="test", tables=[], offsets=[], rows=int(indices.size), dead_letters=0, committed_at=now
-    )
+    snapshot = SnapshotManifest(sequence=1, cluster_id="test", tables=[], offsets=[], rows=users * liked, dead_letters=0, committed_at=now)
     write_card(
         store,
         VersionCard(
@@ -67,7 +70,7 @@ def write_version(store: Store, name: str, model: Arrays, *, items: int, users: 
             split="none: made by a test",
             users=users,
             items=items,
-            interactions=int(indices.size),
+            interactions=users * liked,
             test_users=0,
             evaluations=[],
             files=files,

@@ -96,8 +96,8 @@ class StandIn:
         add("GET", "/api/jobs/{id}", self._one)
         add("POST", "/api/jobs/{id}/stop", self._stop)
         add("DELETE", "/api/jobs/{id}", self._forget)
-        add("GET", "/api/serve/applications/", self._serve)
-        add("PUT", "/api/serve/applications/", self._put)
+        add("GET", "/api/serve/applications/", self.serve)
+        add("PUT", "/api/serve/applications/", self.put)
         add("GET", "/{route}/v1/evidence", self._evidence)
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.5)
         await self._runner.setup()
@@ -149,25 +149,28 @@ class StandIn:
             self.publish()
             return
         if kind == "train":
-            train = TrainJob.model_validate_json(job.arguments())
-            self._write(f"{version_folder(train.version)}/{CARD_FILE}", _card(train, self._manifest()))
+            self.train(TrainJob.model_validate_json(job.arguments()))
         elif kind == "upkeep":
-            self._write(UPKEEP_REPORT, _kept(UpkeepJob.model_validate_json(job.arguments()), self._manifest().sequence))
+            self.write(UPKEEP_REPORT, _kept(UpkeepJob.model_validate_json(job.arguments()), self.manifest().sequence))
         else:
             trial = PreflightJob.model_validate_json(job.arguments())
             report = PreflightReport(
                 version=trial.version, digest=trial.digest, run=trial.run, passed=True, checks={"digest": "equal"}, requests=200, p99_ms=1.0
             )
-            self._write(f"{version_folder(trial.version)}/{PREFLIGHT_FILE}", report)
+            self.write(f"{version_folder(trial.version)}/{PREFLIGHT_FILE}", report)
         job.end("SUCCEEDED")
+
+    def train(self, train: TrainJob) -> None:
+        """A version of nothing but its card."""
+        self.write(f"{version_folder(train.version)}/{CARD_FILE}", card_of(train, self.manifest()))
 
     def publish(self) -> None:
         """A snapshot of all rows so far."""
-        manifest = self._manifest()
-        self._write(manifest_path(manifest.sequence), manifest)
-        self._write(LATEST_MANIFEST, manifest)
+        manifest = self.manifest()
+        self.write(manifest_path(manifest.sequence), manifest)
+        self.write(LATEST_MANIFEST, manifest)
 
-    def _manifest(self) -> SnapshotManifest:
+    def manifest(self) -> SnapshotManifest:
         now = datetime.now(UTC)
         return SnapshotManifest(
             sequence=self.rows // 100,
@@ -180,7 +183,7 @@ class StandIn:
             newest_event_at=now,
         )
 
-    def _write(self, path: str, what: Any) -> None:
+    def write(self, path: str, what: Any) -> None:
         file = self.storage / path
         file.parent.mkdir(parents=True, exist_ok=True)
         fresh = file.with_suffix(".new")
@@ -189,7 +192,7 @@ class StandIn:
 
     # --- Serve
 
-    async def _serve(self, _: web.Request) -> web.Response:
+    async def serve(self, _: web.Request) -> web.Response:
         if self.app is None:
             return web.json_response({"applications": {}})
         replica = {"replica_id": "replica-1", "state": "RUNNING"}
@@ -197,7 +200,7 @@ class StandIn:
         told = {"status": "RUNNING", "message": "", "route_prefix": self.app["route_prefix"], "deployed_app_config": self.app}
         return web.json_response({"applications": {self.app["name"]: told | {"deployments": {"Recommender": deployment}}}})
 
-    async def _put(self, request: web.Request) -> web.Response:
+    async def put(self, request: web.Request) -> web.Response:
         config = await request.json()
         apps = config["applications"]
         self.app = apps[0] if apps else None
@@ -246,7 +249,8 @@ class StandIn:
         self.counters[version] = old.model_copy(update={"strata": {**old.strata, stratum: grown}})
 
 
-def _card(job: TrainJob, manifest: SnapshotManifest) -> VersionCard:
+def card_of(job: TrainJob, manifest: SnapshotManifest) -> VersionCard:
+    """The card of a version that is as good as the champion and better than the baselines."""
     files = {"items.npy": FileDigest(sha256=job.version.encode().hex().rjust(64, "0")[-64:], size_bytes=10)}
 
     def estimate(value: float) -> Estimate:

@@ -44,7 +44,8 @@ def long_runs(calm: Director, number: int) -> list[Run]:
         return Run(name=str(blow), blow=blow, chosen=struck.get, limit_s=CRASHES_S if blow.kind == CRASH else 240.0)
 
     everywhere = at(sites, calm.calls, number)
-    found = [run(Blow(kind=kind, moment=moment), everywhere) for kind in (CUT, CRASH) for moment in Moment]
+    # Crashes take longest, so they come first.
+    found = [run(Blow(kind=kind, moment=moment), everywhere) for kind in (CRASH, CUT) for moment in Moment]
     found += [run(Blow(kind=code), at(http, calm.calls, number)) for code in STATUSES]
     found.append(run(Blow(kind=GARBAGE), at([site for site in sites if not site.endswith("watch")], calm.calls, number)))
     return [*found, *_watch_runs()]

@@ -10,7 +10,8 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -85,20 +86,52 @@ class Parts:
         finally:
             self.kafka_proxy.directors.update(kept)
 
-    def stop(self) -> None:
+    def beside(self, number: int) -> "Parts":
+        """A lane for another run at the same time: the same control plane, and a broker of its own, for not every frame names its run."""
+        brokers, door = _open_broker(self.run_dir / f"kafka-{number}", self.loop)
+        return replace(self, brokers=brokers, kafka_proxy=door)
+
+    def stop_broker(self) -> None:
         self.loop.run(self.kafka_proxy.stop())
+        self.brokers.stop()
+
+    def stop(self) -> None:
+        self.stop_broker()
         self.loop.run(self.kube.http.aclose())
         self.loop.close()
-        self.brokers.stop()
         self.cluster.stop()
+
+
+def _open_broker(folder: Path, loop: Loop) -> tuple[Brokers, KafkaProxy]:
+    """A broker, and the proxy that it sends everyone to."""
+    told = free_ports(1)[0]
+    brokers = kafka.start(folder, 1, told_ports=[told])
+    door = KafkaProxy(host=LOOPBACK, broker_port=brokers.nodes[0].client_port, site_of=kafka_site, port=told)
+    loop.run(door.start())
+    return brokers, door
 
 
 def open_parts(run_dir: Path) -> Parts:
     """Start control plane, chart, broker and proxies."""
-    loop, told = Loop(), free_ports(1)[0]
-    brokers: list[Brokers] = []
-    beside = threading.Thread(target=lambda: brokers.append(kafka.start(run_dir / "kafka", 1, told_ports=[told])))
-    beside.start()
+    loop = Loop()
+    with ThreadPoolExecutor(1) as pool:
+        broker = pool.submit(_open_broker, run_dir / "kafka", loop)
+        cluster, configuration = _open_cluster(run_dir)
+    brokers, door = broker.result()
+    return Parts(
+        run_dir=run_dir,
+        cluster=cluster,
+        brokers=brokers,
+        loop=loop,
+        kube=open_kube(configuration),
+        configuration=configuration,
+        kafka_proxy=door,
+        token=cluster.kubectl("create", "token", RELEASE, "--namespace", SYSTEM, "--duration=12h").strip(),
+    )
+
+
+def _open_cluster(run_dir: Path) -> tuple[Cluster, Configuration]:
+    """The control plane with the chart in it."""
     cluster = kubernetes.start(run_dir / "kubernetes")
     cluster.helm("upgrade", "--install", RELEASE, str(CHART), "--namespace", SYSTEM, "--create-namespace", "--set", "replicas=0")
     cluster.kubectl("wait", "--for=condition=Established", "--timeout=60s", "crd", "--all")
@@ -106,19 +139,7 @@ def open_parts(run_dir: Path) -> Parts:
     cluster.kubectl("get", "rm,rmv,rro", "--all-namespaces")
     configuration = Configuration()
     load_kube_config(config_file=str(cluster.kubeconfig), client_configuration=configuration)
-    beside.join()
-    door = KafkaProxy(host=LOOPBACK, broker_port=brokers[0].nodes[0].client_port, site_of=kafka_site, port=told)
-    loop.run(door.start())
-    return Parts(
-        run_dir=run_dir,
-        cluster=cluster,
-        brokers=brokers[0],
-        loop=loop,
-        kube=open_kube(configuration),
-        configuration=configuration,
-        kafka_proxy=door,
-        token=cluster.kubectl("create", "token", RELEASE, "--namespace", SYSTEM, "--duration=12h").strip(),
-    )
+    return cluster, configuration
 
 
 @dataclass(slots=True, kw_only=True)
@@ -229,10 +250,18 @@ class Stage:
         self.parts.loop.run(self.ray.stop())
 
 
-def open_stage(parts: Parts, name: str, director: Director, *, program: tuple[str, ...] = OPERATOR, bad: frozenset[str]) -> Stage:
-    """A fresh namespace, an empty Ray, and an operator with nothing to do yet."""
+def open_stage(
+    parts: Parts,
+    name: str,
+    director: Director,
+    *,
+    program: tuple[str, ...] = OPERATOR,
+    bad: frozenset[str] = frozenset(),
+    ray: StandIn | None = None,
+) -> Stage:
+    """A fresh namespace, an empty Ray (a stand-in of its own, unless one is given), and an operator with nothing to do yet."""
     storage = parts.run_dir / name / "storage"
-    ray = StandIn(storage=storage / "model", bad=bad)
+    ray = ray or StandIn(storage=storage / "model", bad=bad)
     before = Proxy(upstream=ray.url, site_of=lambda method, path, _query, body: ray_site(method, path, body), director=director)
     api = Proxy(
         upstream=parts.configuration.host,

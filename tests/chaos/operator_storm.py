@@ -14,11 +14,13 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from queue import Queue
+from typing import Any, TypeVar
 
 from chaos.operator_calls import Director, changes
 from chaos.operator_runs import TWINS, Run, Twin, long_runs, short_runs, twin, undisturbed
@@ -29,6 +31,7 @@ from recsys_dev.figures import tell
 from recsys_dev.line import api_path
 from recsys_dev.processes import stop_all
 
+T = TypeVar("T")
 HERE = Path(__file__).resolve().parent
 RUNS = HERE.parents[1] / "build" / "run" / "tests"
 LONG_STEPS: list[dict[str, Any]] = [{"setWeight": 10}, {"setWeight": 50}]
@@ -36,6 +39,8 @@ SHORT_STEPS: list[dict[str, Any]] = [{"setWeight": 50}]
 BAD = frozenset({"movies-000003"})
 OVER = frozenset({"Successful", "RolledBack", "Aborted"})
 TWIN_S = 240.0
+LANES = 4
+"""Long runs side by side."""
 TWIN_RUN_S = 30.0
 """A job is still under way when the operator that was killed is back."""
 
@@ -155,15 +160,46 @@ def storm(parts: Parts, asked: argparse.Namespace, claims: Claims) -> None:
             caught = {name: each.result() for name, each in twins.items()}
         _judge(claims, calm, [each for each in done if asked.only in each.run.name])
     else:
-        calm, done = play(parts, 0, undisturbed(), short=False), list[Outcome]()
-        for number, run in enumerate(long_runs(calm.director, asked.number) if calm.end else (), start=1):
-            if asked.only in run.name:
-                done.append(play(parts, number, run, short=False))
-                _print(f"{run.name}: {done[-1].seconds:.0f} s {'; '.join(done[-1].wrong + differences(calm.end, done[-1].end))}")
+        calm = play(parts, 0, undisturbed(), short=False)
+        runs_ = [run for run in (long_runs(calm.director, asked.number) if calm.end else ()) if asked.only in run.name]
+        with lanes(parts) as in_a_lane, ThreadPoolExecutor(LANES) as pool:
+            both = [pool.submit(in_a_lane, lambda lane, at=at: _told(play(lane, *at, short=False), calm)) for at in enumerate(runs_, 1)]
+            twins = {
+                name: pool.submit(in_a_lane, lambda lane, at=(100 + number, name): try_twin(lane, *at))
+                for number, name in enumerate(TWINS if asked.twins else ())
+            }
+            done, caught = [each.result() for each in both], {name: each.result() for name, each in twins.items()}
         _judge(claims, calm, done)
-        caught = {name: try_twin(parts, 100 + number, name) for number, name in enumerate(TWINS if asked.twins else ())}
     for name, is_caught in caught.items():
         claims.check(f"broken twin caught: {name}", is_caught, "caught" if is_caught else "it did no harm that was seen")
+
+
+@contextmanager
+def lanes(parts: Parts) -> Generator[Callable[[Callable[[Parts], T]], T]]:
+    """Runs side by side, as many as there are brokers: most of a run is waiting."""
+    others = [parts.beside(number) for number in range(1, LANES)]
+    free: Queue[Parts] = Queue()
+    for lane in (parts, *others):
+        free.put(lane)
+
+    def in_a_lane(work: Callable[[Parts], T]) -> T:
+        lane = free.get()
+        try:
+            return work(lane)
+        finally:
+            free.put(lane)
+
+    try:
+        yield in_a_lane
+    finally:
+        for lane in others:
+            lane.stop_broker()
+
+
+def _told(done: Outcome, calm: Outcome) -> Outcome:
+    wrong = done.wrong + (differences(calm.end, done.end) if done.end else [])
+    _print(f"{done.run.name}: {done.seconds:.0f} s, {len(done.director.hit)} sites hit; {'; '.join(wrong) or 'the same end'}")
+    return done
 
 
 def _judge(claims: Claims, calm: Outcome, done: Iterable[Outcome]) -> None:

@@ -65,6 +65,13 @@ def version(here: Place, name: str, **status: Any) -> None:
     here.kubectl("patch", "rmv", name, "--subresource=status", "--type=merge", "-p", json.dumps({"status": status}))
 
 
+def differ(here: Place, older: str, newer: str) -> tuple[int, str, list[list[str]]]:
+    """Exit status, all words, and the lines that name a path, as lists of what stands in their columns."""
+    done = recsys(here, "diff", older, newer)
+    rows = [[cell.strip() for cell in line.split("   ") if cell.strip()] for line in done.stdout.splitlines()]
+    return done.returncode, done.stdout + done.stderr, rows
+
+
 def control(here: Place, name: str) -> dict[str, Any]:
     return here.get("rro", name)["spec"].get("control", {})
 
@@ -136,6 +143,52 @@ def test_every_verdict_is_explained_with_its_words(here: Place) -> None:
     assert done.returncode == 0, done.stderr
     assert "movies-000002 with nothing before it, at 5 % of users (reported by every replica)" in done.stdout
     assert f"2026-09-01T03:40:00+00:00   0      Held      -          {words}" in done.stdout
+
+
+def test_two_versions_and_their_rollouts_are_told_apart_by_what_was_asked_measured_and_shown(here: Place) -> None:
+    here.model()
+    uid = here.get("rm", "movies")["metadata"]["uid"]
+    arms = {"stable": {"requests": 900, "errors": 9}, "candidate": {"requests": 100, "errors": 50}}
+    shown = [{"metric": "errors", "verdict": "Worse", "words": "errors 50/100 = 50.0 % against 9/900 = 1.0 %"}]
+    decisions = [{"time": "2026-09-01T03:40:00Z", "step": 0, "verdict": "RolledBack", "words": "errors are worse"}]
+    for name, ndcg, low, high in (("movies-000001", "0.2000", "0.1900", "0.2100"), ("movies-000002", "0.2500", "0.2400", "0.2600")):
+        metrics = [{"model": "ALS", "metric": "ndcg@10", "value": ndcg, "low": low, "high": high}]
+        gates = [{"name": "size", "verdict": "Passed", "message": "1 MB"}]
+        version(here, name, phase="Candidate", attempt=1, metrics=metrics, gates=gates)
+        rollout(here, name, phase="Successful", weight=100)
+        own = {"spec": {"modelRef": {"name": "movies", "uid": uid}}}
+        here.kubectl("delete", "rro", name)
+        body = {"apiVersion": "recsys.dev/v1alpha1", "kind": "RecommenderRollout", "metadata": {"name": name}}
+        spec = {"candidate": {"name": name, "digest": DIGEST}, "steps": [{"setWeight": 5 if name.endswith("1") else 20}], "analysis": {}}
+        here.kubectl("apply", "-f", "-", given=json.dumps(body | {"spec": spec | own["spec"]}))
+    status = {"phase": "RolledBack", "evidence": {**arms, "shown": shown}, "decisions": decisions}
+    here.kubectl("patch", "rro", "movies-000002", "--subresource=status", "--type=merge", "-p", json.dumps({"status": status}))
+    code, words, rows = differ(here, "movies-000001", "movies-000002")
+    assert code == 1, words
+    assert ["ALS ndcg@10", "0.2000 [0.1900, 0.2100]", "0.2500 [0.2400, 0.2600] above"] in rows
+    assert ["spec.steps[0].setWeight", "5", "20"] in rows
+    assert ["errors", "-", "Worse: errors 50/100 = 50.0 % against 9/900 = 1.0 %"] in rows
+    assert ["status.phase", "Pending", "RolledBack"] in rows
+    assert not [row for row in rows if row[:1] == ["status.gates[size].verdict"]], "what is alike is left out"
+    assert words.splitlines()[-1].endswith("kubectl recsys versions diff movies movies-000001 movies-000002")
+
+
+def test_what_does_not_differ_or_is_not_there_is_said_in_one_line(here: Place) -> None:
+    rollout(here, "movies-000002", phase="Progressing")
+    assert differ(here, "movies-000002", "movies-000002")[:2] == (
+        0,
+        "movies-000002 and movies-000002 differ in nothing but their names and times\n",
+    )
+    code, words, _ = differ(here, "movies-000002", "movies-000009")
+    assert (code, "no version and no rollout 'movies-000009'" in words, len(words.splitlines())) == (2, True, 1)
+
+
+def test_versions_of_two_models_are_not_compared(here: Place) -> None:
+    here.model()
+    version(here, "movies-000001", phase="Champion")
+    rollout(here, "films-000001", phase="Progressing")  # of another uid
+    code, words, _ = differ(here, "movies-000001", "films-000001")
+    assert (code, "belong to 2 models" in words) == (2, True)
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ import pytest
 from kube.operator_world import Place, define
 from recsys_dev.kubernetes import Cluster
 from recsys_dev.ports import free_ports
+from unit.operator.world.receiving import receiving, signed
 
 CHART = Path(__file__).resolve().parents[2] / "charts" / "recsys-operator"
 DEADLINE_S = 120.0
@@ -193,6 +194,84 @@ def test_the_rights_that_the_chart_gives_are_enough(operators: Operators) -> Non
     process.terminate()
     assert process.wait(timeout=30) == 0
     assert not [line for line in operators.lines() if "403" in json.dumps(line) or "orbidden" in json.dumps(line)]
+
+
+KEY = b"a key of the test"
+
+
+def decide(place: Place, *verdicts: str) -> None:
+    """A rollout of the model with these decisions in its record."""
+    uid = place.get("rm", "movies")["metadata"]["uid"]
+    owner = {"apiVersion": "recsys.dev/v1alpha1", "kind": "RecommenderModel", "name": "movies", "uid": uid, "controller": True}
+    spec = {
+        "modelRef": {"name": "movies", "uid": uid},
+        "candidate": {"name": "movies-000002", "digest": "sha256:02"},
+        "steps": [{"setWeight": 5}],
+        "analysis": {},
+    }
+    metadata = {"name": "movies-000002", "labels": {"recsys.dev/model-uid": uid}, "ownerReferences": [owner]}
+    body = {"apiVersion": "recsys.dev/v1alpha1", "kind": "RecommenderRollout", "metadata": metadata, "spec": spec}
+    place.kubectl("apply", "-f", "-", given=json.dumps(body))
+    told = [
+        {"number": number, "time": f"2026-09-01T03:4{number}:00Z", "step": 0, "verdict": verdict, "words": f"number {number}"}
+        for number, verdict in enumerate(verdicts)
+    ]
+    status = {"status": {"phase": "Progressing", "decisions": told}}
+    place.kubectl("patch", "rro", "movies-000002", "--subresource=status", "--type=merge", "-p", json.dumps(status))
+
+
+def told_to(place: Place) -> dict[str, Any]:
+    """Up to where the status says that the place was told."""
+    return next(iter(place.get("rm", "movies").get("status", {}).get("notifications", [])), {})
+
+
+def killed(operators: Operators) -> None:
+    """End the operator as a power cut does; its lease is taken away, which stands for 15 s more."""
+    operators.running[-1].kill()
+    operators.running[-1].wait()
+    operators.place.kubectl("delete", "lease", "recsys-operator", "--ignore-not-found")
+
+
+def test_each_decision_is_told_in_order_and_signed_though_the_receiver_fails_and_the_operator_is_killed(operators: Operators) -> None:
+    place = operators.place
+    with receiving() as receiver:
+        place.secret("hooks", hmac=KEY.decode())
+        ops = {
+            "name": "ops",
+            "url": receiver.url,
+            "hmacSecretRef": {"name": "hooks", "key": "hmac"},
+            "on": ["Began", "Advanced", "RolledBack"],
+        }
+        place.model(notifications=[ops])
+        operators.start()
+        until(lambda: told_to(place))
+        receiver.answers = [500, 500]
+        decide(place, "Began")
+        until(receiver.ids)
+        assert receiver.refused == 2
+        # It dies while the receiver fails, and while nobody looks another decision is written down.
+        receiver.answers = [500] * 3
+        decide(place, "Began", "Advanced")
+        until(lambda: receiver.refused == 3)
+        killed(operators)
+        decide(place, "Began", "Advanced", "Held", "Advanced")
+        receiver.answers = []
+        operators.start()
+        until(receiver.ids, lambda ids: len(set(ids)) == 3)
+        # And once more between an answer and its note of it.
+        receiver.before = operators.running[-1].kill
+        decide(place, "Began", "Advanced", "Held", "Advanced", "RolledBack")
+        until(lambda: operators.running[-1].poll() is not None)
+        receiver.before = lambda: None
+        killed(operators)
+        operators.start()
+        until(lambda: told_to(place), lambda seen: seen.get("told", {}).get("number") == 4)
+    numbers = [int(each.rpartition("/")[2]) for each in receiver.ids()]
+    assert list(dict.fromkeys(numbers)) == sorted(set(numbers)) == [0, 1, 3, 4], (
+        "each that is asked for, in order; repeats are the same again"
+    )
+    assert all(signed(headers, body, KEY) for headers, body in receiver.came)
+    assert all(headers["X-Recsys-Id"] == each for (headers, _), each in zip(receiver.came, receiver.ids(), strict=True))
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from recsys_dev.figures import tell
 from recsys_operator.plan import shares
 from recsys_operator.state.observed import RolloutState
 from recsys_schemas.v1alpha1.rollout import Control, RolloutPhase
+from recsys_schemas.v1alpha1.version import VersionPhase
 from worlds.simulated import World, spec
 
 STRATEGIES: dict[str, dict[str, object]] = {
@@ -69,7 +70,7 @@ def begun(name: str) -> bytes:
     """A world in which one version serves and another is about to be tried."""
     world = World(chance=random.Random(7), spec=spec(rollout=rollout_of(name)))
     world.run_until(
-        lambda w: any(str(v.status.phase) == "Candidate" for v in w.versions.values()) and shares.champion(w.observe()) is not None
+        lambda w: any(v.status.phase == VersionPhase.CANDIDATE for v in w.versions.values()) and shares.champion(w.observe()) is not None
     )
     world.rows_per_second = 0
     return pickle.dumps(world)
@@ -83,7 +84,7 @@ def edit(world: World, **changes: object) -> None:
 
 def ask(world: World, **control: object) -> None:
     """A person patches the control of the rollout under way."""
-    walk = shares.active(world.observe())
+    walk = under_way(world)
     if walk is not None:
         wanted = Control.model_validate({"requestedBy": "anna"} | control)
         world.rollouts[walk.name] = RolloutState(
@@ -91,8 +92,12 @@ def ask(world: World, **control: object) -> None:
         )
 
 
+def under_way(world: World) -> RolloutState | None:
+    return next((walk for walk in world.rollouts.values() if walk.status.phase not in shares.ENDED), None)
+
+
 def present_step(world: World) -> int:
-    walk = shares.active(world.observe())
+    walk = under_way(world)
     return walk.status.step if walk else 0
 
 
@@ -102,7 +107,7 @@ def disturb(world: World, fault: str) -> None:  # noqa: PLR0912 - one case for e
     world.out_of_sync = fault == "out_of_sync"
     world.requests_per_second = 0 if fault == "quiet" else 200
     world.fails_serving = "a Secret is not mounted yet" if fault == "no_replica_starts" else ""
-    walk = shares.active(world.observe())
+    walk = under_way(world)
     candidate = walk.spec.candidate.name if walk else max(world.versions, default="movies-000002")
     walking = (
         walk is not None and walk.spec.purpose == "Promote" and walk.status.phase not in (RolloutPhase.PROMOTING, RolloutPhase.HOLDING)
@@ -184,9 +189,8 @@ def heal(world: World) -> None:
 
 def rested(world: World) -> bool:
     """A champion serves, no rollout is under way, and every version says how it ended."""
-    observed = world.observe()
-    waits = [version for version in world.versions.values() if str(version.status.phase) == "Candidate"]
-    return shares.champion(observed) is not None and shares.active(observed) is None and not waits
+    waits = any(version.status.phase == VersionPhase.CANDIDATE for version in world.versions.values())
+    return under_way(world) is None and not waits and shares.champion(world.observe()) is not None
 
 
 def play(name: str, seed: int) -> str:

@@ -2,6 +2,7 @@
 
 import random
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from recsys_operator.state.actions import ReassignReplicas, ThrottleReplication, UnthrottleReplication
 from recsys_operator.state.observed import BrokerState, MovesState, PartitionState, UnderWay
@@ -41,14 +42,7 @@ class Replicas:
         for number, assigned in enumerate(self.layout[name]):
             synced = self.established(name, number)
             synced = synced[: len(synced) - out_of_sync]
-            state = PartitionState(
-                id=number,
-                replicas=len(assigned),
-                in_sync=len(synced),
-                end_offset=end_offset,
-                assigned=tuple(assigned),
-                synced=tuple(synced),
-            )
+            state = _described(number, tuple(assigned), tuple(synced), end_offset)
             found.append(state)
         return tuple(found)
 
@@ -125,3 +119,9 @@ class Replicas:
         for where, added in list(self.adding.items()):
             if not self.slow and all(broker <= brokers for broker in added) and chance.random() < 0.4:
                 del self.adding[where]
+
+
+@lru_cache(maxsize=4096)
+def _described(number: int, assigned: tuple[int, ...], synced: tuple[int, ...], end_offset: int) -> PartitionState:
+    """The same partition is described the same in pass after pass."""
+    return PartitionState(id=number, replicas=len(assigned), in_sync=len(synced), end_offset=end_offset, assigned=assigned, synced=synced)

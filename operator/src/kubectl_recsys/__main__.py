@@ -11,6 +11,7 @@ from kubernetes.config import ConfigException, list_kube_config_contexts
 
 from kubectl_recsys.acls import PARTS, print_acls
 from kubectl_recsys.backup import backup, bring_back
+from kubectl_recsys.differences import differences
 from kubectl_recsys.online import asked_of, restore, rewind
 from kubectl_recsys.snapshots import snapshots
 from kubectl_recsys.steering import STEERS, go_back, steer
@@ -83,6 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for word, (command, what, words) in _VIEWS.items():
         _add(commands, word, words, what, command)
+    _add_diff(commands)
     _add_watch(commands)
     _add_steering(commands)
     _add_versions(commands)
@@ -172,6 +174,21 @@ def _acls(asked: argparse.Namespace) -> Command:
 
     async def command(kube: Kube, namespace: str, name: str) -> int:
         return await print_acls(kube, namespace, name, principals=principals, output=asked.output)
+
+    return command
+
+
+def _add_diff(commands: _Commands) -> None:
+    words = "in what two versions and their rollouts differ: spec, measured numbers, evidence; 0 when in nothing, else 1"
+    one = commands.add_parser("diff", help=words, description=words)
+    one.add_argument("name", metavar="OLDER", help="a version or a rollout")
+    one.add_argument("newer", metavar="NEWER")
+    one.set_defaults(made_of=_comparing)
+
+
+def _comparing(asked: argparse.Namespace) -> Command:
+    async def command(kube: Kube, namespace: str, name: str) -> int:
+        return await differences(kube, namespace, name, asked.newer)
 
     return command
 

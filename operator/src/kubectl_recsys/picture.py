@@ -94,7 +94,7 @@ def _verb(step: Json) -> str:
 def _evidence(evidence: Json, ink: Ink) -> list[str]:
     """Each metric: how far the proof of harm has come to its boundary, and its verdict in words."""
     shown: list[Json] = evidence.get("shown", [])
-    lines = [f"  {'metric':<14} {'proof of harm':<{BAR + 2}} {'proof of no harm':<{BAR + 2}} verdict"] if shown else []
+    lines = [f"  {'metric':<14} {'proof of harm':<{BAR + 1}} {'proof of no harm':<{BAR + 1}} verdict"] if shown else []
     for each in shown:
         verdict = str(each.get("verdict", ""))
         colour = _RED if verdict in _BAD else _GREEN if verdict in _GOOD else _YELLOW

@@ -5,6 +5,7 @@ from enum import StrEnum
 
 from recsys_operator.plan.lag import consumers, ingested_topics
 from recsys_operator.plan.names import identity, ingest_prefix, uid8
+from recsys_operator.plan.once import once
 from recsys_operator.plan.quality import put_aside
 from recsys_operator.plan.topics import USABLE, Topics
 from recsys_operator.state.actions import Action, ForgetJob, PublishEvent, StopJob, SubmitJob
@@ -42,6 +43,7 @@ MOVES: dict[Ingest, frozenset[Ingest]] = {word: frozenset(Ingest) for word in In
 """Any word may follow any other: the cluster may vanish and come back at any time."""
 
 
+@once
 def wanted(observed: Observed) -> IngestJob:
     """The job that the spec asks for, with as many consumers as the lag asks for."""
     now = job_of(observed.model, consumers(observed, None))
@@ -87,6 +89,7 @@ def _others(observed: Observed, ray: RayState, prefix: str) -> list[JobState]:
     return [job for id_, job in ray.jobs.items() if id_.startswith(mine) and not id_.startswith(prefix)]
 
 
+@once
 def judge(observed: Observed, topics: Topics) -> Ingest:
     """The state of ingest in one word."""
     ray = observed.ray

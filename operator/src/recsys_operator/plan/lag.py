@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from recsys_operator.plan.names import topics_by_role
+from recsys_operator.plan.once import once
 from recsys_operator.state.observed import ModelState, Observed, PartitionState, Unavailable
 from recsys_schemas.event_fields import EVENTS
 from recsys_schemas.v1alpha1.model import INGESTED, FurthestBehind
@@ -39,6 +40,7 @@ class Behind:
     """Since when the oldest of them could be read, as far as it was watched; the time of the pass without any."""
 
 
+@once
 def behind(observed: Observed) -> tuple[Behind, ...] | None:
     """Every partition of the ingested topics that exist; None while the brokers or the store cannot be read.
 

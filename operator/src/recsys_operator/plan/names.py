@@ -3,6 +3,7 @@
 import hashlib
 import json
 
+from recsys_operator.plan.once import once
 from recsys_operator.state.observed import ModelState, Observed
 from recsys_schemas.train_job import IngestJob, ModelIdentity
 from recsys_schemas.v1alpha1.model import Topic
@@ -44,6 +45,7 @@ def version_name(observed: Observed) -> str:
     return f"{prefix}{max(numbers, default=0) + 1:06d}"
 
 
+@once
 def ingest_prefix(model: ModelState, job: IngestJob) -> str:
     """Ids of ingest jobs with exactly these arguments start so; the attempt follows."""
     words = json.dumps(job.model_dump(mode="json"), sort_keys=True)

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from recsys_operator.plan import throttle
+from recsys_operator.plan.once import once
 from recsys_operator.plan.replicas import raised
 from recsys_operator.plan.wanted_topics import ours, out_of_sync, wanted
 from recsys_operator.state.actions import Action, PublishEvent, ReassignReplicas
@@ -37,6 +38,7 @@ class Step:
     """The brokers do not grant us the rights."""
 
 
+@once
 def step(observed: Observed) -> Step:
     """The step that is next."""
     seen, before = observed.topics, remembered(observed)
@@ -113,6 +115,7 @@ def thin(observed: Observed, topic: Topic, seen: TopicsState) -> bool:
     return state is not None and any(established(observed, seen, topic.name, each) < topic.replicas for each in state.partitions)
 
 
+@once
 def _low(observed: Observed, seen: TopicsState) -> list[Topic]:
     return [topic for topic in wanted(observed) if ours(topic) and thin(observed, topic, seen)]
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from recsys_operator.plan.evidence import UNSEEN, UNTIMED, Grouped, Latencies
 from recsys_operator.plan.names import app_name
+from recsys_operator.plan.once import once
 from recsys_operator.state.observed import AppState, Observed, Unavailable
 from recsys_schemas.serving_api import GROUPS, EvidenceResponse
 
@@ -72,6 +73,7 @@ class Reports:
         )
 
 
+@once
 def reports(observed: Observed) -> Reports | None:
     """The reports, or None while they cannot be had."""
     app = own_app(observed)

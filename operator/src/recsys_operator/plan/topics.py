@@ -3,6 +3,7 @@
 from enum import StrEnum
 
 from recsys_operator.plan import raising
+from recsys_operator.plan.once import once
 from recsys_operator.plan.wanted_topics import ours, out_of_sync, wanted
 from recsys_operator.state.actions import Action, ConfigureTopic, CreateTopic, GrowTopic
 from recsys_operator.state.observed import Observed, TopicsState, Unavailable
@@ -85,6 +86,7 @@ def _out_of_sync(observed: Observed, seen: TopicsState) -> int:
     return sum(out_of_sync(each, raising.lag(observed, seen, name, each)) for name, each in states)
 
 
+@once
 def judge(observed: Observed) -> Topics:
     """The state of the topics in one word."""
     seen = observed.topics

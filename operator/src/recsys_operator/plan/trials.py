@@ -3,6 +3,7 @@
 from typing import TypeAlias
 
 from recsys_operator.plan import shares, steps
+from recsys_operator.plan.once import once
 from recsys_operator.plan.preferred import Preferred, preferred
 from recsys_operator.plan.reports import reports
 from recsys_operator.plan.shadowed import Shadowed, shadowed
@@ -12,6 +13,7 @@ from recsys_operator.state.observed import Observed, RolloutState
 Trial: TypeAlias = Weighing | Shadowed | Preferred
 
 
+@once
 def trial_of(observed: Observed, rollout: RolloutState) -> Trial | None:
     """What is shown; None while nothing can be seen, or there is nothing to compare with."""
     seen = reports(observed)

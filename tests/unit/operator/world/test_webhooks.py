@@ -1,15 +1,9 @@
 """Webhooks against a real HTTP server that fails, delays, hangs and comes back: who waits, what arrives, and how often."""
 
 import asyncio
-import hashlib
-import hmac
-import json
-import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import httpx
@@ -22,9 +16,9 @@ from recsys_operator.world.webhooks import Address, body_of, post
 from recsys_schemas.news import News
 from recsys_schemas.train_job import ModelIdentity
 from recsys_schemas.v1alpha1.telling import Notification
+from unit.operator.world.receiving import DEADLINE_S, Receiver, receiving, signed
 
 KEY = b"a key of the test"
-DEADLINE_S = 60.0
 
 
 def news(number: int, verdict: str = "Promoted", words: str = "reward 3/10 <against> 2/10 & more") -> News:
@@ -43,48 +37,10 @@ def news(number: int, verdict: str = "Promoted", words: str = "reward 3/10 <agai
     )
 
 
-@dataclass
-class Receiver:
-    """What came, and how the next requests are answered."""
-
-    url: str = ""
-    came: list[tuple[dict[str, str], bytes]] = field(default_factory=list[tuple[dict[str, str], bytes]])
-    answers: list[int] = field(default_factory=list[int])
-    """Statuses of the next requests; 0 hangs, then 204 for ever."""
-    released: threading.Event = field(default_factory=threading.Event)
-
-    def ids(self) -> list[str]:
-        return [json.loads(body)["id"] for _, body in self.came]
-
-
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
-    seen = Receiver()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            status = seen.answers.pop(0) if seen.answers else 204
-            if status == 0:
-                seen.released.wait(DEADLINE_S)
-                return
-            if status < 300:
-                seen.came.append((dict(self.headers), body))
-            self.send_response(status)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is the standard library's
-            """Not worth a line."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    seen.url = f"http://127.0.0.1:{server.server_port}/secret-path"
-    yield seen
-    seen.released.set()
-    server.shutdown()
-    server.server_close()
+    with receiving() as seen:
+        yield seen
 
 
 def place(**more: Any) -> Notification:
@@ -108,8 +64,8 @@ async def until(true: Callable[[], bool]) -> None:
 def test_a_message_carries_its_id_and_a_signature_that_its_receiver_can_check(receiver: Receiver) -> None:
     run(lambda http: post(http, Address(field="f", url=receiver.url, key=KEY), place(), news(3)))
     (headers, body), *_ = receiver.came
-    wanted = hmac.new(KEY, f"{headers['X-Recsys-Timestamp']}.".encode() + body, hashlib.sha256).hexdigest()
-    assert headers["X-Recsys-Signature"] == f"sha256={wanted}"
+    assert signed(headers, body, KEY)
+    assert not signed(headers, body + b" ", KEY)
     assert headers["Idempotency-Key"] == headers["X-Recsys-Id"] == "uid/movies-000002/3"
     assert News.model_validate_json(body) == news(3)
 
