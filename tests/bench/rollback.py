@@ -43,8 +43,8 @@ TARGET_S = 1.0
 LIMIT_S = 300.0
 SHARE = 50
 COLUMNS = 130
-Verdicts: TypeAlias = dict[str, tuple[float, float]]
-"""Version → when its verdict fell, and when every replica was seen to serve without it."""
+Verdicts: TypeAlias = dict[str, tuple[float, float, float]]
+"""Version → when its verdict fell, when Ray had the record without it, and when every replica was seen to serve without it."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -96,8 +96,8 @@ def apply_model(stage: Stage, serving_url: str) -> None:
     stage.parts.cluster.kubectl("apply", "-f", "-", input=json.dumps(body))
 
 
-def rolled_back(stage: Stage, version: str) -> tuple[float, float]:
-    """Let a bad version come and be judged; when the verdict fell, and when every replica was seen to serve without it."""
+def rolled_back(stage: Stage, version: str) -> tuple[float, float, float]:
+    """Let a bad version come and be judged; see `Verdicts`."""
     stage.ray.rows += 200
     stage.parts.loop.loop.call_soon_threadsafe(stage.ray.publish)
     wait_for(lambda: stage.phase_of(version) in OVER, f"the end of rollout {version}", LIMIT_S)
@@ -105,7 +105,9 @@ def rolled_back(stage: Stage, version: str) -> tuple[float, float]:
     if status["phase"] != "RolledBack":
         raise TimeoutError(f"rollout {version} came to {status['phase']}, not RolledBack: {status.get('message')}")
     verdict = next(each for each in reversed(status["decisions"]) if each["verdict"] == "RolledBack")
-    return _seconds(verdict["time"]), _seconds(status["endedAt"])
+    fell = _seconds(verdict["time"])
+    assert isinstance(stage.ray, HalfReal)
+    return fell, stage.ray.handed_over(version, fell), _seconds(status["endedAt"])
 
 
 @contextmanager
@@ -174,7 +176,8 @@ def figures(told: Verdicts, seen: Seen) -> dict[str, Any]:
     """Seconds from a verdict to the last answer of its version, and what came of all requests."""
     judged = [version for version in told if version in seen.last]
     last_user = [max(0.0, seen.last[version] - told[version][0]) for version in judged]
-    over = [ended - fell for fell, ended in told.values()]
+    handed = [taken - fell for fell, taken, _ in told.values()]
+    over = [ended - fell for fell, _, ended in told.values()]
     p50, p99 = (round(float(np.percentile(last_user, part)), 2) for part in (50, 99))
     return {
         "rollbacks": len(told),
@@ -182,6 +185,7 @@ def figures(told: Verdicts, seen: Seen) -> dict[str, Any]:
         "p99 s": p99,
         "longest s": round(max(last_user), 2),
         "target s": TARGET_S,
+        "verdict to the record at Ray, p50 s": round(float(np.percentile(handed, 50)), 2),
         "verdict to every replica seen without it, p50 s": round(float(np.percentile(over, 50)), 2),
         "requests": seen.asked,
         "failed requests": sum(seen.failed.values()),

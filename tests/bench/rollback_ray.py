@@ -1,7 +1,9 @@
 """A Ray head of which jobs are stood in for, and Serve is real: versions come at once, and real replicas serve them."""
 
 import asyncio
-from dataclasses import dataclass
+import json
+import time
+from dataclasses import dataclass, field
 
 import numpy as np
 from aiohttp import ClientSession, ClientTimeout, web
@@ -32,6 +34,8 @@ class HalfReal(StandIn):
     head: RayHead | None = None
     delay_s: float = 0.0
     """How long each config of Serve is held back."""
+    taken: list[tuple[float, frozenset[str]]] = field(default_factory=list[tuple[float, frozenset[str]]])
+    """When Ray took each config, and the versions that users see by it."""
 
     def train(self, train: TrainJob) -> None:
         number = int(train.version.rsplit("-", 1)[1])
@@ -47,7 +51,15 @@ class HalfReal(StandIn):
     async def put(self, request: web.Request) -> web.Response:
         config = await request.read()
         await asyncio.sleep(self.delay_s)
-        return await self._ask("PUT", config)
+        answer = await self._ask("PUT", config)
+        applications = json.loads(config)["applications"]
+        arms = [arm for app in applications for arm in app["deployments"][0]["user_config"]["arms"] if arm["share"]]
+        self.taken.append((time.time(), frozenset(arm["version"] for arm in arms)))
+        return answer
+
+    def handed_over(self, version: str, verdict: float) -> float:
+        """When Ray took the first config after a verdict by which nobody sees the version."""
+        return next(at for at, seen in self.taken if at >= verdict and version not in seen)
 
     async def _ask(self, method: str, body: bytes | None = None) -> web.Response:
         assert self.head is not None

@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -161,7 +161,7 @@ def wait_for(condition: Callable[[], bool], what: str, limit_s: float) -> None:
         time.sleep(0.1)
 
 
-def open_scene(run_dir: Path, operator: Sequence[str] = ("-m", "recsys_operator")) -> Scene:
+def open_scene(run_dir: Path, operator: Sequence[str] = ("-m", "recsys_operator"), changes: Mapping[str, Any] = CHANGES) -> Scene:
     """Bring the line up with the model applied and its history on Kafka."""
     line = start_parts(run_dir, say)
     install_chart(line)
@@ -176,7 +176,7 @@ def open_scene(run_dir: Path, operator: Sequence[str] = ("-m", "recsys_operator"
         audience=audience,
         producer=EventProducer(line.brokers.bootstrap_servers),
     )
-    apply_model(line, manifest_of(REPOSITORY / "examples" / "movies.yaml", line, CHANGES))
+    apply_model(line, manifest_of(REPOSITORY / "examples" / "movies.yaml", line, changes))
     scene.story.wait(lambda seen: seen.holds("TopicsReady"), what="topics", deadline_s=START_S)
     scene.producer.send(audience.history())
     scene.producer.send_raw("watch", b"broken", b"{not json")

@@ -2,8 +2,10 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from recsys_schemas import generate
 from recsys_schemas.evolution import Breach, compatible
@@ -39,6 +41,32 @@ def test_taking_any_field_out_of_a_released_schema_is_noticed(path: Path):
 
 def test_a_release_is_frozen_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert generate.main(["--release", "v9.9.9", "--root", str(tmp_path)]) == 0
-    assert len(list((tmp_path / "schemas/released/v9.9.9").rglob("*.json"))) == len(generate.released(PRESENT))
+    assert sum(path.is_file() for path in (tmp_path / "schemas/released/v9.9.9").rglob("*")) == len(generate.released(PRESENT))
     assert generate.main(["--release", "v9.9.9", "--root", str(tmp_path)]) == 1
     assert "frozen once" in capsys.readouterr().err
+
+
+DEFINITIONS = sorted(path.relative_to(RELEASED) for path in RELEASED.glob("*/definitions/*.yaml"))
+
+
+def object_schema(text: str) -> dict[str, Any]:
+    """The schema of the version that a definition stores."""
+    (stored,) = [version for version in yaml.safe_load(text)["spec"]["versions"] if version["storage"]]
+    return stored["schema"]["openAPIV3Schema"]
+
+
+@pytest.mark.parametrize("path", DEFINITIONS, ids=str)
+def test_a_present_definition_may_follow_what_was_released(path: Path):
+    old = object_schema((RELEASED / path).read_text())
+    new = object_schema(PRESENT[f"{generate.CRD_FOLDER}/{path.name}"])
+    assert [str(violation) for violation in compatible(old, new)] == []
+
+
+@pytest.mark.parametrize("path", DEFINITIONS, ids=str)
+def test_taking_any_field_out_of_a_released_spec_is_noticed(path: Path):
+    schema = object_schema((RELEASED / path).read_text())
+    fields = schema["properties"]["spec"]["properties"]
+    for field in fields:
+        spec = schema["properties"]["spec"] | {"properties": {name: child for name, child in fields.items() if name != field}}
+        without = schema | {"properties": schema["properties"] | {"spec": spec}}
+        assert (f".spec.{field}", Breach.REMOVED) in [(v.path, v.breach) for v in compatible(schema, without)]

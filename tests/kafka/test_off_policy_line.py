@@ -206,7 +206,7 @@ async def visits(line: Line, api: Api) -> None:
 def truth(dataset: Dataset, split: Split, log: LoggedAnswers, job: TrainJob) -> float:
     """What the measured fit would have earned for each place, had it answered: users' tastes are known."""
     fitted = fitter_of(job).fit(ALGORITHMS[job.algorithm], split.train, asked_of(job, ALGORITHMS)[job.algorithm])
-    histories, earned = split.train.histories(), dict[int, list[float]]()
+    histories, earned = split.train.told(), dict[int, list[float]]()
     for user in np.unique(log.users).tolist():
         items, weights = histories.of(user)
         shown = best(fitted.scores(items, weights), LENGTH, items).tolist()

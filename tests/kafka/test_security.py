@@ -27,6 +27,7 @@ from recsys_dev import pki, runs
 from recsys_dev.processes import wait_until
 from recsys_operator.state.actions import ReassignReplicas, ThrottleReplication, UnthrottleReplication
 from recsys_operator.state.observed import ModelState, MovesState, Unavailable
+from recsys_operator.world.audit_topic import append, read
 from recsys_operator.world.connection import Connection
 from recsys_operator.world.errors import RefusedError, UnavailableError
 from recsys_operator.world.kafka import Kafka
@@ -35,7 +36,7 @@ from recsys_operator.world.objects import read_model
 from recsys_schemas.kafka_access import FOLDER
 from recsys_schemas.train_job import IngestJob, ModelIdentity, TopicToRead
 from recsys_schemas.v1alpha1.conditions import Condition
-from recsys_schemas.v1alpha1.model import ModelStatus
+from recsys_schemas.v1alpha1.model import ModelStatus, Topic
 
 RUNS = Path(__file__).resolve().parents[2] / "build" / "run" / "tests"
 LIMIT_S = 60.0
@@ -171,6 +172,23 @@ def make_topics(at: Connection, model: ModelState) -> None:
         await kafka.grow(at, names[0], 2)
 
     asyncio.run(all_of_them())
+
+
+def test_the_operators_acls_are_enough_to_append_and_read_decisions_and_without_them_the_refusal_says_what_to_grant(
+    guarded: Guarded, model: ModelState
+) -> None:
+    why = Topic(name=f"{model.key.name}-why", role="Decisions", partitions=1, replicas=1, min_insync_replicas=1)
+    kafka = model.spec.kafka.model_copy(update={"topics": [*model.spec.kafka.topics, why]})
+    asked = replace(model, spec=model.spec.model_copy(update={"kafka": kafka}))
+    at, rights = guarded.by_sasl(), of("operator", asked)
+    guarded.allow([each for each in rights if each.operation not in ("Read", "Write")], ANN)
+    make_topics(at, asked)
+    with pytest.raises(RefusedError, match="kubectl recsys topics acls"):
+        append(at, why.name, model.uid, b"one")
+    guarded.allow(rights, ANN)
+    append(at, why.name, model.uid, b"one")
+    append(at, why.name, "another model", b"two")
+    assert [value for _, value in read(at, why.name, model.uid)] == [b"one"]
 
 
 def test_the_operators_acls_are_enough_for_its_topics(guarded: Guarded, model: ModelState) -> None:

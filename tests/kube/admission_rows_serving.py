@@ -18,6 +18,7 @@ def _twice(role: str) -> Broken:
 SERVED: dict[str, Broken] = {
     "two topics of preferences": _twice("Preferences"),
     "two topics of items": _twice("Items"),
+    "two topics of decisions": _twice("Decisions"),
     "fewer replicas at most than at least": rm(
         "spec.serving.autoscaling",
         {"minReplicas": 3, "maxReplicas": 2},
@@ -35,13 +36,30 @@ SERVED: dict[str, Broken] = {
         breaks="spec.serving.access.allowedOrigins[]#pattern",
     ),
     "a context of no value": rm(
-        "spec.serving.popularity.contexts", [{"name": "device"}], "give a key either values or hours", breaks="contexts: give a key either"
+        "spec.serving.popularity.contexts",
+        [{"name": "device"}],
+        "give a key either values or hours",
+        breaks="[]contexts: give a key either",
     ),
     "hours of no clock": rm(
         "spec.serving.popularity.contexts",
         [{"name": "device", "values": ["tv"], "timeZone": "Europe/Paris"}],
         "timeZone belongs to hours",
-        breaks="contexts: timeZone belongs to hours",
+        breaks="[]contexts: timeZone belongs to hours",
+    ),
+    "a context that no event has": rm(
+        "spec.serving.popularity.contexts",
+        [{"name": "a device", "values": ["tv"]}],
+        "spec.serving.popularity.contexts[0].name",
+        '"a device"',
+        breaks="spec.serving.popularity.contexts[].name#pattern",
+    ),
+    "hours of a clock that nobody has": rm(
+        "spec.serving.popularity.contexts",
+        [{"name": "part", "hours": [6, 18], "timeZone": "no zone!"}],
+        "spec.serving.popularity.contexts[0].timeZone",
+        '"no zone!"',
+        breaks="spec.serving.popularity.contexts[].timeZone#pattern",
     ),
     "exploration beyond all answers": rm("spec.serving.exploration", 1.5, "spec.serving.exploration", "less than or equal to 1"),
 }

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,8 +12,9 @@ from typing import Any
 import httpx
 import pytest
 
+from kube.https_server import answering
 from kube.operator_world import Place, define
-from recsys_dev import cache, processes
+from recsys_dev import cache, pki, processes
 from recsys_dev.kubernetes import Cluster
 from recsys_dev.node_addons import install_kuberay_definitions
 from recsys_dev.node_programs import KUBERAY
@@ -274,6 +276,38 @@ def test_pods_that_admission_refuses_are_told_in_the_words_of_who_refuses(here: 
     act(here)
     until(lambda: state(here.observed()).trouble_reason == "PodsRefused", "the refusal")
     assert "exceeded quota: none" in state(here.observed()).trouble
+
+
+def test_pods_that_a_webhook_refuses_are_told_in_its_own_words_and_made_when_it_lets_them(here: Place):
+    authority = here.cluster.papers
+    assert authority is not None
+    words, lets = "no image of a registry that is not ours", threading.Event()
+
+    def judge(_: str, review: dict[str, Any]) -> dict[str, Any]:
+        said = {"uid": review["request"]["uid"], "allowed": lets.is_set()} | ({} if lets.is_set() else {"status": {"message": words}})
+        return {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": said}
+
+    with answering(here.cluster, judge) as port:
+        webhook = {
+            "name": "pods.example.com",
+            "clientConfig": {"url": f"https://localhost:{port}/", "caBundle": pki.base64_of(authority.authority_file)},
+            "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}],
+            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": here.namespace}},
+            "sideEffects": "None",
+            "admissionReviewVersions": ["v1"],
+        }
+        kind = "ValidatingWebhookConfiguration"
+        body = {"apiVersion": "admissionregistration.k8s.io/v1", "kind": kind, "metadata": {"name": here.namespace}, "webhooks": [webhook]}
+        here.kubectl("apply", "-f", "-", given=json.dumps(body))
+        try:
+            here.model(**asked())
+            act(here)
+            until(lambda: state(here.observed()).trouble_reason == "PodsRefused", "the refusal")
+            assert words in state(here.observed()).trouble
+            lets.set()
+            until(lambda: bool(pods(here)), "a pod, once it is let in")
+        finally:
+            here.kubectl("delete", kind, here.namespace)
 
 
 def test_in_a_namespace_that_is_being_terminated_nothing_is_made_and_it_is_said(here: Place):

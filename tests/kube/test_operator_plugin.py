@@ -35,11 +35,11 @@ def recsys(here: Place, *args: str, kubeconfig: Path | None = None) -> subproces
     return subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=120, check=False)
 
 
-def rollout(here: Place, name: str, **status: Any) -> None:
+def rollout(here: Place, name: str, uid: str = "u", weight_of_step: int = 5, **status: Any) -> None:
     spec = {
-        "modelRef": {"name": "movies", "uid": "u"},
+        "modelRef": {"name": "movies", "uid": uid},
         "candidate": {"name": name, "digest": DIGEST},
-        "steps": [{"setWeight": 5}],
+        "steps": [{"setWeight": weight_of_step}],
         "analysis": {},
     }
     body = {"apiVersion": "recsys.dev/v1alpha1", "kind": "RecommenderRollout", "metadata": {"name": name}, "spec": spec}
@@ -155,20 +155,15 @@ def test_two_versions_and_their_rollouts_are_told_apart_by_what_was_asked_measur
         metrics = [{"model": "ALS", "metric": "ndcg@10", "value": ndcg, "low": low, "high": high}]
         gates = [{"name": "size", "verdict": "Passed", "message": "1 MB"}]
         version(here, name, phase="Candidate", attempt=1, metrics=metrics, gates=gates)
-        rollout(here, name, phase="Successful", weight=100)
-        own = {"spec": {"modelRef": {"name": "movies", "uid": uid}}}
-        here.kubectl("delete", "rro", name)
-        body = {"apiVersion": "recsys.dev/v1alpha1", "kind": "RecommenderRollout", "metadata": {"name": name}}
-        spec = {"candidate": {"name": name, "digest": DIGEST}, "steps": [{"setWeight": 5 if name.endswith("1") else 20}], "analysis": {}}
-        here.kubectl("apply", "-f", "-", given=json.dumps(body | {"spec": spec | own["spec"]}))
-    status = {"phase": "RolledBack", "evidence": {**arms, "shown": shown}, "decisions": decisions}
-    here.kubectl("patch", "rro", "movies-000002", "--subresource=status", "--type=merge", "-p", json.dumps({"status": status}))
+    rollout(here, "movies-000001", uid, phase="Successful")
+    evidence = {**arms, "shown": shown}
+    rollout(here, "movies-000002", uid, weight_of_step=20, phase="RolledBack", evidence=evidence, decisions=decisions)
     code, words, rows = differ(here, "movies-000001", "movies-000002")
     assert code == 1, words
     assert ["ALS ndcg@10", "0.2000 [0.1900, 0.2100]", "0.2500 [0.2400, 0.2600] above"] in rows
     assert ["spec.steps[0].setWeight", "5", "20"] in rows
     assert ["errors", "-", "Worse: errors 50/100 = 50.0 % against 9/900 = 1.0 %"] in rows
-    assert ["status.phase", "Pending", "RolledBack"] in rows
+    assert ["status.phase", "Successful", "RolledBack"] in rows
     assert not [row for row in rows if row[:1] == ["status.gates[size].verdict"]], "what is alike is left out"
     assert words.splitlines()[-1].endswith("kubectl recsys versions diff movies movies-000001 movies-000002")
 

@@ -79,6 +79,7 @@ CREATED = {
         "training: replayFraction is set without windowDays: set windowDays",
         breaks="replayFraction needs windowDays",
     ),
+    "a history that fades at once": rm("spec.training.historyHalfLife", 0, "spec.training.historyHalfLife", "greater than or equal to 1"),
     "a name too long": rm(
         "metadata.name", "m" * 41, "metadata.name must be 40 characters or fewer", "m" * 41, breaks="metadata.name must be 40"
     ),

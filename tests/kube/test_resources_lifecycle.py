@@ -91,6 +91,7 @@ def test_the_smallest_resource_is_stored_with_everything_that_holds(model: dict[
         ("reco_responses", 3, 2),
         ("reco_preferences", 3, 2),
         ("reco_items", 3, 2),
+        ("reco_decisions", 3, 2),
     ]
     assert (spec["rollout"]["strategy"], spec["rollout"]["steps"]) == ("Canary", []), "the strategy's own steps"
     assert [gate["name"] for gate in spec["gates"]] == ["baselines", "champion"]

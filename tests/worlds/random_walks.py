@@ -194,7 +194,13 @@ def rested(world: World) -> bool:
 
 
 def play(name: str, seed: int) -> str:
-    """One history; how the last rollout ended.
+    """One history; how the last rollout ended."""
+    ended = [walk for walk in played(name, seed).rollouts.values() if walk.spec.purpose == "Promote"]
+    return str(ended[-1].status.phase) if ended else "None"
+
+
+def played(name: str, seed: int) -> World:
+    """The world after one history, at rest.
 
     Raises:
         AssertionError: a rule was broken, or the world never came to rest.
@@ -210,8 +216,7 @@ def play(name: str, seed: int) -> str:
     heal(world)
     for number in range(MOST_PASSES):
         if rested(world):
-            ended = [walk for walk in world.rollouts.values() if walk.spec.purpose == "Promote"]
-            return str(ended[-1].status.phase) if ended else "None"
+            return world
         ask(world, paused=False)  # nobody asks for anything any more
         world.step()
         world.tick(1.0 if number < 30 else 10.0)
@@ -253,6 +258,8 @@ def main() -> int:
             broken += faults
     played, took = sum(ended.values()) + len(broken), time.time() - began
     figures = {"asked": asked.number, "played": played, "seconds": round(took, 1), "broken": len(broken)}
+    kinds = Counter(fault.partition(": ")[2].partition("\n")[0][:100] for fault in broken)
+    figures |= {f"broken: {kind}": count for kind, count in kinds.most_common(20)}
     tell("chaos-world", "random histories", figures | {f"ended {how}": count for how, count in ended.most_common()})
     for fault in broken[:3]:
         print(fault, file=sys.stderr)  # noqa: T201 - a command for people

@@ -13,6 +13,7 @@ from recsys_operator.plan.plan import plan
 from recsys_operator.state.actions import (
     Action,
     AddFinalizer,
+    AppendRecord,
     ConfigureTopic,
     CreateRollout,
     CreateTopic,
@@ -38,6 +39,7 @@ from recsys_operator.state.actions import (
     WriteVersionStatus,
 )
 from recsys_operator.state.observed import (
+    AUDIT,
     Delivery,
     JobWord,
     Key,
@@ -61,6 +63,11 @@ from worlds.world_ground import START, Replica, spec
 from worlds.world_serving import Serving
 
 __all__ = ["START", "Replica", "World", "spec"]
+
+
+def _told(status: RolloutStatus) -> RolloutStatus:
+    """A status but for what its decisions keep until the audit topic has it."""
+    return status.model_copy(update={"decisions": [each.model_copy(update={"kept": ""}) for each in status.decisions]})
 
 
 @dataclass
@@ -92,7 +99,8 @@ class World(Serving):
             registered=tuple(sorted(self.cards)),
             mirror=None if "store" in self.unreachable or self.spec.registry.mlflow is None else self.mirror_report,
             upkeep=None if "store" in self.unreachable else self.report,
-            deliveries={place.name: Delivery(sent=frozenset(self.notified)) for place in self.spec.notifications},
+            deliveries={place.name: Delivery(sent=frozenset(self.notified)) for place in self.spec.notifications}
+            | {AUDIT: Delivery(sent=frozenset(self.appended))},
         )
 
     def _with_files(self, version: VersionState) -> VersionState:
@@ -120,7 +128,7 @@ class World(Serving):
 
     def step(self, *, survive: int | None = None) -> Plan:
         """One pass; after `survive` actions the operator dies, and its status is never written."""
-        observed = self.observe()
+        observed, before = self.observe(), dict(self.words)
         self._check_words(observed)
         decided = plan(observed)
         assert decided.wake_at > self.now, "a plan must not wake at once: that is a busy loop"
@@ -128,7 +136,18 @@ class World(Serving):
             self.apply(action)
         if survive is None or survive >= len(decided.actions):
             self.status = decided.status
+        else:
+            self.appended.clear()
+            # What it judged may be done in part, or not at all: the next pass may come from either.
+            self.words = {concern: words | before.get(concern, frozenset()) for concern, words in self.words.items()}
         return decided
+
+    def _append(self, action: AppendRecord) -> None:
+        """What is in line is known to this process alone, and written while there are brokers."""
+        record = action.record
+        if action.topic in self.topics and "kafka" not in self.unreachable and record.id not in self.appended:
+            self.decisions.append(record.written)
+            self.appended.add(record.id)
 
     def _check_words(self, observed: Observed) -> None:
         if self.deleting_since is not None:
@@ -145,11 +164,11 @@ class World(Serving):
             "mirror": (mirror.judge(observed), mirror.MOVES),
         }
         for concern, (word, table) in words.items():
-            before = self.words.get(concern)
+            before = self.words.get(concern, frozenset())
             anywhere = {training.Training.UNAVAILABLE, training.Training.SUSPENDED}
-            known = before is None or word == before or word in anywhere or before in anywhere or word in table[before]
-            assert known, f"{concern}: {before} → {word} is not in its table"
-            self.words[concern] = word
+            known = not before or word in before | anywhere or before & anywhere or any(word in table[each] for each in before)
+            assert known, f"{concern}: {', '.join(map(str, before))} → {word} is not in its table"
+            self.words[concern] = frozenset({word})
 
     def apply(self, action: Action) -> None:  # noqa: PLR0912 - one case for each action
         """Do one action, as idempotently as the real world does."""
@@ -209,7 +228,8 @@ class World(Serving):
                 self.rollouts.setdefault(action.name, RolloutState(name=action.name, spec=action.spec, status=RolloutStatus()))
             case WriteRolloutStatus():
                 old_rollout = self.rollouts[action.name]
-                assert old_rollout.status.phase not in shares.ENDED or old_rollout.status == action.status, "an ended rollout was changed"
+                ended = old_rollout.status.phase in shares.ENDED
+                assert not ended or _told(old_rollout.status) == _told(action.status), "an ended rollout was changed"
                 if action.status.verified and not old_rollout.status.verified:
                     self._check_verified()
                 self._check_decided(old_rollout, action.status)
@@ -225,6 +245,8 @@ class World(Serving):
                     self.events.append(action)
             case Notify():
                 self.notified.append(action.news.id)
+            case AppendRecord():
+                self._append(action)
             case RunOwnJob() | KeepCluster() | ReleaseCluster():
                 raise AssertionError("no model of this world names spec.ray.cluster")
             case _:

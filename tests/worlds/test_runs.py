@@ -67,11 +67,12 @@ def test_a_run_is_asked_for_what_the_spec_says_of_fits():
         warmStart=True,
         windowDays=30,
         replayFraction=0.2,
+        historyHalfLife=10.0,
         search={"maxTrials": 6, "parallelTrials": 2},
         activeDeadlineSeconds=1000,
     )
     world.run_until(lambda world: NAME in world.cards)
     job = next(action.job for action in world.submitted.values() if isinstance(action.job, TrainJob))
     assert job.resources_per_worker == WorkerResources(cpu=2, gpu=1, memory_megabytes=2000)
-    assert (job.num_workers, job.warm_start, job.window_days, job.replay_fraction) == (2, True, 30, 0.2)
+    assert (job.num_workers, job.warm_start, job.window_days, job.replay_fraction, job.history_half_life) == (2, True, 30, 0.2, 10.0)
     assert job.search == Search(max_trials=6, parallel_trials=2, max_seconds=500)

@@ -108,6 +108,10 @@ class Ground:
     """Runs of upkeep that end without a report."""
     events: list[PublishEvent] = field(default_factory=list[PublishEvent])
     notified: list[str] = field(default_factory=list[str])
+    decisions: list[bytes] = field(default_factory=list[bytes])
+    """The records of the audit topic."""
+    appended: set[str] = field(default_factory=set[str])
+    """Of those, the ones that this process knows to be there."""
     """Ids of what places were told, repeats included."""
     error_rate: dict[str, float] = field(default_factory=dict[str, float])
     reward_rate: dict[str, float] = field(default_factory=dict[str, float])
@@ -138,7 +142,8 @@ class Ground:
     rows_per_second: int = 10
     tastes: int = 0
     """What the newest events speak of: another number, other items."""
-    words: dict[str, object] = field(default_factory=dict[str, object])
+    words: dict[str, frozenset[object]] = field(default_factory=dict[str, frozenset[object]])
+    """The word of each concern in the last pass that lived; with those of passes since that died before they had done all."""
     impressions_at_share: int = 0
     bad_requests: dict[str, int] = field(default_factory=dict[str, int])
     bad_when_promoted: dict[str, int] = field(default_factory=dict[str, int])

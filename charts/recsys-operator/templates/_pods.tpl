@@ -45,3 +45,31 @@ nodeSelector: {{- toYaml . | nindent 2 }}
 tolerations: {{- toYaml . | nindent 0 }}
 {{- end }}
 {{- end -}}
+
+{{- /* What such a pod may connect to: (dict "root" $ "name" NAME "hook" ANNOTATIONS). It is made and goes with the hook's other objects. */ -}}
+{{- define "recsys.oncePolicy" -}}
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata:
+  name: {{ .name }}
+  namespace: {{ .root.Release.Namespace }}
+  labels: {{- include "recsys.labels" .root | nindent 4 }}
+  annotations: {{- toYaml .hook | nindent 4 }}
+spec:
+  podSelector:
+    matchLabels:
+      app.kubernetes.io/name: {{ .name }}
+      app.kubernetes.io/instance: {{ .root.Release.Name }}
+  policyTypes: [Ingress, Egress]
+  egress:
+  - ports:
+    {{- include "recsys.portOfNames" . | nindent 4 }}
+    {{- range .root.Values.networkPolicy.egress.apiServerPorts }}
+    - {protocol: TCP, port: {{ . }}}
+    {{- end }}
+{{- end -}}
+
+{{- define "recsys.portOfNames" -}}
+- {protocol: UDP, port: 53}
+- {protocol: TCP, port: 53}
+{{- end -}}

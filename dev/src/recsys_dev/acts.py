@@ -43,6 +43,17 @@ def verify_topics(stage: Stage) -> None:
     stage.report.claims.check("six topics with 3 partitions, RF 3, min ISR 2, all in sync", right, str(stage.report.topics))
 
 
+def verify_decisions(stage: Stage) -> None:
+    """9: every decision is on the audit topic, and follows again from its record."""
+    plugin = [sys.executable, "-m", "kubectl_recsys", "--namespace", NAMESPACE, "audit", "verify", MODEL]
+    verified = subprocess.run(plugin, capture_output=True, text=True, env=stage.line.cluster.environment, timeout=90, check=False)
+    for line in (verified.stdout + verified.stderr).splitlines():
+        stage.tell(line[:200])
+    stage.report.claims.check(
+        "`audit verify` decides every verdict again from its record", verified.returncode == 0, verified.stdout[-300:]
+    )
+
+
 def replay_history(stage: Stage) -> None:
     """4: events flow, and ingest writes snapshots of them, each event once."""
     began = time.monotonic()

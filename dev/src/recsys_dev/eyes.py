@@ -93,19 +93,23 @@ class Eyes:
         versions = [item for item in self._items("recommendermodelversions") if item["spec"]["modelRef"]["uid"] == uid]
         rollouts = [item for item in self._items("recommenderrollouts") if item["spec"]["modelRef"]["uid"] == uid]
         return Seen(
-            spec=ModelSpec.model_validate(body["spec"]),
+            spec=ModelSpec.model_validate(body["spec"], extra="ignore"),
             status=_read(ModelStatus, body),
             versions=tuple(
                 VersionSeen(
                     name=item["metadata"]["name"],
                     created_at=datetime.fromisoformat(item["metadata"]["creationTimestamp"]),
-                    spec=VersionSpec.model_validate(item["spec"]),
+                    spec=VersionSpec.model_validate(item["spec"], extra="ignore"),
                     status=_read(VersionStatus, item),
                 )
                 for item in versions
             ),
             rollouts=tuple(
-                RolloutSeen(name=item["metadata"]["name"], spec=RolloutSpec.model_validate(item["spec"]), status=_read(RolloutStatus, item))
+                RolloutSeen(
+                    name=item["metadata"]["name"],
+                    spec=RolloutSpec.model_validate(item["spec"], extra="ignore"),
+                    status=_read(RolloutStatus, item),
+                )
                 for item in rollouts
             ),
         )
@@ -140,7 +144,7 @@ class Eyes:
 
 
 def _read(model: type[_M], body: Json) -> _M:
-    return model.model_validate(body.get("status") or {})
+    return model.model_validate(body.get("status") or {}, extra="ignore")
 
 
 def open_eyes(line: Line) -> Eyes:

@@ -1,16 +1,12 @@
 """What a cluster of real nodes needs beside its programs: names, and KubeRay's operator from its own module's manifests."""
 
-import json
-import os
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from recsys_dev import processes
-from recsys_dev.errors import Unmet
-from recsys_dev.go_build import MODULES
+from recsys_dev.go_source import source
 from recsys_dev.kubernetes import Cluster, CommandFailedError
 from recsys_dev.node_programs import KUBERAY_VERSION
 
@@ -88,13 +84,7 @@ def kuberay_source() -> Path:
     Raises:
         Unmet: Go cannot fetch it.
     """
-    argv = ["go", "mod", "download", "-json", f"github.com/ray-project/kuberay/ray-operator@{KUBERAY_VERSION}"]
-    environment = {**os.environ, "GOWORK": "off", "GOFLAGS": "-mod=readonly"}
-    try:
-        done = subprocess.run(argv, cwd=MODULES / "kuberay", env=environment, capture_output=True, text=True, timeout=300, check=True)
-    except (OSError, subprocess.SubprocessError) as error:
-        raise Unmet(f"KubeRay {KUBERAY_VERSION}", str(error), "Install Go, and check the network to its module proxy.") from error
-    return Path(json.loads(done.stdout)["Dir"])
+    return source("github.com/ray-project/kuberay/ray-operator", KUBERAY_VERSION, "kuberay")
 
 
 def install_kuberay_definitions(cluster: Cluster) -> None:

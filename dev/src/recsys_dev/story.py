@@ -12,6 +12,8 @@ from recsys_schemas.v1alpha1.rollout import RolloutPhase
 
 LOOK_EVERY_S = 0.3
 MOST_LINES = 10_000
+AGAIN = frozenset({429, 503})
+"""What the API server says while it takes up a changed definition: ask again."""
 Tell = Callable[[str], None]
 Check = Callable[[], str | None]
 """Whether waiting is in vain: says why."""
@@ -36,6 +38,10 @@ class Story:
         try:
             seen = self.eyes.look(self.model)
         except httpx.TransportError:
+            return None
+        except httpx.HTTPStatusError as error:
+            if error.response.status_code not in AGAIN:
+                raise
             return None
         if seen is None:
             return None

@@ -10,6 +10,7 @@ from typing import Protocol, TypeAlias
 from kubernetes.config import ConfigException, list_kube_config_contexts
 
 from kubectl_recsys.acls import PARTS, print_acls
+from kubectl_recsys.audit import show, verify
 from kubectl_recsys.backup import backup, bring_back
 from kubectl_recsys.differences import differences
 from kubectl_recsys.online import asked_of, restore, rewind
@@ -93,6 +94,10 @@ def _parser() -> argparse.ArgumentParser:
     topics = commands.add_parser("topics", help="a model's topics on the brokers").add_subparsers(required=True, metavar="COMMAND")
     _add(topics, "verify", "compare partitions, replicas and in-sync replicas with the spec", "MODEL", verify_topics)
     _add_acls(topics)
+    about = "the audit topic: every decision with all that it was made from, in a chain of hashes"
+    records = commands.add_parser("audit", help=about, description=about).add_subparsers(required=True, metavar="COMMAND")
+    _add(records, "verify", "check the chain, and decide each verdict again from its record; 1 when anything differs", "MODEL", verify)
+    _add(records, "show", "the decisions that are recorded, oldest first", "MODEL", show)
     parts = commands.add_parser("snapshots", help="a model's snapshots").add_subparsers(required=True, metavar="COMMAND", dest="word")
     for word, told in _SNAPSHOTS.items():
         one = parts.add_parser(word, help=told, description=f"{told}; what follows MODEL goes to the tool `recsys`, as does -h")

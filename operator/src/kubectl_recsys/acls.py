@@ -1,5 +1,7 @@
 """What the brokers must allow for one model: no more than its parts use. Pure, but for the printing.
 
+The operator writes one topic, that of the decisions; `kubectl recsys audit` reads it with the same credentials.
+
 Operations that others imply are left out (Read, Write and Alter imply Describe; AlterConfigs implies DescribeConfigs), and so is
 IdempotentWrite, which Write on a topic implies since Kafka 3.0 (KIP-679).
 """
@@ -45,6 +47,7 @@ def acls(model: ModelState) -> list[Acl]:
     for each in model.spec.kafka.topics:
         ours = each.management_policy == "Manage"
         found += topic("operator", each.name, *(_MANAGES if ours else _OBSERVES))
+        found += topic("operator", each.name, "Read", "Write") if each.role == "Decisions" else []
     found += topic("operator", dead, *_MANAGES)
     if _raises(model):
         found += [Acl(part="operator", resource="Cluster", name=CLUSTER, pattern="LITERAL", operation=each) for each in _RAISES]
@@ -56,6 +59,8 @@ def acls(model: ModelState) -> list[Acl]:
     followed = ("Watch", "Rate", "Preferences", "Items", "Requests")
     found.append(Acl(part="serving", resource="Group", name=prefix, pattern="PREFIXED", operation="Read"))
     for each in model.spec.kafka.topics:
+        if each.role == "Decisions":  # whoever serves cannot write what is decided
+            continue
         found += topic("serving", each.name, *(("Read", "Write") if each.role in followed else ("Write",)))
     return found
 

@@ -1,17 +1,19 @@
 """`kubectl recsys diff`: in what two versions and their rollouts differ: what was asked, trained, measured and shown."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypeVar
 
 from kubectl_recsys.table import table
 from recsys_operator.state.observed import RolloutState, VersionState
 from recsys_operator.world.errors import RefusedError
-from recsys_operator.world.kube import Kube
+from recsys_operator.world.kube import Json, Kube
 from recsys_operator.world.objects import ROLLOUTS, VERSIONS, UnreadableError, dump, place, read_rollout, read_version
 
 _NAMED_BY = ("name", "metric", "baseline")
 """What a list's entries are told apart by; entries with none of these are compared as one value."""
 _LONGEST = 60
 
+T = TypeVar("T")
 Rows = list[tuple[str, str | None, str | None]]
 
 
@@ -27,9 +29,9 @@ async def differences(kube: Kube, namespace: str, older: str, newer: str) -> int
     Raises:
         RefusedError: there is nothing of one of these names, or it fits no schema known here.
     """
-    walks = [await _rollout(kube, namespace, name) for name in (older, newer)]
+    walks = [await _read(kube, ROLLOUTS, namespace, name, read_rollout) for name in (older, newer)]
     versions = [
-        await _version(kube, namespace, walk.spec.candidate.name if walk else name)
+        await _read(kube, VERSIONS, namespace, walk.spec.candidate.name if walk else name, read_version)
         for walk, name in zip(walks, (older, newer), strict=True)
     ]
     for name, walk, version in zip((older, newer), walks, versions, strict=True):
@@ -58,18 +60,10 @@ def _names(versions: Iterable[VersionState | None]) -> list[str]:
     return [each.name for each in versions if each is not None]
 
 
-async def _version(kube: Kube, namespace: str, name: str) -> VersionState | None:
-    body = await kube.get(place(VERSIONS, namespace, name))
+async def _read(kube: Kube, plural: str, namespace: str, name: str, read: Callable[[Json], T]) -> T | None:
+    body = await kube.get(place(plural, namespace, name))
     try:
-        return read_version(body) if body is not None else None
-    except UnreadableError as error:
-        raise RefusedError(str(error)) from error
-
-
-async def _rollout(kube: Kube, namespace: str, name: str) -> RolloutState | None:
-    body = await kube.get(place(ROLLOUTS, namespace, name))
-    try:
-        return read_rollout(body) if body is not None else None
+        return read(body) if body is not None else None
     except UnreadableError as error:
         raise RefusedError(str(error)) from error
 

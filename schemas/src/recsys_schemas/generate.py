@@ -9,6 +9,7 @@ from pathlib import Path
 import yaml
 from pydantic import BaseModel
 
+from recsys_schemas.audit import AuditRecord
 from recsys_schemas.catalogue import CatalogueItem, CatalogueReport
 from recsys_schemas.dashboard import UID as DASHBOARD
 from recsys_schemas.dashboard import dashboard
@@ -53,6 +54,7 @@ ARTIFACTS: Mapping[str, type[BaseModel]] = {
     "serving_arguments": ServingArguments,
     "serving_record": ServingRecord,
     "evidence": EvidenceResponse,
+    "audit_record": AuditRecord,
 }
 
 
@@ -121,18 +123,20 @@ def outputs() -> dict[str, str]:
 
 
 def released(files: Mapping[str, str]) -> dict[str, str]:
-    """What a release freezes, by its path below `schemas/released/<release>`: events, and artefacts that are kept for years."""
+    """What a release freezes, by its path below `schemas/released/<release>`: events, artefacts that are kept for years, definitions."""
     kept = [*(f"events/{name}" for name in EVENTS), "artifacts/snapshot_manifest", "artifacts/version_card"]
-    return {f"{name}.schema.json": files[f"schemas/{name}.schema.json"] for name in kept}
+    frozen = {f"{name}.schema.json": files[f"schemas/{name}.schema.json"] for name in kept}
+    return frozen | {f"definitions/{kind.plural}.yaml": files[f"{CRD_FOLDER}/{kind.plural}.yaml"] for kind in KINDS}
 
 
 def freeze(root: Path, release: str, files: Mapping[str, str]) -> int:
-    """Write the frozen copies of a release; refuse to touch one that is there."""
+    """Write the frozen copies of a release, and its examples as objects; refuse to touch one that is there."""
     folder = root / "schemas" / "released" / release
     if folder.exists():
         sys.stderr.write(f"{folder} exists: a release is frozen once; choose the next number\n")
         return 1
-    for path, text in released(files).items():
+    examples = {f"objects/{path.name}": path.read_text() for path in sorted(root.glob("examples/*.yaml"))}
+    for path, text in (released(files) | examples).items():
         target = folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text)
@@ -154,7 +158,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = argparse.ArgumentParser(prog="python -m recsys_schemas.generate", description=__doc__)
     arguments.add_argument("--check", action="store_true", help="write nothing; exit 1 naming the files that differ")
     arguments.add_argument("--root", type=Path, default=repository(), help="root of the checkout")
-    arguments.add_argument("--release", metavar="v0.1.0", help="freeze events and kept artefacts below schemas/released/")
+    arguments.add_argument("--release", metavar="v0.1.0", help="freeze what is kept below schemas/released/")
     asked = arguments.parse_args(argv)
     files = outputs()
     if asked.release:

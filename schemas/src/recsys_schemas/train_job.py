@@ -118,6 +118,8 @@ class TrainJob(Artifact):
     """Learn from so many of the newest days; none: from everything."""
     replay_fraction: Annotated[float, Field(ge=0, le=1)] = 0.0
     """With a window: this part of what is older is learned from too."""
+    history_half_life: Annotated[float | None, Field(gt=0)] = None
+    """Likes after which an older one counts half when a model is asked, in metrics and where it serves; none: all alike."""
     search: Search | None = None
     """Look for better hyperparameters first."""
     budget_seconds: Annotated[float, Field(gt=0)] = 600.0

@@ -241,6 +241,8 @@ class VersionCard(Artifact):
     """None: an older release wrote it, or nobody could be asked."""
     capture: Capture | None = None
     """None without a champion, or without newcomers."""
+    history_half_life: float | None = None
+    """Likes after which an older one counts half: in what metrics were asked with, and in the histories that it carries."""
     curve: list[CurvePoint] = []
     """The training curve, at most 12 points; nothing was chosen by it. Empty for an algorithm without steps. The steps of an attempt that
     died are not in it."""

@@ -1,9 +1,9 @@
 """Every algorithm beside `implicit` on the same data and splits, one process each: `make bench-models [DATA=folder]`.
 
-Two protocols. Time: what training itself does, on what it counts as liked. Leave-one-out, as published tables have it: all ratings are
-positives with weight 1, one item of each user, drawn, is held out, all items compete; five seeds on which nothing was chosen, and what a
-user has in an interval is the mean over them. It ends within --minutes: each subject has its share, and what others leave of theirs; one
-that needs more is measured on fewer seeds, and its row says so.
+Three protocols. Time: what training itself does, on what it counts as liked; and once more with `historyHalfLife`, from the same fit.
+Leave-one-out, as published tables have it: all ratings are positives with weight 1, one item of each user, drawn, is held out, all items
+compete; five seeds on which nothing was chosen, and what a user has in an interval is the mean over them. It ends within --minutes: each
+subject has its share, and what others leave of theirs; one that needs more is measured on fewer seeds, and its row says so.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from ray_apps.evaluation.ranking import Value
 from recsys_dev.figures import tell
 
 MINUTES = 14.0
-PROTOCOLS = {"leave_one_out": len(FRESH_SEEDS), "time": 1}
+PROTOCOLS = {"leave_one_out": len(FRESH_SEEDS), "time": 1, "time_half_life": 1}
 GRACE = 1.5
 """A subject that runs for so many times its share is ended: its next split took longer than any before."""
 PARTS = ("EASE", "ALS", "IALS", "ItemItem", "RecentPopularity")
@@ -124,7 +124,7 @@ def main() -> None:
     everything, liked = (interactions(known, everything=every) for every in (True, False))
     figures = everyone(asked.only or list(subjects()), asked.minutes, (everything, liked))
     best = figures.get(TUNED, {})
-    for protocol, data in (("leave_one_out", everything), ("time", liked)):
+    for protocol, data in (("leave_one_out", everything), ("time", liked), ("time_half_life", liked)):
         title = f"{known.name}, {protocol.replace('_', ' ')}: {len(data):,} interactions, {data.n_users:,} users, {data.n_items:,} items"
         tell("models", title, {name: quality(each, best, protocol) for name, each in figures.items()})
     tell("models", f"{known.name}, costs", {name: costs(each) for name, each in figures.items()})

@@ -7,7 +7,8 @@ ends the process keeps what was measured.
 import resource
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from threadpoolctl import threadpool_limits
@@ -20,18 +21,25 @@ from ray_apps.evaluation.splits import Split, by_time
 
 FRESH_SEEDS = (11, 12, 13, 14, 15)
 METRICS = ("hr@10", "hr@20", "ndcg@10", "ndcg@20")
+HALF_LIFE = 10.0
+"""Likes: of `spec.training.historyHalfLife`, chosen on an earlier time split of MovieLens' small set."""
 FOR_TUNING = 0.6
 """Share of the time that a grid may take."""
 
 
-def measured(fit: Callable[[Interactions], Fitted], split: Split) -> dict[str, Any]:
-    """What one split cost, and the metrics of each of its users."""
+def measured(fit: Callable[[Interactions], Fitted], splits: Mapping[str, Split]) -> dict[str, dict[str, Any]]:
+    """By protocol: what the fit cost, and the metrics of each user; the splits have one training part, which is learned from once."""
     started, worked = time.perf_counter(), time.process_time()
-    model = fit(split.train)
+    model = fit(next(iter(splits.values())).train)
     costs = {"train_s": time.perf_counter() - started, "cpu_s": time.process_time() - worked}
+    return {protocol: costs | asked(model, split) for protocol, split in splits.items()}
+
+
+def asked(model: Fitted, split: Split) -> dict[str, Any]:
+    """What one split says of a model."""
     values = measure(model.scores, model.scores_many, split)
     size = sum(array.nbytes for array in model.arrays().values())  # pyright: ignore[reportAttributeAccessIssue] — every subject has it
-    return costs | {
+    return {
         "ms_per_user": values.ms_per_user,
         "mb": size / 1e6,
         "users": split.users.tolist(),
@@ -39,12 +47,17 @@ def measured(fit: Callable[[Interactions], Fitted], split: Split) -> dict[str, A
     }
 
 
+def in_time(liked: Interactions) -> dict[str, Split]:
+    """The newest of each user, asked for from histories as they are, and from faded ones."""
+    return {"time": by_time(liked, SEED), "time_half_life": by_time(replace(liked, half_life=HALF_LIFE), SEED)}
+
+
 def tell_figures(name: str, seconds: float, data: tuple[Interactions, Interactions], say: Callable[[dict[str, Any]], None]) -> None:
     """Measure one subject on all ratings and on what is liked, for so many seconds; say after each split what is known."""
     warnings.filterwarnings("ignore", category=RuntimeWarning)
     began = time.monotonic()
     everything, liked = data
-    figures: dict[str, Any] = {"time": [], "leave_one_out": [], "tuned": None}
+    figures: dict[str, Any] = {"time": [], "time_half_life": [], "leave_one_out": [], "tuned": None}
     with threadpool_limits(1):
         fit = subjects()[name]
         if fit is None:
@@ -55,8 +68,9 @@ def tell_figures(name: str, seconds: float, data: tuple[Interactions, Interactio
             started = time.monotonic()
             if figures["time"] and started - began + longest > seconds:
                 break
-            split = by_time(liked, SEED) if seed is None else leave_one_out(everything, seed)
-            figures["time" if seed is None else "leave_one_out"].append(measured(fit, split))
+            splits = in_time(liked) if seed is None else {"leave_one_out": leave_one_out(everything, seed)}
+            for protocol, found in measured(fit, splits).items():
+                figures[protocol].append(found)
             longest = max(longest, time.monotonic() - started)
             figures["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
             say(figures)

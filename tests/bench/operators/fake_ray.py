@@ -8,7 +8,7 @@ Each first part of a path is a cluster of its own, `http://127.0.0.1:PORT/team-0
 import json
 import sys
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,6 +27,8 @@ class RayCluster:
     port: int
     jobs: dict[str, Json] = field(default_factory=dict[str, Json])
     apps: dict[str, Json] = field(default_factory=dict[str, Json])
+    asked: Counter[str] = field(default_factory=Counter[str])
+    """How often each job was asked for."""
 
     def answer(self, method: str, path: str, body: bytes) -> tuple[int, object]:
         job = path.split("/")[3] if path.startswith("/api/jobs/") and path.count("/") >= 3 else ""
@@ -35,6 +37,7 @@ class RayCluster:
                 return 200, list(self.jobs.values())
             case "POST", "/api/jobs/":
                 asked = json.loads(body)
+                self.asked[asked["submission_id"]] += 1
                 self.jobs.setdefault(asked["submission_id"], _running(asked))
                 return 200, {"submission_id": asked["submission_id"]}
             case "GET", "/api/serve/applications/":
@@ -48,6 +51,8 @@ class RayCluster:
             case "DELETE", _ if job:
                 self.jobs.pop(job, None)
                 return 200, {"deleted": True}
+            case "GET", "/asked":
+                return 200, self.asked
             case "GET", _ if path.endswith("/v1/evidence"):
                 return 200, {"replicas": self._reports(path.removesuffix("/v1/evidence"))}
             case _:

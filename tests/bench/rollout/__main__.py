@@ -42,13 +42,13 @@ class Scenario:
 SCENARIOS = (
     Scenario(candidate=Candidate(name="half of its answers fail", errors=50), rollouts=200, seconds=600),
     Scenario(candidate=Candidate(name="errors x10", errors=10), rollouts=200, seconds=1200),
-    Scenario(candidate=Candidate(name="errors x5", errors=5), rollouts=400, seconds=1800),
-    Scenario(candidate=Candidate(name="errors x2", errors=2), rollouts=200, seconds=1800),
+    Scenario(candidate=Candidate(name="errors x5", errors=5), rollouts=2000, seconds=600),
+    Scenario(candidate=Candidate(name="errors x2", errors=2), rollouts=400, seconds=1800),
     Scenario(candidate=Candidate(name="errors x1.5", errors=1.5), rollouts=60, seconds=1800),
     Scenario(candidate=Candidate(name="latency +100 %", latency=2.0), rollouts=100, seconds=600),
     Scenario(candidate=Candidate(name="latency +20 %", latency=1.2), rollouts=40, seconds=1200),
-    Scenario(candidate=Candidate(name="reward -20 %", reward=0.8), rollouts=60, seconds=1800),
-    Scenario(candidate=Candidate(name="reward -5 %", reward=0.95), rollouts=20, seconds=7200),
+    Scenario(candidate=Candidate(name="reward -20 %", reward=0.8), rollouts=200, seconds=1800),
+    Scenario(candidate=Candidate(name="reward -5 %", reward=0.95), rollouts=60, seconds=7200),
 )
 
 

@@ -12,7 +12,7 @@ from math import log
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.rollout.logs import Arm, Log, latencies, latency_shape
+from bench.rollout.logs import Arm, Log, Numbers, latencies, latency_shape
 from recsys_operator.plan.evidence import Grouped, Latencies
 from recsys_operator.plan.evidence.rates import FINE_DOWN, RARE_DOWN, RARE_UP, Shifts
 from recsys_operator.plan.reports import Counted
@@ -69,22 +69,27 @@ class Rollout:
         """What the operator would say then."""
         for name in _ARMS:
             arm: Arm = getattr(self._log, name)
-            for part in self._arms[name]:
-                seen = getattr(arm, part)[self._number]
-                self._arms[name][part] += self._chance.multinomial(seen[second] - (seen[self._at] if self._at >= 0 else 0), _EVEN)
+            fresh = {part: self._fresh(getattr(arm, part), second) for part in ("requests", "errors", "rewards")}
+            failed, rewarded = (self._chance.multinomial(fresh[part], _EVEN) for part in ("errors", "rewards"))
+            others = self._chance.multinomial(fresh["requests"] - fresh["errors"] - fresh["rewards"], _EVEN)
+            for part, counts in (("requests", failed + rewarded + others), ("errors", failed), ("rewards", rewarded)):
+                self._arms[name][part] += counts
             if self._shapes is not None:
-                asked = arm.requests[self._number]
-                fresh = latencies(self._chance, int(asked[second] - (asked[self._at] if self._at >= 0 else 0)), self._shapes[name])
-                self._times[name] = Latencies.added((self._times[name].bins, fresh))
+                timed = latencies(self._chance, fresh["requests"], self._shapes[name])
+                self._times[name] = Latencies.added((self._times[name].bins, timed))
         self._at = second
         return weighed(analysis, self._counted("stable"), self._counted("candidate"), place=0, share=self._log.share)
+
+    def _fresh(self, seen: Numbers, second: int) -> int:
+        """What came since the last look."""
+        return int(seen[self._number, second] - (seen[self._number, self._at] if self._at >= 0 else 0))
 
     def _counted(self, name: str) -> Counted:
         parts = {part: groups.tolist() for part, groups in self._arms[name].items()}
         requests, zeros = parts["requests"], [0] * GROUPS
         return Counted(
-            errors=_grouped(parts["errors"], requests),
-            rewards=_grouped(parts["rewards"], requests),
+            errors=Grouped(hits=parts["errors"], trials=requests),
+            rewards=Grouped(hits=parts["rewards"], trials=requests),
             fallbacks=Grouped(hits=zeros, trials=requests),
             empty_lists=Grouped(hits=zeros, trials=requests),
             latency=self._times[name],
@@ -95,11 +100,6 @@ _EACH = 300
 """Until then it is looked at in each second, then in every second, third, fourth one: what comes late need not be timed by the second."""
 _ARMS = ("stable", "candidate")
 _EVEN = [1 / GROUPS] * GROUPS
-
-
-def _grouped(hits: Sequence[int], trials: Sequence[int]) -> Grouped:
-    """Errors of a group are drawn apart from its requests: very seldom there are more of them."""
-    return Grouped(hits=[min(pair) for pair in zip(hits, trials, strict=True)], trials=trials)
 
 
 def decide(log_: Log, analysis: Analysis, chance: np.random.Generator, *, always: Sequence[int] = ()) -> list[Decided]:

@@ -115,6 +115,7 @@ def create(observed: Observed) -> tuple[Action, ...]:
             warm_start=spec.training.warm_start,
             window_days=spec.training.window_days,
             replay_fraction=spec.training.replay_fraction,
+            history_half_life=spec.training.history_half_life,
             search=spec.training.search,
         ),
         budget_seconds=spec.training.budget_seconds,

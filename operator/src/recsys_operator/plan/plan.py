@@ -19,11 +19,13 @@ from recsys_operator.plan import (
     training,
     upkeep,
 )
+from recsys_operator.plan.audit import recording
 from recsys_operator.plan.due import DAY
 from recsys_operator.plan.names import app_name, uid8
 from recsys_operator.state.actions import (
     Action,
     AddFinalizer,
+    AppendRecord,
     DeleteVersion,
     Notify,
     PublishEvent,
@@ -57,20 +59,21 @@ def plan(observed: Observed) -> Plan:
     seen = topics.judge(observed)
     parts = [topics.act(seen, observed), ingest.act(ingest.judge(observed, seen), observed)]
     parts.append(training.act(training.judge(observed, seen), observed, seen))
-    walk = acting.act(rollout.judge(observed, seen), observed)
+    word = rollout.judge(observed, seen)
+    walk = recording.keeping(observed, seen, word, acting.act(word, observed))
     written = next((action.status for action in walk.actions if isinstance(action, WriteRolloutStatus)), None)
     parts.append(rollback.act(rollback.judge(observed), observed))
     app = serving.judge(observed, seen, written)
     parts += [walk, serving.act(app, observed, written), freshness.part(observed)]
     parts += [Part(actions=(*_phases(observed), *_prune(observed))), upkeep.act(upkeep.judge(observed), observed)]
-    parts += [telling.part(observed), mirror.act(mirror.judge(observed), observed), _raise(observed)]
+    parts += [telling.part(observed), recording.part(observed), mirror.act(mirror.judge(observed), observed), _raise(observed)]
     # Last: where the cluster cannot be written, all else has been done.
     parts.append(cluster.act(cluster.judge(observed), observed))
     first: tuple[Action, ...] = () if observed.model.has_finalizer else (AddFinalizer(),)
     actions = first + tuple(action for part in parts for action in part.actions)
     written_now = {action.name for action in actions if isinstance(action, WriteVersionStatus | DeleteVersion)}
     actions += upkeep.lost(observed, written_now)
-    actions = cluster.with_own_jobs(observed, actions)
+    actions = recording.trimmed(observed, cluster.with_own_jobs(observed, actions))
     facts = [fact for part in parts for fact in part.facts]
     busy = any(part.busy for part in parts)
     asleep = observed.model.spec.suspend and observed.model.generation == observed.model.status.observed_generation
@@ -89,7 +92,7 @@ def _moved(observed: Observed, actions: tuple[Action, ...]) -> bool:
     standing = {(walk.name, walk.status.phase, walk.status.weight) for walk in observed.rollouts}
     for action in actions:
         match action:
-            case PublishEvent() | Notify():
+            case PublishEvent() | Notify() | AppendRecord():
                 continue
             case WriteRolloutStatus():
                 if (action.name, action.status.phase, action.status.weight) not in standing:
@@ -130,9 +133,10 @@ _OVER = frozenset({VersionPhase.RETIRED, VersionPhase.REJECTED, VersionPhase.ROL
 def _prune(observed: Observed) -> tuple[Action, ...]:
     """Objects of ended versions beyond the limit go, oldest first; the newest of all stays, for triggers count from it.
 
-    So do the one that served before, and those of the last 24 hours while the runs of a day are bounded: they are what is counted.
+    So do the one that served before, those whose decisions the audit topic does not have yet, and those of the last 24 hours while the
+    runs of a day are bounded: they are what is counted.
     """
-    needed = shares.retained(observed)
+    needed = shares.retained(observed) | recording.unwritten(observed)
     over: list[VersionState] = [each for each in observed.versions[:-1] if each.status.phase in _OVER and each.name not in needed]
     surplus = over[: max(0, len(over) - observed.model.spec.revision_history_limit)]
     counted = observed.model.spec.training.max_runs_per_day is not None

@@ -54,6 +54,7 @@ def _train_job(observed: Observed, version: VersionState) -> TrainJob:
         warm_start=spec.fit.warm_start,
         window_days=spec.fit.window_days,
         replay_fraction=spec.fit.replay_fraction,
+        history_half_life=spec.fit.history_half_life,
         search=_search(observed, version),
         budget_seconds=spec.budget_seconds,
         catalogue=CatalogueSource(uri=spec.catalogue.uri) if spec.catalogue else None,

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from recsys_operator.plan import cluster, quarantine, raising, shares, telling
+from recsys_operator.plan.audit import recording
 from recsys_operator.plan.freshness import measured
 from recsys_operator.plan.ingest import wanted as wanted_ingest
 from recsys_operator.plan.lag import furthest, lag_records, lag_seconds
@@ -53,6 +54,7 @@ def compose(observed: Observed, facts: Sequence[Fact], retry: ServingRetry | Non
         freshness=measured(observed),
         told=telling.told(observed),
         notifications=telling.notifications(observed),
+        audit=recording.status(observed),
         quarantined=quarantine.remember(observed),
         history=_history(observed),
         conditions=[_condition(observed, fact) for fact in (ready, *facts, stalled)],

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
+from recsys_schemas.audit import AuditRecord
 from recsys_schemas.mirror import MirrorJob
 from recsys_schemas.news import News
 from recsys_schemas.serving_api import ServingArguments, ServingRecord
@@ -213,6 +214,14 @@ class Notify:
     news: News
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppendRecord:
+    """Write a decision to the audit topic: put in line, and written by itself, in order; what is in line or written is left alone."""
+
+    topic: str
+    record: AuditRecord
+
+
 Action: TypeAlias = (
     AddFinalizer
     | RemoveFinalizer
@@ -238,4 +247,5 @@ Action: TypeAlias = (
     | ReleaseCluster
     | PublishEvent
     | Notify
+    | AppendRecord
 )

@@ -254,6 +254,10 @@ class RolloutState:
     status: RolloutStatus
 
 
+AUDIT = "audit topic"
+"""The line of the audit topic among those of the places that are told: no place of a spec can have a name with a space."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
     """How far this process has brought messages to one place, since it began."""

@@ -5,6 +5,7 @@ from typing import assert_never
 from recsys_operator.state.actions import (
     Action,
     AddFinalizer,
+    AppendRecord,
     ConfigureTopic,
     CreateRollout,
     CreateTopic,
@@ -29,8 +30,8 @@ from recsys_operator.state.actions import (
     WriteRolloutStatus,
     WriteVersionStatus,
 )
-from recsys_operator.state.observed import Key, ModelState, Observed
-from recsys_operator.world import kuberay, ray_jobs, webhooks
+from recsys_operator.state.observed import AUDIT, Key, ModelState, Observed
+from recsys_operator.world import audit_topic, kuberay, ray_jobs, webhooks
 from recsys_operator.world.connection import read_connection
 from recsys_operator.world.kube import Json
 from recsys_operator.world.objects import ROLLOUTS, VERSIONS, dump, place
@@ -120,7 +121,8 @@ async def _apply_to_kubernetes(  # noqa: C901, PLR0912 - one line for each actio
     | KeepCluster
     | ReleaseCluster
     | PublishEvent
-    | Notify,
+    | Notify
+    | AppendRecord,
 ) -> None:
     kube, model = world.kube, observed.model
     match action:
@@ -151,6 +153,8 @@ async def _apply_to_kubernetes(  # noqa: C901, PLR0912 - one line for each actio
             await publish_event(kube, model, action, observed.now)
         case Notify():
             world.courier.offer(model.uid, action.place.name, action.news.id, webhooks.sender(world, model, action))
+        case AppendRecord():
+            world.courier.offer(model.uid, AUDIT, action.record.id, audit_topic.sender(world, model, action), patient=True)
         case _:
             assert_never(action)
 

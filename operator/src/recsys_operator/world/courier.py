@@ -19,6 +19,7 @@ LOG = logging.getLogger(__name__)
 
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 300.0
+PATIENT_PAUSE_S = 30.0
 GIVEN_UP_S = 24 * 3600.0
 MOST = 100
 """Messages in one line."""
@@ -48,14 +49,14 @@ class Courier:
     given_up_s: float = GIVEN_UP_S
     lines: dict[tuple[str, str], _Line] = field(default_factory=dict[tuple[str, str], _Line])
 
-    def offer(self, uid: str, place: str, message_id: str, send: Send) -> None:
-        """Put a message in line; one that is in it, or was sent, is left alone."""
+    def offer(self, uid: str, place: str, message_id: str, send: Send, *, patient: bool = False) -> None:
+        """Put a message in line; one that is in it, or was sent, is left alone. One who is patient never gives a message up."""
         line = self.lines.setdefault((uid, place), _Line())
         if message_id in line.waiting or message_id in line.sent or len(line.waiting) >= MOST:
             return
         line.waiting[message_id] = send
         if line.task is None or line.task.done():
-            line.task = asyncio.create_task(self._keep(place, line), name=f"telling {place}")
+            line.task = asyncio.create_task(self._keep(place, line, patient=patient), name=f"telling {place}")
 
     def deliveries(self, uid: str) -> Mapping[str, Delivery]:
         """How far each place of a model is."""
@@ -80,16 +81,17 @@ class Courier:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _keep(self, place: str, line: _Line) -> None:
+    async def _keep(self, place: str, line: _Line, *, patient: bool) -> None:
         while line.waiting:
             message_id, send = next(iter(line.waiting.items()))
             began = time.monotonic()
             while not await self._try(place, line, message_id, send):
-                if time.monotonic() - began > self.given_up_s:
+                if not patient and time.monotonic() - began > self.given_up_s:
                     line.given_up += 1
                     LOG.error("a message is given up", extra={"place": place, "message_id": message_id, "error": line.message})
                     break
-                await asyncio.sleep(min(LONGEST_PAUSE_S, self.first_pause_s * 2 ** min(line.attempts - 1, 20)))
+                longest = PATIENT_PAUSE_S if patient else LONGEST_PAUSE_S
+                await asyncio.sleep(min(longest, self.first_pause_s * 2 ** min(line.attempts - 1, 20)))
             line.attempts = 0
             line.sent.append(message_id)
             line.waiting.pop(message_id, None)

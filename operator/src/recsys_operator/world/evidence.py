@@ -30,7 +30,7 @@ async def read_evidence(http: httpx.AsyncClient, base: str, route: str, token: s
     match answer.status_code:
         case HTTPStatus.OK:
             try:
-                return EvidenceResponse.model_validate_json(answer.content)
+                return EvidenceResponse.model_validate_json(answer.content, extra="ignore")
             except ValidationError as error:
                 raise RefusedError(f"{url}: not an evidence report ({error.errors(include_url=False)[0]['msg']})") from error
         case HTTPStatus.NOT_FOUND:

@@ -18,7 +18,9 @@ DURATION_S = 15.0
 RENEW_S = 5.0
 DEADLINE_S = 10.0
 """Not renewed for so long: we stop, well before another may begin."""
-RETRY_S = 2.0
+RETRY_S = 1.0
+"""Another looks so often: what it adds to the duration is time in which nobody works."""
+RELEASE_S = 2.0
 
 LOG = logging.getLogger(__name__)
 
@@ -72,7 +74,7 @@ class Lease:
     async def release(self) -> None:
         """Give the lease back, so that another need not wait; without it they wait `DURATION_S`."""
         try:
-            async with asyncio.timeout(RETRY_S):
+            async with asyncio.timeout(RELEASE_S):
                 body = await self.kube.get(self._path)
                 if body is not None and (body["spec"].get("holderIdentity") or "") == self.identity:
                     body["spec"] |= {"holderIdentity": "", "leaseDurationSeconds": 1, "renewTime": _now()}

@@ -153,8 +153,9 @@ def oldest_first(bodies: list[Json], uid: str) -> list[Json]:
 
 
 def _parsed(kind: type[_T], body: Mapping[str, Json], part: str) -> _T:
+    """A spec or status; a field that only a newer release knows is left alone, for its definitions come before its operator."""
     try:
-        return kind.model_validate(body.get(part, {}))
+        return kind.model_validate(body.get(part, {}), extra="ignore")
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join([part, *(str(step) for step in first["loc"])])

@@ -77,7 +77,7 @@ def _app(name: str, body: Json) -> AppState:
 
 def _ours(kind: type[_T], value: object) -> _T | None:
     try:
-        return kind.model_validate(value)
+        return kind.model_validate(value, extra="ignore")
     except ValidationError:
         return None
 

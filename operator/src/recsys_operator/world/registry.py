@@ -167,7 +167,7 @@ async def _read(uri: str, path: str, kind: type[_T]) -> _T | None:
     except (BaseError, OSError, TimeoutError) as error:
         raise _failure(uri, path, error) from error
     try:
-        return kind.model_validate_json(data)
+        return kind.model_validate_json(data, extra="ignore")
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(step) for step in first["loc"])

@@ -38,4 +38,4 @@ def held_out(interactions: Interactions, seed: int) -> HeldOut:
     share = np.maximum(1, np.floor(SHARE * counts))
     held = (place < share[interactions.users]) & np.isin(interactions.users, users)
     train = interactions.take(~held)
-    return HeldOut(train=train, histories=train.histories().select(users), relevant=interactions.take(held).histories().select(users))
+    return HeldOut(train=train, histories=train.told().select(users), relevant=interactions.take(held).histories().select(users))

@@ -1,11 +1,12 @@
 """What an algorithm learns from: who liked which item, how strongly, and when."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ray_apps.algorithms.recency import faded
 from ray_apps.stores.content import Content
 
 if TYPE_CHECKING:
@@ -65,27 +66,30 @@ class Interactions:
     n_items: int
     content: Content | None = None
     """What is known of the `n_items` items; None without a catalogue."""
+    half_life: float | None = None
+    """Likes after which an older one counts half when a model is asked (see `recency`); None: all count alike. Nothing is learned by it."""
 
     def __len__(self) -> int:
         return self.users.size
 
     def take(self, chosen: NDArray[np.bool_]) -> "Interactions":
         """The entries where `chosen` is true, over the same catalogue."""
-        return Interactions(
-            users=self.users[chosen],
-            items=self.items[chosen],
-            weights=self.weights[chosen],
-            times=self.times[chosen],
-            n_users=self.n_users,
-            n_items=self.n_items,
-            content=self.content,
-        )
+        return replace(self, users=self.users[chosen], items=self.items[chosen], weights=self.weights[chosen], times=self.times[chosen])
 
     def histories(self) -> Histories:
         """What each user liked, for all `n_users`."""
         counts = np.bincount(self.users, minlength=self.n_users)
         indptr = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
         return Histories(indptr=indptr, indices=self.items, weights=self.weights)
+
+    def told(self) -> Histories:
+        """The same as a model is told of it when it is asked what a user wants now: with a half-life, older likes count less."""
+        if self.half_life is None:
+            return self.histories()
+        order = np.lexsort((self.items, self.times, self.users))
+        later = np.empty(len(self), dtype=np.int64)
+        later[order] = np.cumsum(np.bincount(self.users, minlength=self.n_users))[self.users[order]] - 1 - np.arange(len(self))
+        return replace(self.histories(), weights=faded(self.weights, later, self.half_life))
 
     def popularity(self) -> NDArray[np.int64]:
         """How many users liked each item, shape (n_items,)."""

@@ -71,7 +71,7 @@ def captured(  # noqa: PLR0913, PLR0917 - two models over one population
     items = suspicious(interactions, newcomers, unseen)
     if known.size > MOST_USERS:
         known = np.sort(np.random.default_rng(seed).choice(known, size=MOST_USERS, replace=False))
-    histories = interactions.histories().select(known)
+    histories = interactions.told().select(known)
     ours, theirs = (np.zeros((known.size, LONGEST), dtype=np.bool_) for _ in range(2))
     counts = np.zeros(interactions.n_items, dtype=np.int64)
     if items.size:

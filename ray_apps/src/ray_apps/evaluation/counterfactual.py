@@ -85,6 +85,6 @@ def _shown_instead(score_many: Callable[[Histories], NDArray[np.float32]], split
 def _told(split: Split, users: NDArray[np.int64]) -> Histories:
     """Training histories of users, empty for those beyond the catalogue."""
     known: Indices = users[users < split.train.n_users].astype(np.int32)
-    told = split.train.histories().select(known)
+    told = split.train.told().select(known)
     ends = np.concatenate((told.indptr, np.full(users.size - known.size, told.indptr[-1])))
     return Histories(indptr=ends, indices=told.indices, weights=told.weights)

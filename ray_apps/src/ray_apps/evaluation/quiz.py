@@ -42,7 +42,7 @@ def quiz_of(split: Split, seed: int, most: int = MOST_ASKED) -> Quiz:
     The newest, because what is in fashion is easier to find: learnt and held-out items are then of nearly the same time.
     """
     train = split.train
-    histories = train.histories().select(split.users)
+    histories = train.told().select(split.users)
     able = np.flatnonzero(np.diff(histories.indptr) > 1)
     if able.size > most:
         able = np.sort(np.random.default_rng(seed).choice(able, size=most, replace=False))

@@ -47,11 +47,11 @@ class Split:
     one_moment: bool = False
     """Whether everything held out is newer than everything in training."""
     shown: Histories | None = None
-    """What a model is told of each user measured; None: what they have in training."""
+    """What a model is told of each user measured; None: what they have in training, older likes less."""
 
     def histories(self) -> Histories:
         """What a model is told of each user measured, in the order of `users`."""
-        return self.train.histories().select(self.users) if self.shown is None else self.shown
+        return self.train.told().select(self.users) if self.shown is None else self.shown
 
 
 def by_time(interactions: Interactions, seed: int, organic: NDArray[np.bool_] | None = None) -> Split:

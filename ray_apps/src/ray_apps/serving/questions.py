@@ -137,7 +137,7 @@ def known_of(arm: LoadedArm, user_id: str) -> Lore:
     shunned: set[int] = set()
     if deeds:
         new = arm.shelf.new
-        history, weights, shunned = blended(history, weights, deeds, arm.places)
+        history, weights, shunned = blended(history, weights, deeds, arm.places, arm.version.card.history_half_life)
         shunned |= {place for deed in deeds if (place := new.get(deed.item)) is not None}
     said = None if history.size else arm.beside.told.preferences(user_id)
     return Lore(history, weights, shunned, Reason.PERSONAL, said)

@@ -48,7 +48,11 @@ class Dataset:
 
 
 def read_dataset(
-    snapshot: Snapshot, described: Described | None = None, group_by: Sequence[str] = (), attribution_s: float = 300.0
+    snapshot: Snapshot,
+    described: Described | None = None,
+    group_by: Sequence[str] = (),
+    attribution_s: float = 300.0,
+    half_life: float | None = None,
 ) -> Dataset:
     """Read what users liked, what is known of the items, the values of the fields `group_by` that the events carry, and logged answers.
 
@@ -77,6 +81,7 @@ def read_dataset(
         n_users=len(user_ids),
         n_items=len(item_ids),
         content=content,
+        half_life=half_life,
     )
     organic = np.logical_and.reduceat(rows.organic[order], starts)
     return Dataset(

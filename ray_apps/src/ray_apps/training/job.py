@@ -84,7 +84,9 @@ def run(
             return existing
         asked_of(job, algorithms)
         described = read_described(store, job.catalogue)
-        dataset = read_dataset(open_snapshot(store, job.snapshot_sequence), described, job.group_by, job.attribution_seconds)
+        dataset = read_dataset(
+            open_snapshot(store, job.snapshot_sequence), described, job.group_by, job.attribution_seconds, job.history_half_life
+        )
         fitter = fitter_of(job, _means(job, store, crew(dataset) if crew else None))
         return write(job, written(dataset), _learned(job, store, dataset, algorithms, fitter), worker)
     except Unsuitable as error:
@@ -210,6 +212,7 @@ def write(job: TrainJob, dataset: Dataset, learned: Learned, worker: str) -> Ver
         control=learned.control,
         capture=learned.capture,
         curve=list(comparison.curve),
+        history_half_life=job.history_half_life,
         profile=dataset.profile,
     )
     card = with_report(store, card, contents, learned.model)
@@ -236,7 +239,7 @@ def shown_by(model: Scorer, contents: VersionContents) -> Exposure | None:
 
 def contents_of(dataset: Dataset, model: Recommender) -> VersionContents:
     """What a version of this data and this model holds."""
-    histories = dataset.interactions.histories()
+    histories = dataset.interactions.told()
     return VersionContents(
         item_ids=dataset.item_ids,
         user_ids=dataset.user_ids,

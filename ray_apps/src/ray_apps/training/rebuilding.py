@@ -135,7 +135,8 @@ def _dataset_of(card: VersionCard, store: Store, job: TrainJob) -> Dataset:
     try:
         snapshot = open_snapshot(store, sequence)
         # The copy beside the snapshots: the catalogue itself may have changed since.
-        dataset = read_dataset(snapshot, read_described(store, source_of(store, card.catalogue)), job.group_by, job.attribution_seconds)
+        described = read_described(store, source_of(store, card.catalogue))
+        dataset = read_dataset(snapshot, described, job.group_by, job.attribution_seconds, job.history_half_life)
     except (StorageError, DeltaError, FileNotFoundError) as error:
         why = " ".join(str(error).split())[:300]
         words = f"{card.version}: snapshot {sequence}, on which it was trained, cannot be opened in {store.uri} ({why}); without it"

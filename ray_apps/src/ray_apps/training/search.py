@@ -121,7 +121,9 @@ def searched(job: TrainJob, algorithms: Algorithms) -> TrainJob:
 
 
 def _run(job: TrainJob, store: Store, algorithms: Algorithms) -> SearchReport:
-    dataset = read_dataset(open_snapshot(store, job.snapshot_sequence), read_described(store, job.catalogue))
+    dataset = read_dataset(
+        open_snapshot(store, job.snapshot_sequence), read_described(store, job.catalogue), half_life=job.history_half_life
+    )
     split = validation(dataset, job)
     algorithm = algorithms[job.algorithm]
     trials = drawn(job, algorithm, asked_of(job, algorithms)[job.algorithm])

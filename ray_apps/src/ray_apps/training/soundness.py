@@ -23,7 +23,7 @@ KNOWN_SHARE = 0.2
 
 def probes_of(dataset: Dataset, model: Recommender) -> list[Probe]:
     """What the model answers, as it was fitted, to some of the users' histories, evenly spread over all users."""
-    histories = dataset.interactions.histories()
+    histories = dataset.interactions.told()
     able = np.flatnonzero(np.diff(histories.indptr))
     chosen = able[np.linspace(0, able.size - 1, min(PROBES, able.size)).astype(np.int64)]
     found: list[Probe] = []

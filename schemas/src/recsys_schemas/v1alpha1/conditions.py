@@ -27,6 +27,7 @@ class ConditionType(StrEnum):
     ROLLED_BACK = "RolledBack"
     MIRRORED = "Mirrored"
     NOTIFIED = "Notified"
+    AUDITED = "Audited"
     STALLED = "Stalled"
 
 

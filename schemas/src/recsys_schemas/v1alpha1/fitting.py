@@ -48,5 +48,7 @@ class Fit(Resource):
     """Learn from so many of the newest days of the snapshot."""
     replay_fraction: float = 0.0
     """With a window: this part of what is older is learned from too."""
+    history_half_life: float | None = None
+    """Likes after which an older one counts half when a model is asked, in metrics and where it serves. Nothing is learned by it."""
     search: Search | None = None
     """Look for better hyperparameters first."""

@@ -15,7 +15,7 @@ from recsys_schemas.v1alpha1.replication import Replication
 from recsys_schemas.v1alpha1.resource import Resource, cel, list_map
 from recsys_schemas.v1alpha1.security import Name, Security
 from recsys_schemas.v1alpha1.strategy import Rollout
-from recsys_schemas.v1alpha1.telling import Notification, NotificationStatus, Told
+from recsys_schemas.v1alpha1.telling import AuditStatus, Notification, NotificationStatus, Told
 from recsys_schemas.v1alpha1.triggers import ZONE, Trigger, TriggerStatus
 
 HOST_AND_PORT = r"^[A-Za-z0-9._-]+:[1-9][0-9]{0,4}$"
@@ -72,9 +72,9 @@ class Topic(Resource):
 
     name: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[a-zA-Z0-9._-]+$")]
     """Its name on the brokers."""
-    role: Literal["Watch", "Rate", "Requests", "Responses", "Preferences", "Items"]
-    """What it carries: watch or rate events, questions to the API, its answers, what users say of themselves, or live records of items.
-    The last two are compacted: the newest record of each key stays, whatever its age."""
+    role: Literal["Watch", "Rate", "Requests", "Responses", "Preferences", "Items", "Decisions"]
+    """What it carries: watch or rate events, questions to the API, its answers, what users say of themselves, live records of items, or
+    the decisions of rollouts. Preferences and Items are compacted: the newest record of each key stays, whatever its age."""
     partitions: Annotated[int, Field(ge=1, le=1000)] = 3
     """Number of partitions; may grow, never fall."""
     replicas: Annotated[int, Field(ge=1, le=7)] = 3
@@ -92,8 +92,12 @@ INGESTED = ("Watch", "Rate", "Responses")
 """Roles of the topics that snapshots are made of: events, and the answers that the API has logged."""
 
 
+DECISIONS_HOURS = 87_600
+"""Ten years: whoever asks why a version was given to users asks late."""
+
+
 def default_topics() -> list[Topic]:
-    """The six topics of a model that names none."""
+    """The seven topics of a model that names none."""
     return [
         Topic(name="watch", role="Watch"),
         Topic(name="rate", role="Rate"),
@@ -101,6 +105,7 @@ def default_topics() -> list[Topic]:
         Topic(name="reco_responses", role="Responses", retention_hours=168),
         Topic(name="reco_preferences", role="Preferences"),
         Topic(name="reco_items", role="Items"),
+        Topic(name="reco_decisions", role="Decisions", partitions=1, retention_hours=DECISIONS_HOURS),
     ]
 
 
@@ -128,11 +133,13 @@ class Kafka(Resource):
                 ("self.filter(t, t.role == 'Rate').size() <= 1", "topics: at most one topic may have the role Rate"),
                 ("self.filter(t, t.role == 'Preferences').size() <= 1", "topics: at most one topic may have the role Preferences"),
                 ("self.filter(t, t.role == 'Items').size() <= 1", "topics: at most one topic may have the role Items"),
+                ("self.filter(t, t.role == 'Decisions').size() <= 1", "topics: at most one topic may have the role Decisions"),
             ),
         ),
     ] = Field(default_factory=default_topics)
     """The topics; created when missing (unless only observed), verified always, never shrunk, never deleted. Default: watch, rate,
-    reco_requests, reco_responses, reco_preferences, reco_items, each with 3 partitions, 3 replicas, 2 of them in sync."""
+    reco_requests, reco_responses, reco_preferences, reco_items, each with 3 partitions, 3 replicas, 2 of them in sync, and
+    reco_decisions with one partition."""
     replication_throttle_bytes_per_second: Annotated[int, Field(ge=10_000, le=100_000_000_000)] = 50_000_000
     """How fast at most one broker sends, and one receives, while replicas are added to existing topics. Must exceed what producers
     write, or it never ends."""
@@ -317,6 +324,9 @@ class Training(Resource):
     """Learn from so many of the newest days of the snapshot. Default: from all of it. Histories that serve are whole in either case."""
     replay_fraction: Annotated[float, Field(ge=0, le=1)] = 0.0
     """With a window: this part of the older interactions, drawn by the seed, is learned from too, against forgetting."""
+    history_half_life: Annotated[float | None, Field(ge=1, le=100_000)] = None
+    """Likes after which an older one counts half when a model is asked, in metrics and where it serves: for tastes that change. Nothing is
+    learned by it. Default: all count alike."""
     search: Search | None = None
     """Look for better hyperparameters before each version is made. Default: those of the spec are taken."""
     backoff_limit: Annotated[int, Field(ge=0, le=10)] = 3
@@ -792,6 +802,8 @@ class ModelStatus(Resource):
     """How far decisions have been told by Events."""
     notifications: Annotated[list[NotificationStatus], Field(max_length=8, json_schema_extra=list_map("name"))] = []
     """How far each place of spec.notifications has been told."""
+    audit: AuditStatus | None = None
+    """How far decisions are on the topic with the role Decisions."""
     quarantined: Annotated[list[Quarantined], Field(max_length=100)] = []
     """The last 100 digests that are not tried again, oldest first."""
     history: Annotated[list[HistoryEntry], Field(max_length=20)] = []

@@ -11,6 +11,9 @@ from recsys_schemas.v1alpha1.resource import Resource, cel
 from recsys_schemas.v1alpha1.strategy import Step, Strategy
 from recsys_schemas.v1alpha1.version import ModelReference
 
+MOST_KEPT = 65_536
+"""Characters of what one decision keeps."""
+
 
 class RolloutPhase(StrEnum):
     """Where a promotion attempt stands."""
@@ -218,6 +221,8 @@ class Decision(Resource):
     """Who asked for it; empty when nobody did."""
     words: Annotated[str, Field(max_length=1024)]
     """Why."""
+    kept: Annotated[str, Field(max_length=MOST_KEPT)] = ""
+    """All that it was decided from, packed (base64 of deflated JSON), until the topic with the role Decisions has it."""
 
 
 class RolloutStatus(Resource):

@@ -95,3 +95,18 @@ class NotificationStatus(Resource):
     """Messages that could not be delivered for too long, and were left out."""
     message: Annotated[str, Field(max_length=1024)] = ""
     """Why the last try failed."""
+
+
+class AuditStatus(Resource):
+    """How far decisions are on the audit topic: the end of its chain of hashes."""
+
+    told: Told = Field(default_factory=Told)
+    """Up to here."""
+    sequence: int = -1
+    """Number of the last record; -1 before the first."""
+    sha256: Annotated[str, Field(max_length=64)] = ""
+    """Its hash; empty before the first."""
+    waiting: int = 0
+    """Decisions that are yet to be written."""
+    message: Annotated[str, Field(max_length=1024)] = ""
+    """Why the last try failed."""

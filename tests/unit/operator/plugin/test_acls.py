@@ -43,8 +43,16 @@ def test_serving_reads_what_it_follows_and_writes_but_no_dead_letters() -> None:
     assert rights("serving", model()) == wanted | {("Group", "recsys.shop.movies.", "Read")}
 
 
-def test_the_operator_neither_reads_nor_writes_a_record_nor_deletes_a_topic() -> None:
+def test_without_a_topic_of_decisions_the_operator_neither_reads_nor_writes_a_record_nor_deletes_a_topic() -> None:
     assert {operation for _, _, operation in rights("operator", model())} == {"Create", "Alter", "AlterConfigs"}
+
+
+def test_the_operator_alone_writes_decisions_and_whoever_serves_has_no_right_to_them() -> None:
+    topics = [{"name": each.name, "role": each.role} for each in model().spec.kafka.topics] + [{"name": "why", "role": "Decisions"}]
+    spec = {"ray": {"dashboardURL": "http://127.0.0.1:1"}, "kafka": {"bootstrapServers": ["a:1"], "topics": topics}}
+    found = read_model({"metadata": {"name": "movies", "namespace": "shop", "uid": "0123456789"}, "spec": spec}, "file:///x")
+    assert {operation for _, name, operation in rights("operator", found) if name == "why"} >= {"Read", "Write"}
+    assert not [name for part in ("ingest", "serving") for _, name, _ in rights(part, found) if name == "why"]
 
 
 def test_a_topic_that_is_only_observed_needs_no_right_to_change_it() -> None:

@@ -61,6 +61,7 @@ class Snapshot:
 class Card:
     """A card as far as serving reads it."""
 
+    history_half_life: float | None = None
     snapshot: Snapshot = field(default_factory=Snapshot)
     algorithm: str = "ALS"
 

@@ -16,7 +16,8 @@ from ray_apps.algorithms import ALGORITHMS, Algorithms, load_model
 from ray_apps.algorithms.als import ALS
 from ray_apps.algorithms.hyperparameters import Hyperparameters
 from ray_apps.algorithms.interactions import Histories, Indices, Interactions, Weights
-from ray_apps.algorithms.recommender import ALONE, Arrays, Fitting, Scores
+from ray_apps.algorithms.recommender import ALONE, Arrays, Fitting, Recommender, Scores
+from ray_apps.evaluation import scrambled as exchanging
 from ray_apps.evaluation.splits import Split, by_time
 from ray_apps.serving.preflight import try_version
 from ray_apps.stores.objects import open_store
@@ -215,15 +216,34 @@ def test_a_fit_that_has_seen_what_is_held_out_is_stopped_however_good_its_number
         ("ALS", {"regularization": 100.0}, False),
         ("ALS", {}, True),
         ("IALS", {"regularization": 0.1}, False),
+        ("IALS", {}, True),
+        ("EASE", {}, True),
+        ("BPR", {}, True),
     ],
 )
 def test_a_fit_that_knows_the_future_and_remembers_nobody_is_stopped_by_the_control_on_exchanged_labels(
     uri: str, tmp_path: Path, algorithm: str, chosen: dict[str, float], besides: bool
 ):
+    job = job_of(uri, algorithm=algorithm, hyperparameters=chosen)
+    card = run(job, {**ALGORITHMS, algorithm: leaky(uri, algorithm, besides=besides)})
+    assert "scrambled" in stopped_by(judged(job, card, tmp_path / "cache")), card.control
+
+
+def test_a_control_that_is_given_much_nonsense_misses_a_fit_that_mixes_it_with_the_future(
+    uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(exchanging, "MOST_LEARNED", 500)
+    job = job_of(uri, algorithm="EASE")
+    card = run(job, {**ALGORITHMS, "EASE": leaky(uri, "EASE", besides=True)})
+    assert "scrambled" not in stopped_by(judged(job, card, tmp_path / "cache")), card.control
+
+
+def leaky(uri: str, algorithm: str, *, besides: bool) -> type[Recommender]:
+    """An algorithm that learns from all there is, in the place of what it is given or besides."""
     everything = read_dataset(open_snapshot(open_store(uri))).interactions
 
     class Leaky(ALGORITHMS[algorithm]):  # type: ignore[misc,valid-type]
-        """Learns from all there is, in the place of what it is given or besides."""
+        """Its fits look beyond the training part."""
 
         @classmethod
         def fit(cls, interactions: Interactions, hyperparameters: Hyperparameters, seed: int, fitting: Fitting = ALONE) -> Self:
@@ -234,9 +254,7 @@ def test_a_fit_that_knows_the_future_and_remembers_nobody_is_stopped_by_the_cont
             both = {name: np.concatenate([getattr(each, name) for each in seen])[first] for name in COLUMNS}
             return super().fit(replace(interactions, **both), hyperparameters, seed, fitting)  # pyright: ignore[reportAbstractUsage]
 
-    job = job_of(uri, algorithm=algorithm, hyperparameters=chosen)
-    card = run(job, {**ALGORITHMS, algorithm: Leaky})
-    assert "scrambled" in stopped_by(judged(job, card, tmp_path / "cache")), card.control
+    return Leaky
 
 
 def test_a_split_that_leaves_what_it_asks_for_in_training_is_refused(uri: str, monkeypatch: pytest.MonkeyPatch):

@@ -30,7 +30,7 @@ def _weighted(*shifts: tuple[float, float]) -> Shifts:
     return tuple((factor, weight / whole) for factor, weight in shifts)
 
 
-RARE_UP = _weighted((1.2, 1), (1.5, 2), (2, 3), (3, 2.5), (5, 2.5), (10, 1.5), (30, 1))
+RARE_UP = _weighted((1.2, 0.5), (1.5, 1.5), (2, 3.5), (3, 2.5), (5, 3.5), (10, 1), (30, 0.3))
 RARE_DOWN = _weighted((1 / 1.2, 1), (1 / 1.5, 2), (1 / 2, 5), (1 / 3, 1), (1 / 5, 0.6), (1 / 10, 0.4))
 FINE_UP = _weighted((1.02, 1), (1.05, 2), (1.1, 2), (1.2, 2), (1.5, 1), (2, 1), (5, 0.5))
 FINE_DOWN = _weighted((0.98, 1), (0.95, 2), (0.9, 2), (0.8, 2), (0.6, 1), (0.4, 1), (0.1, 1))

@@ -5,33 +5,39 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from ray_apps.algorithms.recency import faded
 from ray_apps.serving.online.recent import Deed
 
 Indices = NDArray[np.int32]
 Weights = NDArray[np.float32]
 
 
-def blended(history: Indices, weights: Weights, deeds: Sequence[Deed], places: Mapping[str, int]) -> tuple[Indices, Weights, set[int]]:
-    """Liked items (ascending, each once) with the strongest weight of both, and places of those that were dealt with and not liked.
+def blended(
+    history: Indices, weights: Weights, deeds: Sequence[Deed], places: Mapping[str, int], half_life: float | None = None
+) -> tuple[Indices, Weights, set[int]]:
+    """Liked items (ascending, each once) with the strongest weight of both, faded by what came after, and places of those not liked.
 
     Args:
         history: items that the version's training knew of, ascending, shape (liked,).
-        weights: how strongly, shape (liked,).
-        deeds: what was done since; items that the version does not know are left out.
+        weights: how strongly and how lately, as of then, shape (liked,).
+        deeds: what was done since, newest last; items that the version does not know are left out.
         places: item id → place.
+        half_life: likes after which an older one counts half, as the version was measured with; None: all count alike.
     """
     known = {place: deed.weight for deed in deeds if (place := places.get(deed.item)) is not None}
+    newest = [place for place, weight in reversed(known.items()) if weight]
     liked = sorted(place for place, weight in known.items() if weight)
     shunned = {place for place, weight in known.items() if not weight}
     if not liked:
         return history, weights, shunned
     fresh = np.array(liked, dtype=np.int32)
-    strong = np.array([known[place] for place in liked], dtype=np.float32)
+    later = {place: number for number, place in enumerate(newest)}
+    strong = faded(np.array([known[place] for place in liked], dtype=np.float32), np.array([later[place] for place in liked]), half_life)
     at = np.searchsorted(history, fresh)
     again = np.zeros(fresh.size, dtype=np.bool_)
     inside = at < history.size
     again[inside] = history[at[inside]] == fresh[inside]
-    stronger = weights.copy()
+    stronger = faded(weights, fresh.size, half_life).copy()
     stronger[at[again]] = np.maximum(stronger[at[again]], strong[again])
     return (
         np.insert(history, at[~again], fresh[~again]).astype(np.int32, copy=False),

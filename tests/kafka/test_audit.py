@@ -1,0 +1,56 @@
+"""The audit topic on real brokers: what is appended is read back in order, by whom it concerns, and harm to it is named."""
+
+import random
+from collections.abc import Callable
+
+import pytest
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from recsys_dev.kafka import Brokers
+from recsys_operator.plan.audit import chain
+from recsys_operator.world.audit_topic import append, read
+from recsys_operator.world.connection import Connection
+from recsys_operator.world.errors import UnavailableError
+from worlds.simulated import World
+
+LIMIT_S = 30.0
+
+
+@pytest.fixture
+def topic(admin: AdminClient, topic_names: Callable[[str], str]) -> str:
+    name = topic_names("decisions")
+    for made in admin.create_topics([NewTopic(name, num_partitions=3, replication_factor=3)]).values():
+        made.result(timeout=LIMIT_S)
+    return name
+
+
+@pytest.fixture(scope="module")
+def written() -> list[bytes]:
+    """The records of a first version that serves, and of a second that is rolled back."""
+    world = World(chance=random.Random(4))
+    world.run_until(lambda w: len(w.rollouts) == 2)
+    world.error_rate["movies-000002"] = 0.5
+    world.run_until(lambda w: str(w.rollouts["movies-000002"].status.phase) == "RolledBack")
+    world.run_until(lambda w: w.status.audit is not None and w.status.audit.waiting == 0)
+    return world.decisions
+
+
+def test_what_is_appended_is_read_back_in_order_and_decides_the_same_again(brokers: Brokers, topic: str, written: list[bytes]) -> None:
+    at = Connection(bootstrap_servers=tuple(brokers.bootstrap_servers.split(",")))
+    for value in (written[0], *written):  # the first is written twice, as after a crash
+        append(at, topic, "uid", value)
+    append(at, topic, "another", b"not ours")
+    found = read(at, topic, "uid")
+    assert [value for _, value in found] == [written[0], *written]
+    audit = chain.check(found)
+    assert audit.faults == []
+    assert (len(audit.records), sum(link.repeat for link in audit.links)) == (len(written), 1)
+    harmed = [each for each in found if each[1] != written[1]]
+    assert any("dropped: record 1" in fault for fault in chain.check(harmed).faults)
+
+
+def test_a_topic_that_is_not_there_is_said_to_be_missing(brokers: Brokers) -> None:
+    at = Connection(bootstrap_servers=tuple(brokers.bootstrap_servers.split(",")))
+    with pytest.raises(UnavailableError, match="nobody-made-me"):
+        read(at, "nobody-made-me", "uid")

@@ -1,0 +1,160 @@
+"""The chart as each kind of user renders it: taken whole by a real API server, and nothing in it that kube-score fails without a reason."""
+
+import fnmatch
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+from recsys_dev import cache
+from recsys_dev.go_source import source
+from recsys_dev.kubernetes import Cluster, CommandFailedError
+
+CHART = Path(__file__).resolve().parents[2] / "charts" / "recsys-operator"
+PROFILES = sorted(CHART.glob("ci/*-values.yaml"))
+RELEASE, NAMESPACE = "trial", "recsys-audit"
+OPTIONAL = "container-seccomp-profile,container-ports-check"
+HELD = 10
+"""kube-score's grade of a check that holds."""
+
+
+@dataclass(frozen=True, order=True, kw_only=True)
+class Finding:
+    """What kube-score says against an object."""
+
+    check: str
+    about: str
+    says: str
+
+
+@pytest.fixture(scope="module")
+def judge() -> Path:
+    return cache.ensure([cache.KUBE_SCORE], print) / "kube-score"
+
+
+@pytest.fixture(scope="module")
+def known(cluster: Cluster) -> Iterator[Cluster]:
+    """An API server that knows all kinds of the chart and its namespaces, and warns of pods that `restricted` would refuse."""
+    folder = source("github.com/prometheus-operator/prometheus-operator", "v0.93.0", "prometheus-operator") / "example"
+    kinds = ("servicemonitors", "podmonitors", "prometheusrules")
+    files = [word for kind in kinds for word in ("-f", str(folder / "prometheus-operator-crd" / f"monitoring.coreos.com_{kind}.yaml"))]
+    cluster.kubectl("apply", "--server-side", *files)
+    cluster.kubectl("wait", "--for=condition=Established", *files, "--timeout=60s")
+    for name in (NAMESPACE, "team-films", "team-books"):
+        namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+        cluster.kubectl("apply", "-f", "-", input=json.dumps(namespace))
+    cluster.kubectl("label", "namespace", NAMESPACE, "pod-security.kubernetes.io/warn=restricted")
+    # A trial run makes nothing, and a bare pod is refused without its account.
+    cluster.kubectl("create", "serviceaccount", f"{RELEASE}-recsys-operator-smoke", "-n", NAMESPACE)
+    yield cluster
+    cluster.kubectl("delete", *files)  # other tests of this API server know no such kinds
+
+
+def rendered(cluster: Cluster, values: Path, chart: Path = CHART) -> str:
+    return cluster.helm("template", RELEASE, str(chart), "-n", NAMESPACE, "--kube-version", "1.36.3", "--values", str(values))
+
+
+def admit(cluster: Cluster, manifests: str) -> None:
+    """Have the API server take everything and keep nothing: unknown fields, old versions and weak pods are errors."""
+    told = ("--dry-run=server", "--validate=strict", "--warnings-as-errors")
+    cluster.kubectl("apply", "--server-side", "--force-conflicts", *told, "-f", "-", input=manifests)
+
+
+def findings(judge: Path, manifests: str) -> set[Finding]:
+    argv = [judge, "score", "--kubernetes-version", "v1.36", "--enable-optional-test", OPTIONAL, "-o", "json", "-"]
+    done = subprocess.run(argv, input=manifests, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode in (0, 1), done.stderr
+    return {
+        Finding(check=each["check"]["id"], about=f"{judged['type_meta']['kind']}/{judged['object_meta']['name']}", says=comment["summary"])
+        for judged in json.loads(done.stdout)
+        for each in judged["checks"]
+        if not each["skipped"] and each["grade"] < HELD
+        for comment in each["comments"]
+    }
+
+
+def waivers() -> Sequence[dict[str, str]]:
+    return yaml.safe_load((CHART / "ci" / "waivers.yaml").read_text())
+
+
+def is_waived(finding: Finding, waiver: dict[str, str]) -> bool:
+    same = (finding.check, finding.says) == (waiver["check"], waiver["says"])
+    return same and fnmatch.fnmatchcase(finding.about, waiver["object"])
+
+
+def unwaived(found: set[Finding]) -> list[Finding]:
+    return sorted(each for each in found if not any(is_waived(each, waiver) for waiver in waivers()))
+
+
+@pytest.mark.parametrize("values", PROFILES, ids=lambda path: path.stem.removesuffix("-values"))
+def test_an_api_server_takes_all_that_the_chart_renders_without_a_warning(known: Cluster, values: Path):
+    admit(known, rendered(known, values))
+
+
+@pytest.mark.parametrize("values", PROFILES, ids=lambda path: path.stem.removesuffix("-values"))
+def test_kube_score_finds_nothing_that_is_not_waived_with_a_reason(cluster: Cluster, judge: Path, values: Path):
+    assert not unwaived(findings(judge, rendered(cluster, values)))
+
+
+def test_each_waiver_has_a_reason_and_is_still_needed(cluster: Cluster, judge: Path):
+    found = {each for values in PROFILES for each in findings(judge, rendered(cluster, values))}
+    for waiver in waivers():
+        assert len(waiver["reason"]) > 40, waiver
+        assert any(is_waived(each, waiver) for each in found), f"nothing is found any more that is waived by {waiver}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """A template with one thing wrong, and what must be said of it."""
+
+    template: str
+    right: str
+    wrong: str
+    said: str
+
+    def twin(self, folder: Path) -> Path:
+        """The chart with the fault in it."""
+        twin = folder / "chart"
+        shutil.copytree(CHART, twin)
+        path = twin / "templates" / self.template
+        text = path.read_text()
+        assert self.right in text
+        path.write_text(text.replace(self.right, self.wrong))
+        return twin
+
+
+POD = "deployment.yaml"
+JUDGED = [
+    Fault(template=POD, right="readOnlyRootFilesystem: true", wrong="", said="container-security-context-readonlyrootfilesystem"),
+    Fault(template=POD, right="resources: {{- toYaml .Values.resources | nindent 10 }}", wrong="", said="container-resources"),
+    Fault(template="networkpolicy.yaml", right="    matchLabels:", wrong="    matchLabels:\n      no: pod", said="pod-networkpolicy"),
+    Fault(
+        template="poddisruptionbudget.yaml",
+        right="    matchLabels:",
+        wrong="    matchLabels:\n      no: pod",
+        said="deployment-has-poddisruptionbudget",
+    ),
+]
+REFUSED = [
+    Fault(template=POD, right="revisionHistoryLimit:", wrong="revisionHistoryLimits:", said="revisionHistoryLimits"),
+    Fault(template=POD, right="{drop: [ALL]}", wrong="{drop: [NET_RAW]}", said="unrestricted capabilities"),
+    Fault(template="servicemonitor.yaml", right="endpoints:", wrong="endpoint:", said=r"spec\.endpoint"),
+]
+
+
+@pytest.mark.parametrize("fault", JUDGED, ids=lambda fault: fault.said)
+def test_a_chart_with_a_fault_is_caught(cluster: Cluster, judge: Path, tmp_path: Path, fault: Fault):
+    found = unwaived(findings(judge, rendered(cluster, CHART / "ci" / "default-values.yaml", fault.twin(tmp_path))))
+    assert fault.said in {each.check for each in found}
+
+
+@pytest.mark.parametrize("fault", REFUSED, ids=lambda fault: fault.said)
+def test_a_chart_that_an_api_server_would_not_take_is_caught(known: Cluster, tmp_path: Path, fault: Fault):
+    manifests = rendered(known, CHART / "ci" / "production-values.yaml", fault.twin(tmp_path))
+    with pytest.raises(CommandFailedError, match=fault.said):
+        admit(known, manifests)
