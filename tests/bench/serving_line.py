@@ -14,6 +14,8 @@ from recsys_schemas.snapshot import SnapshotManifest
 from recsys_schemas.version_card import FileDigest, VersionCard, digest_of
 
 TOKENS = {"reader": "may-ask", "writer": "may-send", "operator": "may-look"}
+EVEN = {"RAY_worker_niceness": "0"}
+"""Settings of a head as the product has them: at Ray's usual 15 whoever serves would starve beside a load generator."""
 Arrays = dict[str, NDArray[np.generic]]
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from bench.serving_line import EVEN
 from chaos.serving_checking import Checked, Truth, checked
 from chaos.serving_switches import Switches
 from load.scene import VERSIONS, Parts, Scene, served
@@ -117,7 +118,7 @@ def run(folder: Path, *, switches: int, kills: int, import_path: str | None = No
     """A storm on parts of its own."""
     parts = Parts(folder)
     if settings:
-        parts.head = ray.start(folder / "ray", python_path=[APPS], settings=settings)
+        parts.head = ray.start(folder / "ray", python_path=[APPS], settings=EVEN | settings)
         parts.ours.append(parts.head.stop)
     with parts, served(parts, items=ITEMS, factors=FACTORS, users=USERS, follows=False, import_path=import_path) as scene:
         return storm(scene, switches=switches, kills=kills)

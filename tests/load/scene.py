@@ -14,7 +14,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from bench.serving_app import Movies, wait_for
-from bench.serving_line import TOKENS, good_arrays, write_version
+from bench.serving_line import EVEN, TOKENS, good_arrays, write_version
 from ray_apps.stores.objects import open_store
 from recsys_dev import kafka, ray
 from recsys_dev.kafka import Brokers
@@ -86,7 +86,7 @@ class Parts:
             self.brokers = kafka.start(self.folder / "kafka", brokers=1)
             self.ours.append(self.brokers.stop)
         if self.head is None:
-            self.head = ray.start(self.folder / "ray", python_path=[APPS])
+            self.head = ray.start(self.folder / "ray", python_path=[APPS], settings=EVEN)
             self.ours.append(self.head.stop)
         return self
 

@@ -19,7 +19,7 @@ from confluent_kafka.cimpl import NewTopic
 
 from bench.serving import cpu
 from bench.serving.ways import APPS, AS_IT_COMES, Catalogue, Ours, Way, bare, plain
-from bench.serving_line import TOKENS, good_arrays, write_version
+from bench.serving_line import EVEN, TOKENS, good_arrays, write_version
 from ray_apps.stores.objects import Store, open_store
 from recsys_dev import kafka, loadgen, ray
 from recsys_dev.figures import tell
@@ -114,9 +114,9 @@ def measure(folder: Path, stack: ExitStack, sizes: list[str], rounds: int, secon
     token_file = folder / "token"
     token_file.write_text(TOKENS["reader"])
     store = open_store((folder / "store").as_uri())
-    head = ray.start(folder / "ray", python_path=[APPS])
+    head = ray.start(folder / "ray", python_path=[APPS], settings=EVEN)
     stack.callback(head.stop)
-    slow_head = ray.start(folder / "as-it-comes", python_path=[APPS], settings=AS_IT_COMES)
+    slow_head = ray.start(folder / "as-it-comes", python_path=[APPS], settings=EVEN | AS_IT_COMES)
     stack.callback(slow_head.stop)
     arguments = ServingArguments(
         namespace="bench",

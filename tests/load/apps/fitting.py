@@ -1,9 +1,12 @@
 """A training job beside the serving: ALS is fitted over and over, as a job on the same head, until it is stopped."""
 
+import os
+
 import numpy as np
 
 from ray_apps.algorithms.als import ALS
 from ray_apps.algorithms.interactions import Interactions
+from ray_apps.training.workers import GIVES_WAY
 
 USERS, ITEMS, DRAWN = 6000, 4000, 300_000
 
@@ -22,6 +25,7 @@ def drawn_interactions() -> Interactions:
 
 
 if __name__ == "__main__":
+    os.nice(GIVES_WAY)
     known = drawn_interactions()
     while True:
         ALS.fit(known, {}, seed=1)

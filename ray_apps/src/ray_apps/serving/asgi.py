@@ -1,7 +1,8 @@
 """The little of ASGI that the API needs: reading a bounded body, sending one whole answer."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+import types
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, MutableMapping
 from typing import Any
 
 import msgspec
@@ -62,12 +63,32 @@ async def read_body(scope: Scope, receive: Receive) -> bytes:
     kind = header(scope, b"content-type")
     if kind and not _is_json(kind):
         raise ProblemError(415, "Unsupported Media Type", "content-type: send application/json", field="content-type")
+    parts = _parts(receive)
+    try:
+        waits_for = parts.send(None)
+    except StopIteration as ended:  # all of it was here already, as it mostly is: no timer is needed
+        return ended.value
     try:
         async with asyncio.timeout(BODY_SECONDS):
-            return await _parts(receive)
+            return await _resumed(parts, waits_for)
     except TimeoutError:
         detail = f"body: not here after {BODY_SECONDS:.0f} s; send it at once"
         raise ProblemError(408, "Request Timeout", detail, field="body", headers=_LAST) from None
+
+
+@types.coroutine
+def _resumed(begun: Coroutine[Any, Any, bytes], waits_for: Any) -> Generator[Any, Any, bytes]:
+    """Go on with a coroutine that has been begun, from what it waits for."""
+    try:
+        while True:
+            try:
+                sent = yield waits_for
+            except BaseException as error:  # noqa: BLE001 - cancelled, or too late: it is the other's to deal with
+                waits_for = begun.throw(error)
+            else:
+                waits_for = begun.send(sent)
+    except StopIteration as ended:
+        return ended.value
 
 
 async def _parts(receive: Receive) -> bytes:

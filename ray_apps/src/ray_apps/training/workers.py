@@ -28,6 +28,9 @@ SETTINGS = {
 MOST_FAILURES = 3
 """Workers that die are started again so often, from the last epoch that was kept."""
 
+GIVES_WAY = 10
+"""By so much a worker is nicer than who serves on the same node: it takes what cores are left."""
+
 
 def run_on_ray(job: TrainJob, algorithms: Algorithms, written: Written) -> VersionCard:
     """Make the version on Ray Train workers and return its card.
@@ -93,6 +96,7 @@ def _work(config: dict[str, Any]) -> None:
     """What each worker does. A refusal is left on the board: Ray Train would take an exception for a reason to try again."""
     from ray import train  # noqa: PLC0415 — as above
 
+    os.nice(GIVES_WAY)
     context = train.get_context()
     job = TrainJob.model_validate_json(config["job"])
     hands = Foreman(job=job, board=config["board"], rank=context.get_world_rank(), workers=context.get_world_size())

@@ -27,12 +27,14 @@ class Behind:
         await asgi.send_bytes(send, 200, b"{}")
 
 
-def ask(behind: Behind, *pieces: bytes | None, length: int | None = None, stand: Door | None = None) -> list[Any]:
+def ask(behind: Behind, *pieces: bytes | None, length: int | None = None, stand: Door | None = None, slowly: bool = False) -> list[Any]:
     """Send a body in pieces; None: nothing comes any more."""
     sent: list[Any] = []
     left = list(pieces)
 
     async def receive() -> Any:
+        if slowly:
+            await asyncio.sleep(0.001)
         piece = left.pop(0)
         if piece is None:
             await asyncio.Event().wait()
@@ -64,6 +66,19 @@ def test_a_body_that_does_not_come_is_refused_and_never_goes_in(monkeypatch: pyt
     assert status(sent) == 408
     assert (b"connection", b"close") in sent[0]["headers"]
     assert behind.bodies == []
+
+
+def test_a_body_that_is_here_whole_sets_no_timer(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(asgi.asyncio, "timeout", lambda _: pytest.fail("a timer was set"))
+    behind = Behind()
+    assert status(ask(behind, b'{"a"', b":1}")) == 200
+    assert behind.bodies == [b'{"a":1}']
+
+
+def test_a_body_that_comes_in_pieces_is_read_whole():
+    behind = Behind()
+    assert status(ask(behind, b'{"a"', b":1", b"}", slowly=True)) == 200
+    assert behind.bodies == [b'{"a":1}']
 
 
 def test_a_body_that_is_too_large_is_refused_by_its_length_alone():
