@@ -56,8 +56,8 @@ def test_each_clients_key_has_its_role_and_a_rotated_one_is_taken_up(here: Place
 @pytest.mark.parametrize(
     ("entry", "value", "words"),
     [
-        ("web", WEB, "key 'web' is no <client>.<role>; roles are reader, writer, operator, tester, metrics"),
-        ("web.admin", WEB, "key 'web.admin' is no <client>.<role>"),
+        ("web", WEB, "key 'web' is no <client>.<role>; roles are reader, writer, operator, admin, tester, metrics"),
+        ("web.owner", WEB, "key 'web.owner' is no <client>.<role>"),
         ("web.reader", "my secret key", "the value of 'web.reader' is no SHA-256"),
     ],
 )
