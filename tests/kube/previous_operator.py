@@ -13,7 +13,7 @@ from recsys_dev.errors import Unmet
 ROOT = Path(__file__).resolve().parents[2]
 DEFINITIONS = ROOT / "charts" / "recsys-operator" / "files" / "crds"
 PREVIOUS = "93bc3becb7c706c80edb12c470fa98db2026cda9"
-"""An operator that may be followed and gone back to: it leaves alone what newer ones add, and knows each role of the topics that are the default."""
+"""An operator that may be followed and gone back to: it leaves alone what newer ones add, and knows the roles of the default topics."""
 TOO_STRICT = "f556a58e425e1d564639671bc1cafc5aa103edb7^1"
 """The last one that refuses a model for a field that it does not know: the broken twin."""
 
