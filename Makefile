@@ -83,7 +83,7 @@ e2e-node: tools ## The line in pods of a real node with KubeRay: trained, promot
 	@KEEP='$(KEEP)' $(PYTHON) -m recsys_dev.node_e2e
 
 .PHONY: e2e-upgrade
-e2e-upgrade: tools ## The operator replaced by its next release and its last one, in training and in canaries, under users (7 min; needs the git history).
+e2e-upgrade: tools ## The operator replaced by its next release and its last one, in training and in canaries, under users (5 min; needs the git history).
 	@PYTHONPATH=tests $(PYTHON) tests/chaos/line_upgrade.py $(ARGS)
 
 .PHONY: chaos-line

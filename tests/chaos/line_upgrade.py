@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from line_kill import FIND_S, REST_S, at_rest, judge
+from line_kill import FIND_S, REST_S, at_rest, idle, judge
 from line_scene import CHANGES, MODEL, Scene, begin_traffic, open_scene, say, wait_for
 
 from kube.previous_operator import next_definitions, previous
@@ -114,7 +114,7 @@ def run(folder: Path, step_s: float) -> tuple[Claims, list[float]]:
         upgrades.in_canary(3, before, "down")
         scene.producer.flush()
         scene.stop_events()
-        wait_for(lambda: at_rest(scene), "rest", REST_S)
+        wait_for(lambda: idle(scene), "rest", REST_S)
         upgrades.change(NEXT, "up, at rest")
         scene.quiet()
         wait_for(lambda: at_rest(scene) and scene.verified().uncovered == 0, "the last events in a snapshot", FIND_S)
