@@ -64,8 +64,8 @@ def read(lines: Iterable[str]) -> Seen:
     for line in lines:
         answer = json.loads(line)
         seen.asked += 1
-        if answer.get("broken") or answer["status"] != 200:
-            seen.failed[answer.get("broken") or f"status {answer['status']}"] += 1
+        if why := loadgen.trouble(answer):
+            seen.failed[why] += 1
             continue
         version = json.loads(answer["body"])["model_version"]
         seen.named[version] += 1

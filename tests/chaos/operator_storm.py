@@ -261,7 +261,7 @@ def main() -> int:
             parts.stop()
     finally:
         stop_all(folder)
-    tell("chaos-operator", "operator: claims", {c.name: {"held": c.held, "seen": c.seen[:400]} for c in claims.all})
+    tell("chaos-operator", "operator: claims", claims.told(most=400))
     _print(f"{len(claims.all)} claims, {len(claims.broken)} broken, {time.monotonic() - began:.0f} s")
     if not claims.broken:
         runs.discard(folder)

@@ -13,6 +13,7 @@ import numpy as np
 from ray_apps.algorithms import load_model
 from ray_apps.stores.objects import open_store
 from ray_apps.stores.registry import open_version
+from recsys_dev.loadgen import trouble
 
 SHOWN = 5
 TIE = 1e-4
@@ -67,8 +68,8 @@ def checked(truth: Truth, lines: Iterable[str]) -> Checked:
     for line in lines:
         answer = json.loads(line)
         found.answers += 1
-        if answer.get("broken") or answer["status"] != 200:
-            found.failed[answer.get("broken") or f"status {answer['status']}"] += 1
+        if why := trouble(answer):
+            found.failed[why] += 1
             continue
         told = json.loads(answer["body"])
         found.by_version[told["model_version"]] += 1

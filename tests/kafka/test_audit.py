@@ -1,15 +1,18 @@
 """The audit topic on real brokers: what is appended is read back in order, by whom it concerns, and harm to it is named."""
 
+import asyncio
 import random
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from recsys_dev.kafka import Brokers
+from recsys_dev.ports import free_ports
 from recsys_operator.plan.audit import chain
-from recsys_operator.world.audit_topic import append, read
+from recsys_operator.world.audit_topic import append, heard, read
 from recsys_operator.world.connection import Connection
 from recsys_operator.world.errors import UnavailableError
 from worlds.simulated import World
@@ -54,3 +57,12 @@ def test_a_topic_that_is_not_there_is_said_to_be_missing(brokers: Brokers) -> No
     at = Connection(bootstrap_servers=tuple(brokers.bootstrap_servers.split(",")))
     with pytest.raises(UnavailableError, match="nobody-made-me"):
         read(at, "nobody-made-me", "uid")
+
+
+@pytest.mark.parametrize("ask", [partial(append, value=b"{}"), read])
+def test_where_no_broker_answers_the_field_the_addresses_and_the_mend_are_told(ask: Callable[..., object]) -> None:
+    (port,) = free_ports(1)
+    at = Connection(bootstrap_servers=(f"127.0.0.1:{port}",))
+    words = f"spec.kafka.bootstrapServers: no broker answers at 127.0.0.1:{port} .*Connection refused.*; start the brokers or correct"
+    with pytest.raises(UnavailableError, match=words):
+        asyncio.run(heard(at, partial(ask, at, "decisions", "uid")))

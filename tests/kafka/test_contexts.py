@@ -13,7 +13,7 @@ from confluent_kafka.cimpl import NewTopic
 from ray_apps.serving.contexts import following
 from ray_apps.serving.contexts.counting import Contexts
 from ray_apps.serving.contexts.following import ContextFollower
-from ray_apps.serving.online.following import Source
+from ray_apps.serving.following import Source
 from recsys_dev.kafka import Brokers
 from recsys_dev.processes import wait_until
 from recsys_schemas.serving_api import ContextCounting, ContextKey, Skip

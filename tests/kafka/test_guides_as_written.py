@@ -19,7 +19,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from ray_apps.serving.online.following import Source
+from ray_apps.serving.following import Source
 from ray_apps.serving.told.following import ITEMS, PREFERENCES, ToldFollower
 from recsys_dev.kafka import Brokers
 from recsys_dev.ports import LOOPBACK, free_ports

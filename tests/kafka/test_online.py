@@ -10,7 +10,8 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from ray_apps.serving.online.following import Follower, Source
+from ray_apps.serving.following import Source
+from ray_apps.serving.online.following import Follower
 from ray_apps.serving.online.live import Followed
 from recsys_dev.kafka import Brokers
 from recsys_dev.processes import wait_until

@@ -9,7 +9,7 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from ray_apps.serving.online.following import Source
+from ray_apps.serving.following import Source
 from ray_apps.serving.told.following import ITEMS, PREFERENCES, ToldFollower
 from ray_apps.serving.told.told import Told
 from recsys_dev.kafka import Brokers

@@ -26,7 +26,7 @@ from ray_apps.training.dataset import read_dataset
 from ray_apps.training.shards import Shard, read_catalogue, read_shard
 from unit.ray_apps.training import planted
 
-EVENTS = 800_000
+EVENTS = 1_600_000
 USERS, ITEMS = 20_000, 5_000
 BATCH = 50_000
 DEADLINE_S = 240.0
@@ -169,5 +169,5 @@ def test_a_worker_holds_its_shard_however_large_the_data_set_and_one_that_reads_
     told = ", ".join(f"{name}: {grown / 1e6:.0f} MB" for name, grown in figures.items())
     assert made_by_four == made_alone, "the same bytes"
     assert four < 1.6 * one, told
-    assert alone > 1.5 * four, told
+    assert alone > 2 * four, told
     assert twin > 2.5 * one, told

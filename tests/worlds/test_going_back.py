@@ -9,6 +9,7 @@ from recsys_operator.plan import rollback, shares
 from recsys_operator.state.actions import SubmitJob
 from recsys_schemas.train_job import PreflightJob, UpkeepJob
 from recsys_schemas.v1alpha1.model import ModelSpec
+from worlds.looks import champion, settle
 from worlds.simulated import World, spec
 
 FIRST, SECOND, THIRD = "movies-000001", "movies-000002", "movies-000003"
@@ -18,19 +19,8 @@ def asking(before: ModelSpec, version: str | None) -> ModelSpec:
     return before.model_copy(update={"rollout": before.rollout.model_copy(update={"rollback_to": version})})
 
 
-def champion(world: World) -> str | None:
-    pinned = shares.champion(world.observe())
-    return pinned.name if pinned else None
-
-
 def condition(world: World, kind: str) -> tuple[str, str]:
     return next((c.reason, c.message) for c in world.status.conditions if c.type == kind)
-
-
-def settle(world: World, passes: int = 40) -> None:
-    for _ in range(passes):
-        world.step()
-        world.tick()
 
 
 @pytest.fixture(scope="module")

@@ -6,19 +6,15 @@ from datetime import timedelta
 
 import pytest
 
-from recsys_operator.plan import mirror, shares
+from recsys_operator.plan import mirror
 from recsys_schemas.mirror import MirrorJob
 from recsys_schemas.v1alpha1.model import ModelSpec
+from worlds.looks import champion
 from worlds.simulated import World, spec
 
 FIRST, SECOND = "movies-000001", "movies-000002"
 ASKED = {"mlflow": {"trackingURI": "http://mlflow:5000"}}
 BROKEN = "spec.registry.mlflow.trackingURI http://mlflow:5000 cannot be reached (refused)"
-
-
-def champion(world: World) -> str | None:
-    pinned = shares.champion(world.observe())
-    return pinned.name if pinned else None
 
 
 def condition(world: World) -> tuple[str, str, str]:

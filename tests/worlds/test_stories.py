@@ -11,12 +11,8 @@ from recsys_operator.plan import ingest, redeploying, rollout, shares
 from recsys_operator.state.actions import CreateTopic, SubmitJob
 from recsys_schemas.train_job import IngestJob, TrainJob
 from recsys_schemas.v1alpha1.model import ServingRetry
+from worlds.looks import champion
 from worlds.simulated import START, World, spec
-
-
-def champion(world: World) -> str | None:
-    pinned = shares.champion(world.observe())
-    return pinned.name if pinned else None
 
 
 def serves(name: str):

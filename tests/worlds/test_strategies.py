@@ -6,28 +6,17 @@ from datetime import timedelta
 
 import pytest
 
-from recsys_operator.plan import shares
 from recsys_operator.state.observed import RolloutState
 from recsys_schemas.v1alpha1.rollout import Control
+from worlds.looks import champion, settle
 from worlds.simulated import World, spec
 
 FIRST, SECOND, THIRD = "movies-000001", "movies-000002", "movies-000003"
 BASE = {"analysis": {"minimumSeconds": 5, "minimumRequests": 20, "attributionSeconds": 1}, "onFailure": {"cooldownSeconds": 30}}
 
 
-def champion(world: World) -> str | None:
-    pinned = shares.champion(world.observe())
-    return pinned.name if pinned else None
-
-
 def phase(world: World, name: str = SECOND) -> str:
     return str(world.rollouts[name].status.phase) if name in world.rollouts else ""
-
-
-def settle(world: World, passes: int = 40, seconds: float = 1.0) -> None:
-    for _ in range(passes):
-        world.step()
-        world.tick(seconds)
 
 
 def ask(world: World, name: str = SECOND, **control: object) -> None:

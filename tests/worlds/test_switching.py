@@ -10,25 +10,15 @@ from recsys_operator.plan import quarantine, rollback, shares, wishes
 from recsys_operator.state.observed import Observed
 from recsys_schemas.serving_api import SwitchAsk
 from recsys_schemas.train_job import PreflightJob
+from worlds.looks import champion, settle
 from worlds.simulated import World, spec
 
 FIRST, SECOND, THIRD = "movies-000001", "movies-000002", "movies-000003"
 KEPT = {"keepLoaded": 2, "analysis": {"minimumSeconds": 5, "minimumRequests": 20, "attributionSeconds": 1}}
 
 
-def champion(world: World) -> str | None:
-    pinned = shares.champion(world.observe())
-    return pinned.name if pinned else None
-
-
 def switches(world: World) -> list[str]:
     return [name for name in world.rollouts if "-switch-" in name]
-
-
-def settle(world: World, passes: int = 40) -> None:
-    for _ in range(passes):
-        world.step()
-        world.tick()
 
 
 @pytest.fixture(scope="module")

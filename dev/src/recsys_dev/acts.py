@@ -33,11 +33,7 @@ def verify_topics(stage: Stage) -> None:
     stage.story.wait(lambda seen: seen.holds("TopicsReady"), what="TopicsReady", deadline_s=90, in_vain=stage.in_vain)
     names = (*EVENT_TOPICS, REQUESTS, RESPONSES, PREFERENCES, ITEMS)
     stage.report.topics = stage.topics.describe(names)
-    stage.tell(f"{stage.kubectl} recsys topics verify {MODEL}")
-    plugin = [sys.executable, "-m", "kubectl_recsys", "--namespace", NAMESPACE, "topics", "verify", MODEL]
-    verified = subprocess.run(plugin, capture_output=True, text=True, env=stage.line.cluster.environment, timeout=60, check=False)
-    for line in (verified.stdout + verified.stderr).splitlines():
-        stage.tell(line)
+    verified = ask_plugin(stage, "topics", "verify", MODEL)
     stage.report.claims.check("`topics verify` finds the topics as asked", verified.returncode == 0, verified.stdout + verified.stderr)
     right = all((t.partitions, t.replicas, t.min_in_sync) == WANTED and t.in_sync == t.replicas for t in stage.report.topics)
     stage.report.claims.check("six topics with 3 partitions, RF 3, min ISR 2, all in sync", right, str(stage.report.topics))
@@ -45,13 +41,20 @@ def verify_topics(stage: Stage) -> None:
 
 def verify_decisions(stage: Stage) -> None:
     """9: every decision is on the audit topic, and follows again from its record."""
-    plugin = [sys.executable, "-m", "kubectl_recsys", "--namespace", NAMESPACE, "audit", "verify", MODEL]
-    verified = subprocess.run(plugin, capture_output=True, text=True, env=stage.line.cluster.environment, timeout=90, check=False)
-    for line in (verified.stdout + verified.stderr).splitlines():
-        stage.tell(line[:200])
+    verified = ask_plugin(stage, "audit", "verify", MODEL)
     stage.report.claims.check(
         "`audit verify` decides every verdict again from its record", verified.returncode == 0, verified.stdout[-300:]
     )
+
+
+def ask_plugin(stage: Stage, *words: str) -> subprocess.CompletedProcess[str]:
+    """Show a command of `kubectl recsys`, and what it says."""
+    stage.tell(f"{stage.kubectl} recsys {' '.join(words)}")
+    plugin = [sys.executable, "-m", "kubectl_recsys", "--namespace", NAMESPACE, *words]
+    done = subprocess.run(plugin, capture_output=True, text=True, env=stage.line.cluster.environment, timeout=90, check=False)
+    for line in (done.stdout + done.stderr).splitlines():
+        stage.tell(line[:200])
+    return done
 
 
 def replay_history(stage: Stage) -> None:
@@ -124,9 +127,9 @@ def begin_serving(stage: Stage) -> None:
     if token is None:
         raise Unmet(f"Secret {MODEL}-api", "not there", "See the model's conditions.")
     stage.token, stage.url = token, seen.status.serving.url
-    stage.tell("try it yourself:")
-    stage.tell(curl_line(stage))
     user = stage.audience.visitor()
+    stage.tell("try it yourself:")
+    stage.tell(curl_line(stage, user))
     answer = httpx.post(
         f"{stage.url}/v1/recommendations",
         json={"user_id": user, "k": 5},
@@ -149,10 +152,10 @@ def begin_serving(stage: Stage) -> None:
     stage.start_marking()
 
 
-def curl_line(stage: Stage) -> str:
+def curl_line(stage: Stage, user: str) -> str:
     """A command that asks for recommendations, for another terminal."""
     token = f"$({stage.kubectl} get secret {MODEL}-api -o jsonpath='{{.data.token}}' | base64 -d)"
-    body = f'{{"user_id": "{stage.audience.visitor()}", "k": 5}}'
+    body = f'{{"user_id": "{user}", "k": 5}}'
     return f"curl {stage.url}/v1/recommendations -H \"Authorization: Bearer {token}\" -d '{body}'"
 
 

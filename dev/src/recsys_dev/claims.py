@@ -27,3 +27,7 @@ class Claims:
     def broken(self) -> list[Claim]:
         """Those that did not hold."""
         return [claim for claim in self.all if not claim.held]
+
+    def told(self, most: int | None = None) -> dict[str, dict[str, object]]:
+        """For a report: claim → whether it held, and what was seen, so many letters of it at most."""
+        return {claim.name: {"held": claim.held, "seen": claim.seen[:most]} for claim in self.all}

@@ -158,7 +158,7 @@ def _play(stage: Stage, wishes: Wishes) -> None:
         acts.promote_second(stage, new_events)
     with stage.step(8, "a third version, made bad on purpose: caught in its canary and rolled back", 75):
         acts.catch_third(stage, new_events)
-    with stage.step(9, "probe of 20 × 24 requests, and the report", 5):
+    with stage.step(9, "every decision is decided again from its record; a probe of 20 × 24 requests; the report", 5):
         acts.verify_decisions(stage)
         acts.sum_up(stage)
 

@@ -199,3 +199,8 @@ def start(  # noqa: PLR0913 - all but the first two have a default
     output = tempfile.TemporaryFile()  # noqa: SIM115 - closed when it is read
     process = subprocess.Popen([str(binary), *words], stdin=subprocess.PIPE, stdout=output, stderr=output)
     return Generator(process, output, seconds)
+
+
+def trouble(answer: Mapping[str, Any]) -> str:
+    """Why an answer that was noted is none: a broken connection or its status; empty where it is one."""
+    return str(answer.get("broken") or ("" if answer["status"] == 200 else f"status {answer['status']}"))

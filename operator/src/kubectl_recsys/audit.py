@@ -1,13 +1,13 @@
 """The audit topic, for who did not see it happen: what was decided, whether the record is whole, and whether it decides the same again."""
 
-import asyncio
+from functools import partial
 
 from kubectl_recsys.table import table
 from kubectl_recsys.views import find_model
 from recsys_operator.plan.audit import chain
 from recsys_operator.plan.audit.chain import Audit
 from recsys_operator.state.observed import ModelState
-from recsys_operator.world.audit_topic import read
+from recsys_operator.world.audit_topic import heard, read
 from recsys_operator.world.connection import read_connection
 from recsys_operator.world.errors import RefusedError
 from recsys_operator.world.kube import Kube
@@ -56,6 +56,6 @@ async def _audit(kube: Kube, model: ModelState) -> Audit:
     if not topics:
         raise RefusedError(f"spec.kafka.topics of {model.key}: none has the role Decisions, so nothing is recorded; add one")
     at = await read_connection(kube, model)
-    values = await asyncio.to_thread(read, at, topics[0], model.uid)
+    values = await heard(at, partial(read, at, topics[0], model.uid))
     mark = model.status.audit
     return chain.check(values, head=(mark.sequence, mark.sha256) if mark is not None else None)

@@ -18,8 +18,8 @@ from kubectl_recsys.views import find_model
 from recsys_operator.plan.lag import event_topics
 from recsys_operator.state.observed import ModelState
 from recsys_operator.world.connection import read_connection
-from recsys_operator.world.errors import RefusedError, UnavailableError
-from recsys_operator.world.kafka_client import CALL_S, open_client, words_of
+from recsys_operator.world.errors import RefusedError
+from recsys_operator.world.kafka_client import CALL_S, open_client, raise_refusal, silence, words_of
 from recsys_operator.world.kube import Kube
 from recsys_operator.world.objects import MODELS, dump, place
 from recsys_schemas.v1alpha1.model import SkippedRecords
@@ -165,5 +165,6 @@ async def _asked_ranges(kube: Kube, model: ModelState, asked: Rewind) -> list[Sk
     try:
         first, last = await asyncio.to_thread(look)
     except (KafkaException, TimeoutError) as error:
-        raise UnavailableError(f"the brokers do not say: {words_of(error)}") from error
+        raise_refusal(at, brokers, error)
+        raise await silence(at, words_of(error)) from error
     return ranges(first, last)

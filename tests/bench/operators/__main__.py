@@ -78,7 +78,7 @@ def main() -> None:
                 claims = Claims()
                 figures = fail_over(at, min(FAILOVER_MODELS, count // 2), claims)
                 tell(REPORT, "failover", figures)
-                tell(REPORT, "failover: claims", {c.name: {"held": c.held, "seen": c.seen} for c in claims.all})
+                tell(REPORT, "failover: claims", claims.told())
             made = count
     each = {name: found[f"{counts[-1]} {name}"]["kib_an_object"] for name in names}
     ratios = {f"{name} over recsys": each[name] / max(each["recsys"], 0.1) for name in names[1:]}

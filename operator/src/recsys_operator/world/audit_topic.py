@@ -2,9 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
@@ -13,8 +14,8 @@ from recsys_operator.state.observed import ModelState
 from recsys_operator.world.connection import Connection, read_connection
 from recsys_operator.world.courier import Send
 from recsys_operator.world.errors import RefusedError, UnavailableError
-from recsys_operator.world.kafka_client import DENIED
-from recsys_schemas.kafka_access import GRANT, diagnose
+from recsys_operator.world.kafka_client import DENIED, refusal, settings_that_work, silence
+from recsys_schemas.kafka_access import GRANT
 
 if TYPE_CHECKING:
     from recsys_operator.world.world import World
@@ -23,6 +24,9 @@ APPEND_S, READ_S = 15.0, 60.0
 _GROUP = "recsys-audit"
 """A name that the client's settings ask for; no group is ever joined."""
 _NEVER = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, *DENIED})
+_SILENT = frozenset({KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN})  # noqa: SLF001 - librdkafka's local errors begin so
+
+T = TypeVar("T")
 
 
 def sender(world: "World", model: ModelState, action: AppendRecord) -> Send:
@@ -30,9 +34,22 @@ def sender(world: "World", model: ModelState, action: AppendRecord) -> Send:
 
     async def send() -> None:
         at = await read_connection(world.kube, model)
-        await asyncio.to_thread(append, at, action.topic, model.uid, action.record.written)
+        await heard(at, partial(append, at, action.topic, model.uid, action.record.written))
 
     return send
+
+
+async def heard(at: Connection, ask: Callable[[], T]) -> T:
+    """Ask the brokers by `append` or `read`, on a thread; where none answers, each address says what is seen there.
+
+    Raises:
+        UnavailableError: they do not answer, or not in time.
+        RefusedError: they say no.
+    """
+    try:
+        return await asyncio.to_thread(ask)
+    except _SilentError as error:
+        raise await silence(at, str(error)) from error
 
 
 def append(at: Connection, topic: str, key: str, value: bytes) -> None:
@@ -44,16 +61,9 @@ def append(at: Connection, topic: str, key: str, value: bytes) -> None:
     """
     told = _Told(at=at)
     ended: list[KafkaError | None] = []
-    producer = Producer(
-        {
-            **at.settings(),
-            "client.id": "recsys-operator-audit",
-            "acks": "all",
-            "message.timeout.ms": int(APPEND_S * 1000),
-            "log_level": 0,
-            "error_cb": told.add,
-        }
-    )
+    settings = {"client.id": "recsys-operator-audit", "acks": "all", "message.timeout.ms": int(APPEND_S * 1000)}
+    with settings_that_work():
+        producer = Producer({**at.settings(), **settings, "log_level": 0, "error_cb": told.add})
     producer.produce(topic, value, key=key.encode(), on_delivery=lambda error, _: ended.append(error))
     producer.flush(APPEND_S + 1)
     if ended and ended[0] is None:
@@ -69,18 +79,9 @@ def read(at: Connection, topic: str, key: str) -> list[tuple[str, bytes]]:
         RefusedError: the brokers say no.
     """
     told = _Told(at=at)
-    consumer = Consumer(
-        {
-            **at.settings(),
-            "client.id": "kubectl-recsys",
-            "group.id": _GROUP,
-            "enable.auto.commit": False,
-            "isolation.level": "read_committed",
-            "enable.partition.eof": True,
-            "log_level": 0,
-            "error_cb": told.add,
-        }
-    )
+    settings = {"client.id": "kubectl-recsys", "group.id": _GROUP, "enable.auto.commit": False, "enable.partition.eof": True}
+    with settings_that_work():
+        consumer = Consumer({**at.settings(), **settings, "isolation.level": "read_committed", "log_level": 0, "error_cb": told.add})
     try:
         found = list(_messages(consumer, topic, told))
     finally:
@@ -130,13 +131,16 @@ class _Told:
         self.words[error.name()] = error.str()
 
 
+class _SilentError(UnavailableError):
+    """No broker answers."""
+
+
 def _failure(topic: str, error: KafkaError | None, told: _Told) -> UnavailableError | RefusedError:
-    for name, words in sorted(told.words.items()):
-        diagnosed = diagnose(name, words, told.at.security)
-        if diagnosed is not None:
-            return RefusedError(diagnosed)
+    if (refused := refusal(told.at, told.words)) is not None:
+        return refused
     words = error.str() if error is not None else f"no acknowledgement within {APPEND_S:g} s"
     if error is not None and error.code() in _NEVER:
         mend = f"; {GRANT}" if error.code() in DENIED else "; raise its max.message.bytes"
         return RefusedError(f"topic {topic}: {words}{mend}")
-    return UnavailableError(f"topic {topic}: {words}")
+    silent = "_ALL_BROKERS_DOWN" in told.words or (error is not None and error.code() in _SILENT)
+    return (_SilentError if silent else UnavailableError)(f"topic {topic}: {words}")

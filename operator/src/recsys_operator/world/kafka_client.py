@@ -4,7 +4,8 @@
 # pyright: reportPrivateImportUsage=false
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -64,8 +65,19 @@ def open_client(at: Connection) -> Brokers:
         "log_level": 0,
         "error_cb": tell,
     }
-    try:
+    with settings_that_work():
         return Brokers(admin=AdminClient(settings), told=told)
+
+
+@contextmanager
+def settings_that_work() -> Generator[None]:
+    """Around the making of a client.
+
+    Raises:
+        RefusedError: a Secret holds what no client can use.
+    """
+    try:
+        yield
     except KafkaException as error:
         words = words_of(error)
         field_ = next((FIELDS[name] for name, setting in SETTINGS.items() if setting in words), SECURITY)
@@ -81,12 +93,16 @@ def raise_refusal(at: Connection, brokers: Brokers, error: KafkaException | Time
     brokers.admin.poll(0)  # hands over what the connections met
     seen = dict(brokers.told)
     brokers.told.clear()
-    for name, words in sorted(seen.items()):
-        diagnosed = diagnose(name, words, at.security)
-        if diagnosed is not None:
-            raise RefusedError(diagnosed) from error
+    if (refused := refusal(at, seen)) is not None:
+        raise refused from error
     if isinstance(error, KafkaException) and error.args[0].code() in DENIED:
         raise RefusedError(f"Kafka: {words_of(error)}; {GRANT}") from error
+
+
+def refusal(at: Connection, told: Mapping[str, str]) -> RefusedError | None:
+    """Why the brokers do not let us in, by what connections met: name of each error → its words; None where it says no such thing."""
+    diagnosed = (diagnose(name, words, at.security) for name, words in sorted(told.items()))
+    return next((RefusedError(words) for words in diagnosed if words is not None), None)
 
 
 def words_of(error: KafkaException | TimeoutError) -> str:

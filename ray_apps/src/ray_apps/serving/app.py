@@ -27,6 +27,7 @@ from ray_apps.serving.cross_origin import CrossOrigin
 from ray_apps.serving.door import Door
 from ray_apps.serving.event_writer import EventWriter
 from ray_apps.serving.feedback import Credits
+from ray_apps.serving.following import Source
 from ray_apps.serving.guests import bound_connections
 from ray_apps.serving.jwks import KeySet
 from ray_apps.serving.jwt_bearer import Bearers
@@ -35,7 +36,7 @@ from ray_apps.serving.limits import RateLimits
 from ray_apps.serving.logs import log_as_json
 from ray_apps.serving.metrics import AnswerMetrics
 from ray_apps.serving.mixed_clicks import MixedClicks
-from ray_apps.serving.online.following import Follower, Source
+from ray_apps.serving.online.following import Follower
 from ray_apps.serving.replica import Replica
 from ray_apps.serving.reporting import Reporter
 from ray_apps.serving.request_ids import key_of
