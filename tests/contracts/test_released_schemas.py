@@ -1,11 +1,13 @@
 """What was released stays readable: the present schemas are judged against every frozen release."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from jsonschema import Draft4Validator
 
 from recsys_schemas import generate
 from recsys_schemas.evolution import Breach, compatible
@@ -70,3 +72,30 @@ def test_taking_any_field_out_of_a_released_spec_is_noticed(path: Path):
         spec = schema["properties"]["spec"] | {"properties": {name: child for name, child in fields.items() if name != field}}
         without = schema | {"properties": schema["properties"] | {"spec": spec}}
         assert (f".spec.{field}", Breach.REMOVED) in [(v.path, v.breach) for v in compatible(schema, without)]
+
+
+def unknown_defaults(old: dict[str, Any], new: dict[str, Any], path: str = "") -> Iterator[str]:
+    """Defaults that the older schema refuses: they are in every object at once, and the operator of the release before stalls on them."""
+    for error in Draft4Validator(old).iter_errors(new["default"]) if "default" in new else ():
+        yield f"{path}: {error.message[:200]}"
+    for name, child in new.get("properties", {}).items():
+        if name in old.get("properties", {}):
+            yield from unknown_defaults(old["properties"][name], child, f"{path}.{name}")
+    if isinstance(new.get("items"), dict) and isinstance(old.get("items"), dict):
+        yield from unknown_defaults(old["items"], new["items"], f"{path}[]")
+
+
+@pytest.mark.parametrize("path", DEFINITIONS, ids=str)
+def test_no_default_has_a_value_that_the_release_before_does_not_know(path: Path):
+    old = object_schema((RELEASED / path).read_text())
+    new = object_schema(PRESENT[f"{generate.CRD_FOLDER}/{path.name}"])
+    assert list(unknown_defaults(old, new)) == []
+
+
+def test_a_default_of_a_role_that_is_new_is_noticed():
+    new = object_schema(PRESENT[f"{generate.CRD_FOLDER}/recommendermodels.yaml"])
+    old = json.loads(json.dumps(new))
+    role = old["properties"]["spec"]["properties"]["kafka"]["properties"]["topics"]["items"]["properties"]["role"]
+    role["enum"].remove("Decisions")
+    (found,) = unknown_defaults(old, new)
+    assert found.startswith(".spec.kafka.topics: 'Decisions' is not one of")
