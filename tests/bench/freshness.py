@@ -23,7 +23,7 @@ from ray_apps.stores.objects import open_store
 from recsys_dev import kafka, processes
 from recsys_dev.figures import tell
 from recsys_dev.ports import free_ports
-from recsys_schemas.serving_api import ServingArguments, ServingRecord
+from recsys_schemas.serving_record import ServingArguments, ServingRecord
 
 ITEMS, USERS, FACTORS = 4000, 6000, 64
 VERSION = "bench-000001"

@@ -11,7 +11,9 @@ from confluent_kafka import Consumer
 
 from bench.serving_line import OURS, TOKENS, application, arm, record
 from recsys_dev.kafka import Brokers
-from recsys_schemas.serving_api import EvidenceResponse, RecommendationResponse, ServingArguments
+from recsys_schemas.serving_api import RecommendationResponse
+from recsys_schemas.serving_evidence import EvidenceResponse
+from recsys_schemas.serving_record import ServingArguments
 
 Seen = TypeVar("Seen")
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ray_apps.stores.objects import Store
 from ray_apps.stores.registry import VersionContents, write_arrays, write_card
-from recsys_schemas.serving_api import ServingArguments
+from recsys_schemas.serving_record import ServingArguments
 from recsys_schemas.snapshot import SnapshotManifest
 from recsys_schemas.version_card import FileDigest, VersionCard, digest_of
 

@@ -15,15 +15,8 @@ from typing import Any
 from aiohttp import web
 
 from recsys_dev.ports import LOOPBACK, free_ports
-from recsys_schemas.serving_api import (
-    GROUPS,
-    ArmCounters,
-    EvidenceResponse,
-    ReplicaReport,
-    ServingRecord,
-    StratumCounters,
-    stratum_of,
-)
+from recsys_schemas.serving_evidence import GROUPS, ArmCounters, EvidenceResponse, ReplicaReport, StratumCounters, stratum_of
+from recsys_schemas.serving_record import ServingRecord
 from recsys_schemas.snapshot import LATEST_MANIFEST, SnapshotManifest, manifest_path
 from recsys_schemas.train_job import PreflightJob, TrainJob, UpkeepJob
 from recsys_schemas.upkeep import UPKEEP_REPORT, UpkeepReport

@@ -30,7 +30,8 @@ from ray_apps.serving.ripening import Ripening
 from recsys_dev.kafka import Brokers
 from recsys_dev.processes import wait_until
 from recsys_schemas.events import RequestEvent, ResponseEvent
-from recsys_schemas.serving_api import EvidenceResponse, ServingArguments
+from recsys_schemas.serving_evidence import EvidenceResponse
+from recsys_schemas.serving_record import ServingArguments
 from unit.ray_apps.serving.conftest import opener, record
 
 LIMIT_S = 120.0

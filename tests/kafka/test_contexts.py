@@ -16,7 +16,7 @@ from ray_apps.serving.contexts.following import ContextFollower
 from ray_apps.serving.following import Source
 from recsys_dev.kafka import Brokers
 from recsys_dev.processes import wait_until
-from recsys_schemas.serving_api import ContextCounting, ContextKey, Skip
+from recsys_schemas.serving_record import ContextCounting, ContextKey, Skip
 
 LIMIT_S = 30.0
 COUNTING = ContextCounting(keys=[ContextKey(name="device", values=["tv", "phone"])], half_life_days=7, shrinkage=20)

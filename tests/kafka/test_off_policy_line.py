@@ -46,7 +46,8 @@ from recsys_dev.kafka import Brokers
 from recsys_dev.processes import wait_until
 from recsys_operator.plan.gates import verdicts
 from recsys_schemas.event_fields import RESPONSES
-from recsys_schemas.serving_api import EvidenceResponse, ServingArguments
+from recsys_schemas.serving_evidence import EvidenceResponse
+from recsys_schemas.serving_record import ServingArguments
 from recsys_schemas.train_job import IngestJob, ModelIdentity, TopicToRead, TrainJob
 from recsys_schemas.v1alpha1.gates import Gate
 from recsys_schemas.version_card import VersionCard

@@ -16,7 +16,7 @@ from ray_apps.serving.online.live import Followed
 from recsys_dev.kafka import Brokers
 from recsys_dev.processes import wait_until
 from recsys_schemas.events import RateEvent, WatchEvent
-from recsys_schemas.serving_api import Skip
+from recsys_schemas.serving_record import Skip
 
 ITEMS = [f"item-{place}" for place in range(20)]
 PLACES = {item: place for place, item in enumerate(ITEMS)}

@@ -36,7 +36,8 @@ from recsys_operator.world.objects import read_model
 from recsys_schemas.kafka_access import FOLDER
 from recsys_schemas.train_job import IngestJob, ModelIdentity, TopicToRead
 from recsys_schemas.v1alpha1.conditions import Condition
-from recsys_schemas.v1alpha1.model import ModelStatus, Topic
+from recsys_schemas.v1alpha1.model_status import ModelStatus
+from recsys_schemas.v1alpha1.topics import Topic
 
 RUNS = Path(__file__).resolve().parents[2] / "build" / "run" / "tests"
 LIMIT_S = 60.0

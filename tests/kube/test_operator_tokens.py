@@ -11,7 +11,7 @@ from recsys_operator.plan.serving import arguments
 from recsys_operator.state.actions import EnsureTokens
 from recsys_operator.state.observed import Unavailable
 from recsys_operator.world.apply import apply
-from recsys_schemas.serving_api import Role
+from recsys_schemas.serving_record import Role
 
 WEB, SHOP = (hashlib.sha256(key).hexdigest() for key in (b"web's key", b"shop's key"))
 

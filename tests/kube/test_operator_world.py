@@ -34,7 +34,7 @@ from recsys_operator.world.objects import MODELS, Unreadable, dump, place, statu
 from recsys_operator.world.owned import set_finalizer, write_status
 from recsys_operator.world.tokens import api_secret
 from recsys_operator.world.world import World
-from recsys_schemas.serving_api import Role
+from recsys_schemas.serving_record import Role
 from recsys_schemas.v1alpha1.analysis import Analysis
 from recsys_schemas.v1alpha1.rollout import Pinned, RolloutPhase, RolloutSpec, RolloutStatus
 from recsys_schemas.v1alpha1.strategy import Step

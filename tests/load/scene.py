@@ -19,7 +19,7 @@ from ray_apps.stores.objects import open_store
 from recsys_dev import kafka, ray
 from recsys_dev.kafka import Brokers
 from recsys_dev.ray import RayHead
-from recsys_schemas.serving_api import ServingArguments
+from recsys_schemas.serving_record import ServingArguments
 
 APPS = Path(__file__).resolve().parent / "apps"
 TOPICS = ("load_requests", "load_responses", "load_watch", "load_preferences", "load_items")

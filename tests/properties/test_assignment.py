@@ -4,7 +4,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ray_apps.serving.assignment import assigned, point_of, split_of
-from recsys_schemas.serving_api import Arm, Variant
+from recsys_schemas.serving_record import Arm, Variant
 
 calm = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine is no finding
 users = st.text(min_size=1, max_size=40)

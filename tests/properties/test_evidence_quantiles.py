@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recsys_operator.plan.evidence import UNTIMED, Latencies, Levels, Slower, Verdict, slower, split
-from recsys_schemas.serving_api import FOLDS, GROUPS, LATENCY_BINS, latency_bin, latency_edge
+from recsys_schemas.serving_evidence import FOLDS, GROUPS, LATENCY_BINS, latency_bin, latency_edge
 
 LEVELS = Levels(worse=0.01, not_worse=0.05)
 LIMITS = Slower(harm=0.1, limit=0.5, milliseconds=5.0)

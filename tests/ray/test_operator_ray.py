@@ -18,7 +18,7 @@ from recsys_operator.world import serve_config
 from recsys_operator.world.errors import RefusedError, UnavailableError
 from recsys_operator.world.ray import RayCluster, Rays
 from recsys_operator.world.ray_words import read_apps, serving_url
-from recsys_schemas.serving_api import ServingArguments, ServingRecord
+from recsys_schemas.serving_record import ServingArguments, ServingRecord
 from recsys_schemas.train_job import ModelIdentity, TrainJob
 
 SERVE = "/api/serve/applications/"

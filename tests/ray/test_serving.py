@@ -28,7 +28,8 @@ from ray_apps.stores.objects import open_store
 from recsys_dev.kafka import Brokers
 from recsys_dev.ray import RayHead
 from recsys_schemas.events import RequestEvent, ResponseEvent, WatchEvent
-from recsys_schemas.serving_api import ModelResponse, ServingArguments, ServingRecord
+from recsys_schemas.serving_api import ModelResponse
+from recsys_schemas.serving_record import ServingArguments, ServingRecord
 
 ITEMS, USERS = 500, 400
 TOPICS = ("serving_requests", "serving_responses", "serving_watch")

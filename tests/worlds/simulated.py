@@ -54,9 +54,7 @@ from recsys_operator.state.observed import (
 from recsys_operator.state.plan import Plan
 from recsys_operator.world.observe import asked_replicas
 from recsys_schemas.mirror import MirrorJob
-from recsys_schemas.serving_api import (
-    Role,
-)
+from recsys_schemas.serving_record import Role
 from recsys_schemas.train_job import PreflightJob, TrainJob, UpkeepJob
 from recsys_schemas.v1alpha1.rollout import RolloutStatus
 from worlds.world_ground import START, Replica, spec

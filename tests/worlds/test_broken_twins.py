@@ -26,7 +26,8 @@ from recsys_operator.plan import (
 from recsys_operator.plan.evidence import Grouped
 from recsys_operator.state.actions import Action, SubmitJob
 from recsys_operator.state.observed import Observed, RolloutState, VersionState
-from recsys_schemas.serving_api import GROUPS, Arm, ServingRecord
+from recsys_schemas.serving_evidence import GROUPS
+from recsys_schemas.serving_record import Arm, ServingRecord
 from recsys_schemas.train_job import UpkeepJob
 from recsys_schemas.v1alpha1.rollout import RolloutStatus
 from worlds.simulated import World, spec

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from recsys_schemas.serving_api import OnlineState
+from recsys_schemas.serving_evidence import OnlineState
 from recsys_schemas.v1alpha1.conditions import Condition
 from worlds.simulated import World, spec
 from worlds.test_stories import serves

@@ -10,7 +10,7 @@ import pytest
 from recsys_operator.plan import ingest, redeploying, rollout, shares
 from recsys_operator.state.actions import CreateTopic, SubmitJob
 from recsys_schemas.train_job import IngestJob, TrainJob
-from recsys_schemas.v1alpha1.model import ServingRetry
+from recsys_schemas.v1alpha1.model_status import ServingRetry
 from worlds.looks import champion
 from worlds.simulated import START, World, spec
 

@@ -8,7 +8,7 @@ import pytest
 
 from recsys_operator.plan import quarantine, rollback, shares, wishes
 from recsys_operator.state.observed import Observed
-from recsys_schemas.serving_api import SwitchAsk
+from recsys_schemas.serving_evidence import SwitchAsk
 from recsys_schemas.train_job import PreflightJob
 from worlds.looks import champion, settle
 from worlds.simulated import World, spec

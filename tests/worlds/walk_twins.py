@@ -11,7 +11,7 @@ from recsys_operator.plan.preferred import Preferred
 from recsys_operator.plan.reports import Reports
 from recsys_operator.plan.rollout import Rollout
 from recsys_operator.state.observed import Observed, RolloutState
-from recsys_schemas.serving_api import Arm
+from recsys_schemas.serving_record import Arm
 from recsys_schemas.v1alpha1.rollout import RolloutPhase, RolloutStatus
 from worlds.random_walks import STRATEGIES, play
 

@@ -19,17 +19,11 @@ from recsys_operator.state.observed import (
     VersionState,
 )
 from recsys_schemas.mirror import MirrorReport
-from recsys_schemas.serving_api import (
-    ArmCounters,
-    MixedCounters,
-    OnlineState,
-    Role,
-    ServingRecord,
-    ShadowCounters,
-    SwitchAsk,
-)
+from recsys_schemas.serving_evidence import ArmCounters, MixedCounters, OnlineState, ShadowCounters, SwitchAsk
+from recsys_schemas.serving_record import Role, ServingRecord
 from recsys_schemas.upkeep import UpkeepReport
-from recsys_schemas.v1alpha1.model import ModelSpec, ModelStatus
+from recsys_schemas.v1alpha1.model import ModelSpec
+from recsys_schemas.v1alpha1.model_status import ModelStatus
 from recsys_schemas.version_card import PreflightReport, RunProgress, VersionCard
 from worlds.simulated_replicas import Replicas
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from recsys_operator.plan import shares
 from recsys_operator.plan.freezing import frozen
 from recsys_operator.state.observed import RolloutState
-from recsys_schemas.serving_api import Arm, ServingRecord, Variant
+from recsys_schemas.serving_record import Arm, ServingRecord, Variant
 from recsys_schemas.v1alpha1.rollout import RolloutPhase, RolloutStatus
 from worlds.world_jobs import Jobs
 

@@ -12,9 +12,8 @@ from recsys_operator.state.observed import (
     RayState,
     Unavailable,
 )
-from recsys_schemas.serving_api import (
+from recsys_schemas.serving_evidence import (
     GROUPS,
-    Arm,
     ArmCounters,
     EvidenceResponse,
     MixedCounters,
@@ -22,9 +21,9 @@ from recsys_schemas.serving_api import (
     ShadowCounters,
     StratumCounters,
     SwitchAsk,
-    Variant,
     stratum_of,
 )
+from recsys_schemas.serving_record import Arm, Variant
 from worlds.world_ground import Replica
 from worlds.world_rules import Rules
 

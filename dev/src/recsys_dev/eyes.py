@@ -20,7 +20,8 @@ from recsys_dev.kubernetes import Cluster
 from recsys_dev.line import NAMESPACE, Line, api_path
 from recsys_dev.processes import Child, Command
 from recsys_schemas.v1alpha1.conditions import Condition
-from recsys_schemas.v1alpha1.model import ModelSpec, ModelStatus
+from recsys_schemas.v1alpha1.model import ModelSpec
+from recsys_schemas.v1alpha1.model_status import ModelStatus
 from recsys_schemas.v1alpha1.rollout import RolloutSpec, RolloutStatus
 from recsys_schemas.v1alpha1.version import VersionSpec, VersionStatus
 

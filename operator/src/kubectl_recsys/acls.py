@@ -17,7 +17,7 @@ from recsys_operator.plan.topics import NEEDS_RIGHTS
 from recsys_operator.state.observed import ModelState
 from recsys_operator.world.kube import Kube
 from recsys_schemas.kafka_access import names_prefix
-from recsys_schemas.v1alpha1.model import INGESTED
+from recsys_schemas.v1alpha1.topics import INGESTED
 
 PARTS = ("operator", "ingest", "serving")
 

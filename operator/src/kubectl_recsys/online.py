@@ -22,7 +22,7 @@ from recsys_operator.world.errors import RefusedError
 from recsys_operator.world.kafka_client import CALL_S, open_client, raise_refusal, silence, words_of
 from recsys_operator.world.kube import Kube
 from recsys_operator.world.objects import MODELS, dump, place
-from recsys_schemas.v1alpha1.model import SkippedRecords
+from recsys_schemas.v1alpha1.serving import SkippedRecords
 
 MOST = 200
 """Ranges that fit in spec.serving.online.skip."""

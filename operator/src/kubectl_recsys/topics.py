@@ -11,7 +11,7 @@ from recsys_operator.world.connection import read_connection
 from recsys_operator.world.kafka import Kafka
 from recsys_operator.world.kube import Kube
 from recsys_operator.world.observe import asked_replicas
-from recsys_schemas.v1alpha1.model import Topic
+from recsys_schemas.v1alpha1.topics import Topic
 
 
 async def verify_topics(kube: Kube, namespace: str, name: str) -> int:

@@ -8,7 +8,7 @@ from recsys_operator.state.observed import Observed
 from recsys_operator.world.errors import RefusedError
 from recsys_operator.world.kube import Json
 from recsys_schemas.v1alpha1.conditions import Condition, ConditionType
-from recsys_schemas.v1alpha1.model import ModelStatus
+from recsys_schemas.v1alpha1.model_status import ModelStatus
 
 _LONGEST = 4000
 

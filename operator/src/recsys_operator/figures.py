@@ -9,7 +9,7 @@ from recsys_operator.plan.quality import put_aside
 from recsys_operator.state.observed import Key, Observed, Unavailable
 from recsys_schemas import metric_names
 from recsys_schemas.metric_names import Metric
-from recsys_schemas.v1alpha1.model import Ingestion, ModelStatus
+from recsys_schemas.v1alpha1.model_status import Ingestion, ModelStatus
 
 NAMED_PARTITIONS = 100
 """Of each topic so many have series of their own; the others have one together."""

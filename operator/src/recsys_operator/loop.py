@@ -20,7 +20,7 @@ from recsys_operator.world.objects import MODELS, Unreadable, dump
 from recsys_operator.world.observe import observe
 from recsys_operator.world.owned import write_status
 from recsys_operator.world.world import World
-from recsys_schemas.v1alpha1.model import ModelStatus
+from recsys_schemas.v1alpha1.model_status import ModelStatus
 
 LOG = logging.getLogger(__name__)
 

@@ -9,9 +9,10 @@ from typing import Any, Literal
 from pydantic import Field
 
 from recsys_schemas.artifact import Artifact
-from recsys_schemas.serving_api import Arm, ReplicaReport
+from recsys_schemas.serving_evidence import ReplicaReport
+from recsys_schemas.serving_record import Arm
 from recsys_schemas.train_job import ModelIdentity
-from recsys_schemas.v1alpha1.model import Quarantined
+from recsys_schemas.v1alpha1.model_status import Quarantined
 from recsys_schemas.v1alpha1.rollout import Pinned, RolloutPhase, RolloutSpec, RolloutStatus
 from recsys_schemas.v1alpha1.strategy import Rollout
 from recsys_schemas.v1alpha1.version import VersionPhase

@@ -17,7 +17,8 @@ from recsys_schemas.events import AuditEvent, DeadLetter, ItemEvent, PreferenceE
 from recsys_schemas.kinds import KINDS, Kind, crd
 from recsys_schemas.mirror import MirrorJob, MirrorReport
 from recsys_schemas.reference import events_page, kind_page, metrics_page, serving_page
-from recsys_schemas.serving_api import EvidenceResponse, ServingArguments, ServingRecord
+from recsys_schemas.serving_evidence import EvidenceResponse
+from recsys_schemas.serving_record import ServingArguments, ServingRecord
 from recsys_schemas.snapshot import SnapshotManifest
 from recsys_schemas.train_job import IngestJob, PreflightJob, TrainJob, UpkeepJob
 from recsys_schemas.upkeep import UpkeepReport

@@ -7,7 +7,8 @@ from pydantic import BaseModel
 
 from recsys_schemas.structural import Schema, structural
 from recsys_schemas.v1alpha1 import GROUP, VERSION
-from recsys_schemas.v1alpha1.model import ModelSpec, ModelStatus
+from recsys_schemas.v1alpha1.model import ModelSpec
+from recsys_schemas.v1alpha1.model_status import ModelStatus
 from recsys_schemas.v1alpha1.resource import Rule, cel
 from recsys_schemas.v1alpha1.rollout import RolloutSpec, RolloutStatus
 from recsys_schemas.v1alpha1.version import VersionSpec, VersionStatus

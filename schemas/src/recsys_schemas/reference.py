@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from pydantic import BaseModel
 
-from recsys_schemas import events, metric_names, serving_api
+from recsys_schemas import events, metric_names, serving_api, serving_evidence
 from recsys_schemas.kinds import Kind, open_api
 from recsys_schemas.structural import RULES, Schema
 from recsys_schemas.v1alpha1 import API_VERSION
@@ -27,7 +27,7 @@ ANSWERS: tuple[type[BaseModel], ...] = (
     serving_api.RecommendationResponse,
     serving_api.EventsRequest,
     serving_api.EventsResponse,
-    serving_api.EvidenceResponse,
+    serving_evidence.EvidenceResponse,
     serving_api.ModelResponse,
     serving_api.Problem,
 )

@@ -7,7 +7,8 @@ import uvicorn
 
 from ray_apps.serving.api import Api
 from ray_apps.serving.app import assemble
-from recsys_schemas.serving_api import EvidenceResponse, ServingArguments
+from recsys_schemas.serving_evidence import EvidenceResponse
+from recsys_schemas.serving_record import ServingArguments
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ from math import erf, log, sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys_schemas.serving_api import FOLDS, LATENCY_BINS, latency_edge
+from recsys_schemas.serving_evidence import FOLDS, LATENCY_BINS, latency_edge
 
 Numbers = NDArray[np.int64]
 

@@ -17,7 +17,7 @@ from recsys_operator.plan.evidence import Grouped, Latencies
 from recsys_operator.plan.evidence.rates import FINE_DOWN, RARE_DOWN, RARE_UP, Shifts
 from recsys_operator.plan.reports import Counted
 from recsys_operator.plan.weighing import Weighing, level_of, weighed
-from recsys_schemas.serving_api import GROUPS
+from recsys_schemas.serving_evidence import GROUPS
 from recsys_schemas.v1alpha1.analysis import Analysis
 
 Floats = NDArray[np.float64]

@@ -24,7 +24,7 @@ from ray_apps.stores.objects import Store, open_store
 from recsys_dev import kafka, loadgen, ray
 from recsys_dev.figures import tell
 from recsys_schemas.events import WatchEvent
-from recsys_schemas.serving_api import ServingArguments
+from recsys_schemas.serving_record import ServingArguments
 
 SIZES = {"4k": (4_000, 128), "27k": (27_000, 128), "1M": (1_000_000, 64)}
 """Items and factors."""

@@ -18,7 +18,7 @@ from bench.serving_line import TOKENS, application, arm, record
 from recsys_dev.loadgen import Asked, write_requests
 from recsys_dev.ports import free_ports
 from recsys_dev.ray import RayHead
-from recsys_schemas.serving_api import ServingArguments
+from recsys_schemas.serving_record import ServingArguments
 
 APPS = Path(__file__).resolve().parents[1] / "apps"
 DEADLINE_S = 240.0

@@ -9,7 +9,7 @@ from pydantic import JsonValue
 from ray import serve
 from ray_apps.serving import api, mixing
 from ray_apps.serving.app import Recommender
-from recsys_schemas.serving_api import ServingArguments
+from recsys_schemas.serving_record import ServingArguments
 
 EVERY = 20
 _asked = count()

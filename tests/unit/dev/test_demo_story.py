@@ -16,9 +16,11 @@ from recsys_dev.story import one_line, roll_back, walk
 from recsys_dev.topics_seen import LagMarks, Topics
 from recsys_schemas.snapshot import PartitionOffset, SnapshotManifest
 from recsys_schemas.v1alpha1.analysis import Analysis
-from recsys_schemas.v1alpha1.model import Kafka, ModelSpec, ModelStatus, Ray, ServedVersion
+from recsys_schemas.v1alpha1.model import ModelSpec, Ray
+from recsys_schemas.v1alpha1.model_status import ModelStatus, ServedVersion
 from recsys_schemas.v1alpha1.rollout import Decision, Pinned, RolloutPhase, RolloutSpec, RolloutStatus
 from recsys_schemas.v1alpha1.strategy import Step
+from recsys_schemas.v1alpha1.topics import Kafka
 from recsys_schemas.v1alpha1.version import ModelReference
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)

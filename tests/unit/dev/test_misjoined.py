@@ -20,7 +20,8 @@ from recsys_dev.events import Event
 from recsys_dev.misjoined import one_row_off
 from recsys_dev.tastes import World
 from recsys_operator.plan.gates import verdicts
-from recsys_schemas.serving_api import Arm, RecommendationRequest, Variant
+from recsys_schemas.serving_api import RecommendationRequest
+from recsys_schemas.serving_record import Arm, Variant
 from recsys_schemas.train_job import PreflightJob
 from recsys_schemas.v1alpha1.gates import default_gates
 from recsys_schemas.version_card import VersionCard

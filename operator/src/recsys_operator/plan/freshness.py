@@ -6,9 +6,9 @@ from recsys_operator.plan import shares
 from recsys_operator.plan.reports import reports
 from recsys_operator.state.observed import Observed
 from recsys_operator.state.plan import Fact, Part
-from recsys_schemas.serving_api import OnlineState
+from recsys_schemas.serving_evidence import OnlineState
 from recsys_schemas.v1alpha1.conditions import ConditionType
-from recsys_schemas.v1alpha1.model import Freshness
+from recsys_schemas.v1alpha1.model_status import Freshness
 
 
 class Word(StrEnum):

@@ -12,7 +12,7 @@ from recsys_operator.plan.evidence import Verdict
 from recsys_operator.plan.reports import Counted, reports
 from recsys_operator.plan.weighing import level_of, place_of, totals, weigh
 from recsys_operator.state.observed import Observed, RolloutState
-from recsys_schemas.serving_api import stratum_of
+from recsys_schemas.serving_evidence import stratum_of
 from recsys_schemas.v1alpha1.rollout import Evidence
 
 

@@ -8,7 +8,8 @@ from recsys_operator.plan.names import topics_by_role
 from recsys_operator.plan.once import once
 from recsys_operator.state.observed import ModelState, Observed, PartitionState, Unavailable
 from recsys_schemas.event_fields import EVENTS
-from recsys_schemas.v1alpha1.model import INGESTED, FurthestBehind
+from recsys_schemas.v1alpha1.model_status import FurthestBehind
+from recsys_schemas.v1alpha1.topics import INGESTED
 
 GROW_AFTER = timedelta(seconds=60)
 """A consumer that was just started has what was written before it to read: that is no sign yet."""

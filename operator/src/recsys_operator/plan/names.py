@@ -6,7 +6,7 @@ import json
 from recsys_operator.plan.once import once
 from recsys_operator.state.observed import ModelState, Observed
 from recsys_schemas.train_job import IngestJob, ModelIdentity
-from recsys_schemas.v1alpha1.model import Topic
+from recsys_schemas.v1alpha1.topics import Topic
 
 OPERATOR_TOKEN_KEY = "operator-token"  # noqa: S105 - the name of a key, not a token
 DEAD_LETTERS = "DeadLetters"

@@ -13,7 +13,7 @@ from recsys_operator.plan.evidence import Comparison, Grouped, Verdict
 from recsys_operator.plan.reports import Reports, added
 from recsys_operator.plan.weighing import Weighing, weigh
 from recsys_operator.state.observed import RolloutState
-from recsys_schemas.serving_api import MixedCounters
+from recsys_schemas.serving_evidence import MixedCounters
 from recsys_schemas.v1alpha1.rollout import Evidence, PreferenceEvidence
 from recsys_schemas.v1alpha1.strategy import InterleaveStep
 

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from recsys_operator.state.observed import Observed
-from recsys_schemas.v1alpha1.model import Quarantined
+from recsys_schemas.v1alpha1.model_status import Quarantined
 from recsys_schemas.v1alpha1.rollout import RolloutPhase
 
 _MOST = 100

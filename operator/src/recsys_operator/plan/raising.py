@@ -18,8 +18,8 @@ from recsys_operator.plan.wanted_topics import ours, out_of_sync, wanted
 from recsys_operator.state.actions import Action, PublishEvent, ReassignReplicas
 from recsys_operator.state.observed import MovesState, Observed, PartitionState, TopicsState, TopicState, Unavailable
 from recsys_schemas.kafka_access import GRANT
-from recsys_schemas.v1alpha1.model import Topic
 from recsys_schemas.v1alpha1.replication import MovingPartition, Raising, RaisingTopic
+from recsys_schemas.v1alpha1.topics import Topic
 
 AT_ONCE = 10
 """Partitions under way at a time: the rest of the cluster's traffic goes on beside them, and a stop takes effect after them."""

@@ -7,7 +7,7 @@ mounted late, a store that was away. Only a config that differs makes it try aga
 from datetime import timedelta
 
 from recsys_operator.state.observed import Observed
-from recsys_schemas.v1alpha1.model import ServingRetry
+from recsys_schemas.v1alpha1.model_status import ServingRetry
 
 FIRST = timedelta(seconds=10)
 LONGEST = timedelta(minutes=5)

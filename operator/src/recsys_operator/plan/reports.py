@@ -7,7 +7,7 @@ from recsys_operator.plan.evidence import UNSEEN, UNTIMED, Grouped, Latencies
 from recsys_operator.plan.names import app_name
 from recsys_operator.plan.once import once
 from recsys_operator.state.observed import AppState, Observed, Unavailable
-from recsys_schemas.serving_api import GROUPS, EvidenceResponse
+from recsys_schemas.serving_evidence import GROUPS, EvidenceResponse
 
 _STALE_SECONDS = 15.0
 

@@ -9,7 +9,7 @@ from recsys_operator.plan.topics import USABLE, Topics
 from recsys_operator.state.actions import Action, DeployApp, EnsureTokens
 from recsys_operator.state.observed import AppState, Observed, Unavailable
 from recsys_operator.state.plan import Fact, Part
-from recsys_schemas.serving_api import (
+from recsys_schemas.serving_record import (
     ContextCounting,
     ContextKey,
     FallbackStep,
@@ -21,8 +21,9 @@ from recsys_schemas.serving_api import (
     Skip,
 )
 from recsys_schemas.v1alpha1.conditions import ConditionType
-from recsys_schemas.v1alpha1.model import Popularity, ServingRetry
+from recsys_schemas.v1alpha1.model_status import ServingRetry
 from recsys_schemas.v1alpha1.rollout import RolloutStatus
+from recsys_schemas.v1alpha1.serving import Popularity
 
 _LONGEST_WORDS = 1500
 

@@ -10,7 +10,7 @@ from recsys_operator.plan.findings import Finding
 from recsys_operator.plan.reports import Counted, Reports, added
 from recsys_operator.plan.weighing import totals
 from recsys_operator.state.observed import RolloutState
-from recsys_schemas.serving_api import ShadowCounters, stratum_of
+from recsys_schemas.serving_evidence import ShadowCounters, stratum_of
 from recsys_schemas.v1alpha1.analysis import Analysis
 from recsys_schemas.v1alpha1.rollout import ArmTotals, Evidence, ShadowEvidence
 from recsys_schemas.v1alpha1.strategy import ShadowStep

@@ -4,7 +4,7 @@ from recsys_operator.plan import quarantine, steps
 from recsys_operator.plan.reports import own_app, reports
 from recsys_operator.plan.wishes import wish
 from recsys_operator.state.observed import Observed, RolloutState, VersionState
-from recsys_schemas.serving_api import Arm, Variant
+from recsys_schemas.serving_record import Arm, Variant
 from recsys_schemas.v1alpha1.rollout import Pinned, RolloutPhase, RolloutStatus
 from recsys_schemas.v1alpha1.version import VersionPhase
 

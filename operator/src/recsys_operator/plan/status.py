@@ -17,7 +17,7 @@ from recsys_operator.plan.wanted_topics import out_of_sync
 from recsys_operator.state.observed import Observed, RolloutState, Unavailable
 from recsys_operator.state.plan import Fact
 from recsys_schemas.v1alpha1.conditions import Condition, ConditionType
-from recsys_schemas.v1alpha1.model import (
+from recsys_schemas.v1alpha1.model_status import (
     CatalogueStatus,
     HistoryEntry,
     Ingestion,

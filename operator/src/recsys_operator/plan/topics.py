@@ -9,7 +9,7 @@ from recsys_operator.state.actions import Action, ConfigureTopic, CreateTopic, G
 from recsys_operator.state.observed import Observed, TopicsState, Unavailable
 from recsys_operator.state.plan import Fact, Part
 from recsys_schemas.v1alpha1.conditions import ConditionType
-from recsys_schemas.v1alpha1.model import Topic
+from recsys_schemas.v1alpha1.topics import Topic
 
 
 class Topics(StrEnum):

@@ -11,7 +11,7 @@ from recsys_operator.state.observed import JobState, JobWord, Observed, RayState
 from recsys_operator.state.plan import Part
 from recsys_schemas.train_job import UpkeepJob
 from recsys_schemas.upkeep import UpkeepReport
-from recsys_schemas.v1alpha1.model import LastUpkeep
+from recsys_schemas.v1alpha1.model_status import LastUpkeep
 
 COMMITS = 200
 """After so many commits, each of which may have added a file to a table,"""

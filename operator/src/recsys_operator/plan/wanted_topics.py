@@ -1,7 +1,7 @@
 """The topics that a model asks for, and what is said of the replicas of those that are there."""
 
 from recsys_operator.state.observed import Observed, PartitionState
-from recsys_schemas.v1alpha1.model import Topic
+from recsys_schemas.v1alpha1.topics import Topic
 
 
 def wanted(observed: Observed) -> list[Topic]:

@@ -1,6 +1,6 @@
 """Weighing: what both arms did at the present shares, and what it shows.
 
-Only what was counted under the same shares is compared: see `recsys_schemas.serving_api.stratum_of`.
+Only what was counted under the same shares is compared: see `recsys_schemas.serving_evidence.stratum_of`.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from recsys_operator.plan.evidence import Levels, Verdict, levels, likely_excess
 from recsys_operator.plan.findings import Finding
 from recsys_operator.plan.reports import Counted, Reports
 from recsys_operator.state.observed import Measured, RolloutState, Unavailable
-from recsys_schemas.serving_api import stratum_of
+from recsys_schemas.serving_evidence import stratum_of
 from recsys_schemas.v1alpha1.analysis import Analysis
 from recsys_schemas.v1alpha1.rollout import ArmTotals, Evidence, RolloutSpec
 

@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from recsys_operator.plan.names import again_name
 from recsys_operator.state.observed import Observed, Unavailable
-from recsys_schemas.serving_api import SwitchAsk
+from recsys_schemas.serving_evidence import SwitchAsk
 from recsys_schemas.v1alpha1.rollout import RolloutPhase
 
 OPEN_SECONDS = 600.0

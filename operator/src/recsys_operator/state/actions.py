@@ -7,10 +7,10 @@ from typing import Any, Literal, TypeAlias
 from recsys_schemas.audit import AuditRecord
 from recsys_schemas.mirror import MirrorJob
 from recsys_schemas.news import News
-from recsys_schemas.serving_api import ServingArguments, ServingRecord
+from recsys_schemas.serving_record import ServingArguments, ServingRecord
 from recsys_schemas.train_job import IngestJob, PreflightJob, TrainJob, UpkeepJob
-from recsys_schemas.v1alpha1.model import Autoscaling, ReplicaResources
 from recsys_schemas.v1alpha1.rollout import RolloutSpec, RolloutStatus
+from recsys_schemas.v1alpha1.serving import Autoscaling, ReplicaResources
 from recsys_schemas.v1alpha1.telling import Notification
 from recsys_schemas.v1alpha1.version import VersionSpec, VersionStatus
 

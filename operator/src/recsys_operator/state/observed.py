@@ -7,11 +7,14 @@ from enum import StrEnum
 
 from recsys_schemas.catalogue import CatalogueReport
 from recsys_schemas.mirror import MirrorReport
-from recsys_schemas.serving_api import EvidenceResponse, Role, ServingArguments, ServingRecord
+from recsys_schemas.serving_evidence import EvidenceResponse
+from recsys_schemas.serving_record import Role, ServingArguments, ServingRecord
 from recsys_schemas.snapshot import SnapshotManifest
 from recsys_schemas.upkeep import UpkeepReport
-from recsys_schemas.v1alpha1.model import Autoscaling, ModelSpec, ModelStatus, ReplicaResources
+from recsys_schemas.v1alpha1.model import ModelSpec
+from recsys_schemas.v1alpha1.model_status import ModelStatus
 from recsys_schemas.v1alpha1.rollout import RolloutSpec, RolloutStatus
+from recsys_schemas.v1alpha1.serving import Autoscaling, ReplicaResources
 from recsys_schemas.v1alpha1.version import VersionSpec, VersionStatus
 from recsys_schemas.version_card import PreflightReport, RunProgress, VersionCard
 

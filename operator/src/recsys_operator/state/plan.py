@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from recsys_operator.state.actions import Action
-from recsys_schemas.v1alpha1.model import ModelStatus
+from recsys_schemas.v1alpha1.model_status import ModelStatus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

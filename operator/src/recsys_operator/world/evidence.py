@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from recsys_operator.world.errors import RefusedError, UnavailableError
 from recsys_operator.world.kube import seen
-from recsys_schemas.serving_api import EvidenceResponse
+from recsys_schemas.serving_evidence import EvidenceResponse
 
 CALL_S = 3.0
 

@@ -11,7 +11,8 @@ from pydantic import BaseModel, ValidationError
 from recsys_operator.state.observed import Key, ModelState, RolloutState, VersionState
 from recsys_operator.world.kube import Json
 from recsys_schemas.v1alpha1 import API_VERSION, GROUP, VERSION
-from recsys_schemas.v1alpha1.model import ModelSpec, ModelStatus
+from recsys_schemas.v1alpha1.model import ModelSpec
+from recsys_schemas.v1alpha1.model_status import ModelStatus
 from recsys_schemas.v1alpha1.rollout import RolloutSpec, RolloutStatus
 from recsys_schemas.v1alpha1.version import VersionSpec, VersionStatus
 

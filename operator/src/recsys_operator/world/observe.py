@@ -44,10 +44,10 @@ from recsys_operator.world.tokens import operator_token, read_roles
 from recsys_operator.world.world import World
 from recsys_schemas.catalogue import CatalogueReport
 from recsys_schemas.mirror import MirrorReport
-from recsys_schemas.serving_api import EvidenceResponse
+from recsys_schemas.serving_evidence import EvidenceResponse
 from recsys_schemas.snapshot import SnapshotManifest
 from recsys_schemas.upkeep import UpkeepReport
-from recsys_schemas.v1alpha1.model import INGESTED
+from recsys_schemas.v1alpha1.topics import INGESTED
 from recsys_schemas.v1alpha1.version import VersionPhase
 
 _T = TypeVar("_T")

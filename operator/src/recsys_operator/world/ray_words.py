@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 from recsys_operator.state.observed import AppState, JobState, JobWord
 from recsys_operator.world.kube import Json
 from recsys_operator.world.serve_config import DEPLOYMENT, read_autoscaling, read_resources
-from recsys_schemas.serving_api import ServingArguments, ServingRecord
+from recsys_schemas.serving_record import ServingArguments, ServingRecord
 
 DEFAULT_SERVE_PORT = 8000
 _LONGEST_MESSAGE = 1500

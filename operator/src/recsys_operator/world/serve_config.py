@@ -4,7 +4,7 @@ import contextlib
 
 from recsys_operator.state.actions import DeployApp
 from recsys_operator.world.kube import Json
-from recsys_schemas.v1alpha1.model import Autoscaling, ReplicaResources
+from recsys_schemas.v1alpha1.serving import Autoscaling, ReplicaResources
 
 DEPLOYMENT = "Recommender"
 IMPORT_PATH = "ray_apps.serving.app:build"

@@ -12,7 +12,7 @@ from recsys_operator.world.errors import RefusedError
 from recsys_operator.world.kube import Json, Kube
 from recsys_operator.world.objects import owner_uid, secret_path
 from recsys_operator.world.owned import create_secret
-from recsys_schemas.serving_api import Role
+from recsys_schemas.serving_record import Role
 from recsys_schemas.v1alpha1.model import SecretKey
 
 WRITER_KEY = "token"

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from ray_apps.serving.clients import Client
 from ray_apps.serving.jwt_bearer import Bearers, NoKeysError, RefusedTokenError
 from ray_apps.serving.problems import ProblemError, unavailable
-from recsys_schemas.serving_api import Role
+from recsys_schemas.serving_record import Role
 
 OWN = "key:"
 """How the names of clients with one of the API's own tokens begin; those of signed tokens name their subject."""

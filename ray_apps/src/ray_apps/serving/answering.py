@@ -16,7 +16,8 @@ from ray_apps.serving.shelf import Shelf, UnknownFieldError
 from ray_apps.serving.strangers import explored
 from ray_apps.serving.together import Together
 from ray_apps.stores.registry import Scorer
-from recsys_schemas.serving_api import Reason, Variant
+from recsys_schemas.serving_api import Reason
+from recsys_schemas.serving_record import Variant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -38,17 +38,9 @@ from ray_apps.serving.shedding import Shedding, Watch
 from ray_apps.serving.shelf import UnknownFieldError
 from ray_apps.serving.switch_route import switch
 from ray_apps.serving.told_routes import forget_preferences, item_of, preferences_of, say_items, say_preferences, withdraw_item
-from recsys_schemas.serving_api import (
-    BatchRequest,
-    EvidenceResponse,
-    PopularRequest,
-    RecommendationRequest,
-    Role,
-    ServingRecord,
-    SessionRequest,
-    SimilarItemsRequest,
-    Variant,
-)
+from recsys_schemas.serving_api import BatchRequest, PopularRequest, RecommendationRequest, SessionRequest, SimilarItemsRequest
+from recsys_schemas.serving_evidence import EvidenceResponse
+from recsys_schemas.serving_record import Role, ServingRecord, Variant
 
 RETRY_SECONDS = 2
 """Retry-After while versions load."""

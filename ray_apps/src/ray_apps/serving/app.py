@@ -45,7 +45,7 @@ from ray_apps.serving.shadowing import Shadow
 from ray_apps.serving.told.following import ITEMS, PREFERENCES, ToldFollower
 from ray_apps.stores.objects import open_store
 from ray_apps.stores.registry import LoadedVersion, open_version
-from recsys_schemas.serving_api import ServingArguments
+from recsys_schemas.serving_record import ServingArguments
 
 SWITCH_SECONDS = 0.0005
 """How long one thread may keep the others from Python."""

@@ -22,7 +22,8 @@ from ray_apps.serving.strangers import Newcomers
 from ray_apps.serving.switch_times import SwitchTimes
 from ray_apps.serving.together import Together, together_of
 from ray_apps.stores.registry import LoadedVersion
-from recsys_schemas.serving_api import Arm, OnlineState, ServingRecord, Variant, stratum_of
+from recsys_schemas.serving_evidence import OnlineState, stratum_of
+from recsys_schemas.serving_record import Arm, ServingRecord, Variant
 
 NO_EPOCH = -1
 """What a replica reports before it serves any record."""

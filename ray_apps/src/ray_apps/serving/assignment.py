@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from recsys_schemas.serving_api import Arm, Variant
+from recsys_schemas.serving_record import Arm, Variant
 
 RESOLUTION = 2**64
 """Number of points on the line that users are hashed to."""

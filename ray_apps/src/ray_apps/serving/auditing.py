@@ -7,7 +7,7 @@ import time
 
 from ray_apps.serving.event_writer import EventWriter, NotAcknowledged
 from recsys_schemas.events import AuditEvent
-from recsys_schemas.serving_api import ServingArguments
+from recsys_schemas.serving_record import ServingArguments
 
 MOST_WAITING = 1_000
 """Records that may wait for their acknowledgement; of more the log alone tells."""

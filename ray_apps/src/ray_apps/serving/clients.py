@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from recsys_schemas.serving_api import Role
+from recsys_schemas.serving_record import Role
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

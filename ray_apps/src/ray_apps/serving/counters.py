@@ -8,7 +8,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Literal
 
-from recsys_schemas.serving_api import FOLDS, GROUPS, ArmCounters, StratumCounters, latency_bin
+from recsys_schemas.serving_evidence import FOLDS, GROUPS, ArmCounters, StratumCounters, latency_bin
 
 BOUNDS_MS = (0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 1000.0)
 """Upper bounds of the latency buckets, milliseconds; one more is open."""

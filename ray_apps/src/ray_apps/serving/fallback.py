@@ -14,7 +14,8 @@ from ray_apps.serving.pace import ArmLate
 from ray_apps.serving.questions import Question
 from ray_apps.serving.ranking import ArmFailure, Indices
 from ray_apps.serving.shuffling import LOT, shuffled
-from recsys_schemas.serving_api import FALLBACK, FallbackStep, Reason, Shuffle, Variant
+from recsys_schemas.serving_api import Reason
+from recsys_schemas.serving_record import FALLBACK, FallbackStep, Shuffle, Variant
 
 REMEMBERED = frozenset({Reason.PERSONAL, Reason.SESSION, Reason.APPROXIMATE})
 """Answers that are kept for a time when the next one cannot be computed."""

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from ray_apps.serving.asgi import Receive, Scope, Send
-from recsys_schemas.serving_api import Role
+from recsys_schemas.serving_record import Role
 
 Handler = Callable[[Scope, Receive, Send], Awaitable[None]]
 

@@ -10,7 +10,7 @@ from jwt.exceptions import ExpiredSignatureError, InvalidTokenError
 
 from ray_apps.serving.clients import Client
 from ray_apps.serving.jwks import KeySet
-from recsys_schemas.serving_api import JwtTrust, Role
+from recsys_schemas.serving_record import JwtTrust, Role
 
 LONGEST = 8192
 """Bytes of a token; a longer one is not looked at."""

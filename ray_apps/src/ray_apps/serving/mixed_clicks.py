@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from zlib import crc32
 
 from ray_apps.serving.counters import MAX_VERSIONS
-from recsys_schemas.serving_api import GROUPS, MixedCounters
+from recsys_schemas.serving_evidence import GROUPS, MixedCounters
 
 MOST_OPEN = 50_000
 """Mixed answers remembered at once; the oldest are forgotten first, and count as not clicked."""

@@ -13,7 +13,8 @@ from ray_apps.serving.interleaving import team_draft
 from ray_apps.serving.pace import ArmLate
 from ray_apps.serving.questions import Question
 from ray_apps.serving.ranking import ArmFailure
-from recsys_schemas.serving_api import Reason, Variant
+from recsys_schemas.serving_api import Reason
+from recsys_schemas.serving_record import Variant
 
 
 async def answer_by_all(serving: Serving, question: Question, tallies: Tallies, chain: Chain) -> Answer | None:

@@ -12,7 +12,6 @@ from recsys_schemas.serving_api import (
     BatchResponse,
     EventsRequest,
     EventsResponse,
-    EvidenceResponse,
     ItemResponse,
     ItemsRequest,
     ModelMetadata,
@@ -29,6 +28,7 @@ from recsys_schemas.serving_api import (
     SwitchRequest,
     SwitchResponse,
 )
+from recsys_schemas.serving_evidence import EvidenceResponse
 
 Json = dict[str, Any]
 EVENTS: Mapping[str, type[BaseModel]] = {"watch": WatchEvent, "rate": RateEvent}

@@ -30,7 +30,8 @@ from ray_apps.serving.online.live import still
 from ray_apps.serving.questions import of_user
 from ray_apps.stores.objects import StorageError, Store, open_store
 from ray_apps.stores.registry import open_version
-from recsys_schemas.serving_api import Arm, Reason, RecommendationRequest, Variant
+from recsys_schemas.serving_api import Reason, RecommendationRequest
+from recsys_schemas.serving_record import Arm, Variant
 from recsys_schemas.train_job import PreflightJob
 from recsys_schemas.version_card import PREFLIGHT_FILE, PreflightReport, digest_of, version_folder
 

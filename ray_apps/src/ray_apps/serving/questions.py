@@ -10,15 +10,8 @@ from ray_apps.serving.arms import LoadedArm
 from ray_apps.serving.online.blending import Indices, Weights, blended
 from recsys_schemas.events import PreferenceEvent, RequestEvent
 from recsys_schemas.filters import ContextValue, Filters
-from recsys_schemas.serving_api import (
-    Asked,
-    PopularRequest,
-    Reason,
-    RecommendationRequest,
-    SessionRequest,
-    SimilarItemsRequest,
-    Variant,
-)
+from recsys_schemas.serving_api import Asked, PopularRequest, Reason, RecommendationRequest, SessionRequest, SimilarItemsRequest
+from recsys_schemas.serving_record import Variant
 
 MOST_ITEMS = 100
 """In one answer."""

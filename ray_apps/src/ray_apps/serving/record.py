@@ -2,7 +2,7 @@
 
 from pydantic import JsonValue, ValidationError
 
-from recsys_schemas.serving_api import Arm, ServingRecord, Variant
+from recsys_schemas.serving_record import Arm, ServingRecord, Variant
 
 
 class RecordRefused(Exception):  # noqa: N818 - it says what was done about the error

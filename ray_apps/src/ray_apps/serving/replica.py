@@ -18,7 +18,8 @@ from ray_apps.serving.ripening import Ripening
 from ray_apps.serving.shadowing import Shadow
 from ray_apps.serving.switching import Switches
 from ray_apps.serving.told.following import ToldFollower
-from recsys_schemas.serving_api import EvidenceResponse, ReplicaReport, Role, ServingArguments
+from recsys_schemas.serving_evidence import EvidenceResponse, ReplicaReport
+from recsys_schemas.serving_record import Role, ServingArguments
 
 _ALL = 100
 Evidence = Callable[[], Awaitable[EvidenceResponse]]

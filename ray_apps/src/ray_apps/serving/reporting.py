@@ -9,7 +9,7 @@ from ray.actor import ActorHandle
 
 import ray
 from ray_apps.serving.board import Board, board_of
-from recsys_schemas.serving_api import EvidenceResponse, ReplicaReport
+from recsys_schemas.serving_evidence import EvidenceResponse, ReplicaReport
 
 PERIOD_SECONDS = 1.0
 DEADLINE_SECONDS = 2.0

@@ -17,7 +17,7 @@ from ray_apps.serving.counters import MAX_VERSIONS, Tally, group_of
 from ray_apps.serving.liked import Liked
 from ray_apps.serving.likeness import overlap, rank_correlation
 from ray_apps.serving.questions import Question
-from recsys_schemas.serving_api import GROUPS, ShadowCounters
+from recsys_schemas.serving_evidence import GROUPS, ShadowCounters
 
 MOST_WAITING = 128
 """Copies that wait to be answered; more are dropped."""

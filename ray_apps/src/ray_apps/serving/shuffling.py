@@ -7,7 +7,7 @@ that every one of them is at every one of these places with `share / depth`; els
 import random
 from collections.abc import Sequence
 
-from recsys_schemas.serving_api import Shuffle
+from recsys_schemas.serving_record import Shuffle
 
 Item = tuple[str, float]
 """An item and its score."""

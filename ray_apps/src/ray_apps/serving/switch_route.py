@@ -7,7 +7,8 @@ from pydantic import ValidationError
 from ray_apps.serving.problems import ProblemError, shown, unavailable, unfit
 from ray_apps.serving.replica import Evidence, Replica
 from ray_apps.serving.switching import retained
-from recsys_schemas.serving_api import ServingRecord, SwitchRequest, SwitchResponse, Variant
+from recsys_schemas.serving_api import SwitchRequest, SwitchResponse
+from recsys_schemas.serving_record import ServingRecord, Variant
 
 RETRY_SECONDS = 2
 

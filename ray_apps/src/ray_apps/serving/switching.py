@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable
 
 from ray_apps.serving.arms import Arms
-from recsys_schemas.serving_api import SwitchAsk, Variant
+from recsys_schemas.serving_evidence import SwitchAsk
+from recsys_schemas.serving_record import Variant
 
 OPEN_SECONDS = 600.0
 """An ask that the operator has not taken up after so long is over."""

@@ -10,7 +10,7 @@ from recsys_operator.plan.plan import plan
 from recsys_operator.state.actions import Notify, PublishEvent
 from recsys_operator.state.observed import Delivery, Observed, RolloutState
 from recsys_schemas.v1alpha1.analysis import Analysis
-from recsys_schemas.v1alpha1.model import ModelStatus
+from recsys_schemas.v1alpha1.model_status import ModelStatus
 from recsys_schemas.v1alpha1.rollout import Decision, Pinned, RolloutSpec, RolloutStatus
 from recsys_schemas.v1alpha1.strategy import Step
 from recsys_schemas.v1alpha1.telling import NotificationStatus, Told

@@ -10,7 +10,7 @@ from recsys_operator.plan.evidence import Grouped, Latencies
 from recsys_operator.plan.reports import Counted, Reports
 from recsys_operator.plan.weighing import Weighing, weigh, weighed
 from recsys_operator.state.observed import Measured, RolloutState, Unavailable
-from recsys_schemas.serving_api import (
+from recsys_schemas.serving_evidence import (
     FOLDS,
     GROUPS,
     ArmCounters,

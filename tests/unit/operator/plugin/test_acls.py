@@ -10,7 +10,7 @@ from kubectl_recsys.acls import PARTS, acls, as_commands, as_table
 from recsys_operator.state.observed import ModelState
 from recsys_operator.world.objects import read_model
 from recsys_schemas.v1alpha1.conditions import Condition
-from recsys_schemas.v1alpha1.model import ModelStatus
+from recsys_schemas.v1alpha1.model_status import ModelStatus
 
 PRINCIPALS = dict.fromkeys(PARTS, "User:recsys")
 

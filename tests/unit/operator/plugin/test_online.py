@@ -7,7 +7,7 @@ import pytest
 
 from kubectl_recsys.online import Rewind, asked_of, merged, moment, ranges
 from recsys_operator.world.errors import RefusedError
-from recsys_schemas.v1alpha1.model import SkippedRecords
+from recsys_schemas.v1alpha1.serving import SkippedRecords
 
 NOW = datetime(2026, 11, 30, 12, 0, tzinfo=UTC)
 

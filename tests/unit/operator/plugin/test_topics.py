@@ -4,7 +4,7 @@ import pytest
 
 from kubectl_recsys.topics import _row
 from recsys_operator.state.observed import PartitionState, TopicState
-from recsys_schemas.v1alpha1.model import Topic
+from recsys_schemas.v1alpha1.topics import Topic
 
 ASKED = Topic(name="watch", role="Watch", partitions=2)
 

@@ -6,7 +6,9 @@ from recsys_operator.failures import stalled_status, with_failure
 from recsys_operator.state.observed import Key, ModelState, Observed, Unavailable
 from recsys_operator.world.errors import RefusedError, UnavailableError
 from recsys_schemas.v1alpha1.conditions import Condition, ConditionType
-from recsys_schemas.v1alpha1.model import Kafka, ModelSpec, ModelStatus, Ray
+from recsys_schemas.v1alpha1.model import ModelSpec, Ray
+from recsys_schemas.v1alpha1.model_status import ModelStatus
+from recsys_schemas.v1alpha1.topics import Kafka
 
 NOW = datetime(2026, 9, 1, tzinfo=UTC)
 BEFORE = NOW - timedelta(hours=1)

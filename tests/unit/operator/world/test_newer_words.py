@@ -5,7 +5,7 @@ import pytest
 from recsys_operator.world.kube import Json
 from recsys_operator.world.objects import UnreadableError, read_model, read_rollout
 from recsys_operator.world.ray_words import read_apps
-from recsys_schemas.serving_api import ServingRecord
+from recsys_schemas.serving_record import ServingRecord
 
 SPEC: Json = {"ray": {"dashboardURL": "http://ray:8265"}, "kafka": {"bootstrapServers": ["kafka:9092"]}}
 METADATA: Json = {"name": "movies", "namespace": "shop", "uid": "8a7d3f1e-0", "generation": 3}

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from recsys_operator.world.serve_config import app_config, read_autoscaling, read_resources
-from recsys_schemas.v1alpha1.model import Autoscaling, ReplicaResources
+from recsys_schemas.v1alpha1.serving import Autoscaling, ReplicaResources
 from unit.operator.world.test_serve_config import deploy
 
 

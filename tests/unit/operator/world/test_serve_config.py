@@ -5,7 +5,7 @@ from typing import Any
 from recsys_operator.state.actions import DeployApp
 from recsys_operator.world.ray_words import read_apps, serving_url
 from recsys_operator.world.serve_config import app_config, changed, with_app, without
-from recsys_schemas.serving_api import ServingArguments, ServingRecord
+from recsys_schemas.serving_record import ServingArguments, ServingRecord
 
 OTHER = {"name": "other", "route_prefix": "/other", "import_path": "a:b", "deployments": [{"name": "X", "user_config": {"n": None}}]}
 

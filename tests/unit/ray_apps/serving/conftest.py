@@ -29,7 +29,8 @@ from ray_apps.serving.shadowing import Shadow
 from ray_apps.stores.content import Content
 from ray_apps.stores.facets import Facets, facets_of
 from recsys_schemas.catalogue import CatalogueItem
-from recsys_schemas.serving_api import EvidenceResponse, ServingArguments
+from recsys_schemas.serving_evidence import EvidenceResponse
+from recsys_schemas.serving_record import ServingArguments
 
 Floats = NDArray[Any]
 

@@ -15,7 +15,7 @@ from ray_apps.serving.handling import Route
 from ray_apps.serving.jwks import KeySet
 from ray_apps.serving.jwt_bearer import Bearers
 from ray_apps.serving.openapi import openapi
-from recsys_schemas.serving_api import Role
+from recsys_schemas.serving_record import Role
 from unit.ray_apps.serving.conftest import Caller, make_replica, record
 from unit.ray_apps.serving.test_jwt import HOSTILE, TRUST, Issuer, token
 

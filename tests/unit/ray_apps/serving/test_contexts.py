@@ -16,7 +16,7 @@ from ray_apps.serving.contexts.counting import Contexts, in_context
 from ray_apps.serving.online.deeds import context_of
 from ray_apps.serving.online.live import still
 from recsys_schemas.filters import ContextValue
-from recsys_schemas.serving_api import ContextCounting, ContextKey, Skip
+from recsys_schemas.serving_record import ContextCounting, ContextKey, Skip
 from unit.ray_apps.serving.conftest import ITEMS, Caller, make_replica, opener, record
 
 DAY_S = 86_400

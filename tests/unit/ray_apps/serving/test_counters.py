@@ -1,7 +1,7 @@
 """What a replica counts of each arm for the evidence: bounded, by groups of users, latencies for the newest shares only."""
 
 from ray_apps.serving.counters import MAX_STRATA, MAX_TIMED_STRATA, Tallies
-from recsys_schemas.serving_api import FOLDS, ArmCounters, latency_bin
+from recsys_schemas.serving_evidence import FOLDS, ArmCounters, latency_bin
 
 
 def test_a_request_is_counted_once_by_how_it_ended_and_what_was_given():

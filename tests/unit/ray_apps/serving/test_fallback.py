@@ -10,7 +10,8 @@ from ray_apps.serving.fallback import Chain, answer
 from ray_apps.serving.lasts import Last, Lasts
 from ray_apps.serving.pace import Pace
 from ray_apps.serving.questions import of_user
-from recsys_schemas.serving_api import FallbackStep, Reason, RecommendationRequest, Variant
+from recsys_schemas.serving_api import Reason, RecommendationRequest
+from recsys_schemas.serving_record import FallbackStep, Variant
 
 CACHED_FIRST = (FallbackStep.CACHED, FallbackStep.CHAMPION, FallbackStep.POPULAR)
 POPULAR_ONLY = (FallbackStep.POPULAR,)

@@ -17,7 +17,7 @@ from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 from ray_apps.serving.jwks import KeySet, read_keys
 from ray_apps.serving.jwt_bearer import LONGEST, Bearers, NoKeysError, RefusedTokenError
-from recsys_schemas.serving_api import JwtTrust, Role
+from recsys_schemas.serving_record import JwtTrust, Role
 
 TRUST = JwtTrust(issuer="https://idp.test", audience="recsys", jwks_uri="https://idp.test/jwks")
 RSA = rsa.generate_private_key(public_exponent=65537, key_size=2048)

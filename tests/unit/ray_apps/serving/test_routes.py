@@ -5,7 +5,8 @@ from typing import Any
 from prometheus_client.parser import text_string_to_metric_families
 
 from ray_apps.serving.openapi import openapi
-from recsys_schemas.serving_api import EvidenceResponse, ModelResponse
+from recsys_schemas.serving_api import ModelResponse
+from recsys_schemas.serving_evidence import EvidenceResponse
 
 OPERATOR = "let-me-operate"
 

@@ -9,7 +9,7 @@ import pytest
 
 from ray_apps.serving import fallback as chain
 from ray_apps.serving.shuffling import Item, shuffled
-from recsys_schemas.serving_api import Shuffle
+from recsys_schemas.serving_record import Shuffle
 
 DRAWS = 40_000
 

@@ -8,7 +8,8 @@ import pytest
 
 from ray_apps.serving.api import Api
 from ray_apps.serving.switching import OPEN_SECONDS, Switches
-from recsys_schemas.serving_api import EvidenceResponse, ModelResponse, SwitchResponse
+from recsys_schemas.serving_api import ModelResponse, SwitchResponse
+from recsys_schemas.serving_evidence import EvidenceResponse
 from unit.ray_apps.serving.conftest import Caller
 
 ADMIN = "let-me-switch"

@@ -18,7 +18,8 @@ from ray_apps.serving.ranking import ArmFailure
 from ray_apps.serving.together import TOGETHER, Scored, Together, together_of
 from ray_apps.stores.objects import open_store
 from ray_apps.stores.registry import open_version
-from recsys_schemas.serving_api import Arm, RecommendationRequest, Variant
+from recsys_schemas.serving_api import RecommendationRequest
+from recsys_schemas.serving_record import Arm, Variant
 
 ITEMS, FACTORS = 300, 8
 

@@ -16,7 +16,7 @@ from ray_apps.serving.likeness import overlap, rank_correlation
 from ray_apps.serving.mixed_clicks import MOST_OPEN, MixedClicks
 from ray_apps.serving.record import RecordRefused, parse
 from ray_apps.serving.shadowing import MOST_WAITING, Shadow
-from recsys_schemas.serving_api import Arm
+from recsys_schemas.serving_record import Arm
 
 lists = st.lists(st.sampled_from("abcdefghij"), max_size=10, unique=True)
 

@@ -18,10 +18,12 @@ from recsys_operator.state.observed import (
     VersionState,
 )
 from recsys_schemas.audit import AuditRecord, Inputs, OtherRollout, OtherVersion
-from recsys_schemas.serving_api import EvidenceResponse, ServingRecord
+from recsys_schemas.serving_evidence import EvidenceResponse
+from recsys_schemas.serving_record import ServingRecord
 from recsys_schemas.train_job import ModelIdentity
 from recsys_schemas.v1alpha1.analysis import Analysis
-from recsys_schemas.v1alpha1.model import ModelSpec, ModelStatus
+from recsys_schemas.v1alpha1.model import ModelSpec
+from recsys_schemas.v1alpha1.model_status import ModelStatus
 from recsys_schemas.v1alpha1.rollout import Decision, RolloutPhase, RolloutSpec, RolloutStatus
 from recsys_schemas.v1alpha1.strategy import Step
 from recsys_schemas.v1alpha1.version import Artifact, Cause, ModelReference, SnapshotReference, VersionSpec, VersionStatus

@@ -13,7 +13,7 @@ from recsys_operator.plan.topics import Topics
 from recsys_operator.plan.wishes import wish
 from recsys_operator.state.observed import AppState, Measured, Observed, RolloutState, Unavailable
 from recsys_schemas.audit import Inputs, MeasuredMetric, OtherRollout, OtherVersion, ServedApp
-from recsys_schemas.serving_api import ArmCounters, MixedCounters, ReplicaReport, ShadowCounters, StratumCounters, stratum_of
+from recsys_schemas.serving_evidence import ArmCounters, MixedCounters, ReplicaReport, ShadowCounters, StratumCounters, stratum_of
 
 _MOST = 20
 """So many earlier rollouts are kept, and as many that were promoted."""

@@ -20,9 +20,9 @@ from recsys_operator.state.observed import AUDIT, Delivery, Observed
 from recsys_operator.state.plan import Fact, Part
 from recsys_schemas.audit import FIRST, AuditRecord, Kept, Outcome, canonical
 from recsys_schemas.v1alpha1.conditions import ConditionType
-from recsys_schemas.v1alpha1.model import Topic
 from recsys_schemas.v1alpha1.rollout import MOST_KEPT, Decision, RolloutStatus
 from recsys_schemas.v1alpha1.telling import AuditStatus, Told
+from recsys_schemas.v1alpha1.topics import Topic
 
 MOST = 20
 """So many records are in line at a time."""

@@ -15,7 +15,7 @@ from math import ceil, inf, log
 from recsys_operator.plan.evidence.counts import Count, Grouped
 from recsys_operator.plan.evidence.rates import RARE_DOWN, RARE_UP, Shifts, log_e_rate
 from recsys_operator.plan.evidence.verdicts import Levels, Proof, Verdict, no_proof
-from recsys_schemas.serving_api import FOLDS, latency_bin, latency_edge
+from recsys_schemas.serving_evidence import FOLDS, latency_bin, latency_edge
 
 _TAIL = 5
 """No more is said of a quantile before so many answers lie beyond it: the first answers of a process are slow for a while."""

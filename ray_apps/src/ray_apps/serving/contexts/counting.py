@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from ray_apps.serving.shelf import Shelf
 from recsys_schemas.filters import ContextValue
-from recsys_schemas.serving_api import ContextCounting, ContextKey
+from recsys_schemas.serving_record import ContextCounting, ContextKey
 
 MOST_ITEMS = 10_000
 """Items of which likes are counted in one cell; those that were liked first are forgotten first."""

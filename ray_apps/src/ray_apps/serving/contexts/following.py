@@ -11,7 +11,7 @@ from ray_apps.serving.contexts.counting import Contexts
 from ray_apps.serving.following import CALL_S, Following, Place, Source
 from ray_apps.serving.online.deeds import context_of, deed_of
 from recsys_schemas.filters import ContextValue
-from recsys_schemas.serving_api import Skip
+from recsys_schemas.serving_record import Skip
 
 HALF_LIVES = 4.0
 """What is older counts for a sixteenth and less, and is not read."""

@@ -19,7 +19,8 @@ from ray_apps.serving.online.deeds import credit_of, deed_of
 from ray_apps.serving.online.delays import Delays
 from ray_apps.serving.online.live import Followed, Knowledge
 from ray_apps.serving.online.popularity import LivePopularity
-from recsys_schemas.serving_api import OnlineState, Skip
+from recsys_schemas.serving_evidence import OnlineState
+from recsys_schemas.serving_record import Skip
 
 MOST_REPLAYED = 2_000_000
 """Records from before the start that are read again at most; of a longer backlog the newest."""

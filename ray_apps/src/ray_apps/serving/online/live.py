@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from ray_apps.serving.online.popularity import LivePopularity
 from ray_apps.serving.online.recent import Deed, Recent
-from recsys_schemas.serving_api import OnlineState, Skip
+from recsys_schemas.serving_evidence import OnlineState
+from recsys_schemas.serving_record import Skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

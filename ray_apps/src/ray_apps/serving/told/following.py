@@ -11,7 +11,7 @@ from confluent_kafka import Consumer, Message
 
 from ray_apps.serving.following import Following, Place, Source
 from ray_apps.serving.told.told import Told
-from recsys_schemas.serving_api import ToldState
+from recsys_schemas.serving_evidence import ToldState
 
 PREFERENCES, ITEMS = "preference", "item"
 
