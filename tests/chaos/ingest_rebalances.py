@@ -15,7 +15,7 @@ from ingest_lanes import Yard
 from ingest_stage import NotExactError, Stage, wait_until
 
 FENCE_S = 180.0
-WAKE_S = 5.0
+WAKE_S = 30.0
 """A lane that wakes hands something over within this, or finds that it is refused."""
 LONGEST_PAUSE_S = 0.6
 
