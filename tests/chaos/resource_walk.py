@@ -41,7 +41,8 @@ class Tally:
     undone: int = 0
     made_again: int = 0
     fields: set[tuple[Any, ...]] = field(default_factory=set[tuple[Any, ...]])
-    waits: list[float] = field(default_factory=list[float])
+    waits: list[tuple[float, str]] = field(default_factory=list[tuple[float, str]])
+    """Seconds until the status answered, and what."""
     reasons: Counter[str] = field(default_factory=Counter[str])
 
     @property
@@ -132,7 +133,7 @@ class Fuzz:
             if broken:
                 raise FuzzFailedError(f"{what}: {broken[0]}")
             if conditions and min(each["observedGeneration"] for each in conditions if each["type"] in ("Ready", "Stalled")) >= generation:
-                self.tally.waits.append(time.monotonic() - began)
+                self.tally.waits.append((time.monotonic() - began, what))
                 return body
             await asyncio.sleep(0.1)
         raise FuzzFailedError(f"{what}: not in the status of {self.name} after {ANSWER_S:.0f} s")

@@ -21,7 +21,9 @@ from rich.table import Table
 
 from recsys_dev import node_line, runs
 from recsys_dev.audience import SimulatedAudience
+from recsys_dev.browser import BROWSERS, browser
 from recsys_dev.claims import Claims
+from recsys_dev.dashboard import pictures
 from recsys_dev.errors import Unmet, told
 from recsys_dev.eyes import Eyes, Seen, look_at
 from recsys_dev.figures import REPORTS
@@ -153,6 +155,27 @@ def promote(play: Play) -> None:
     version = seen.versions[-1].name
     steps = walk(seen, version)
     play.claims.check("a second version went 5 → 25 → 50 → 100 %", steps == [5, 25, 50, 100], str(steps))
+
+
+def show_ray(play: Play) -> None:
+    """What Ray's dashboard shows of the model: its jobs and its application; with a browser on the PATH, in pictures too."""
+    assert play.story.seen is not None
+    kept = play.story.seen.status.cluster
+    assert kept is not None
+    place = httpx.URL(kept.dashboard_url)
+    dashboard = f"http://{play.line.address(place.host.partition('.')[0])}:{place.port}"
+    token = play.eyes.secret(f"{kept.name}-ray-token", "auth_token") or ""
+    with httpx.Client(base_url=dashboard, headers={"Authorization": f"Bearer {token}"}, timeout=30, trust_env=False) as ray:
+        jobs = [each["submission_id"] for each in ray.get("/api/jobs/").json() if each["submission_id"]]
+        apps = ray.get("/api/serve/applications/").json()["applications"]
+    states = {name: app["status"] for name, app in apps.items()}
+    shown = bool(jobs) and list(states.values()) == ["RUNNING"]
+    play.claims.check("Ray's dashboard shows the model's jobs and its application", shown, f"{len(jobs)} jobs, {states}")
+    program = browser()
+    if program is None:
+        return play.tell(f"no pictures: none of {', '.join(BROWSERS)} is on the PATH")
+    files = pictures(program, dashboard, token, REPORTS, "node-ray")
+    return play.tell(f"pictures: {', '.join(str(file.relative_to(REPOSITORY)) for file in files.values())}")
 
 
 def roll_a_bad_one_back(play: Play) -> None:
@@ -297,6 +320,8 @@ def _play(play: Play, history: list[Any]) -> None:
         serve(play)
     with play.step("the second version: promoted under traffic"):
         promote(play)
+    with play.step("Ray's dashboard"):
+        show_ray(play)
     with play.step("a bad version: rolled back"):
         roll_a_bad_one_back(play)
     with play.step("helm upgrade under traffic"):
