@@ -32,7 +32,7 @@ from recsys_dev.line import RELEASE, REPOSITORY, SYSTEM
 from recsys_dev.node_line import SHOP, NodeLine
 from recsys_dev.node_space import sweep
 from recsys_dev.producer import EventProducer
-from recsys_dev.stage import MODEL
+from recsys_dev.stage import MODEL, QUIET
 from recsys_dev.story import ENDED, Story, roll_back, walk
 from recsys_dev.tallies import quantiles
 from recsys_dev.tastes import World
@@ -41,8 +41,10 @@ from recsys_schemas.v1alpha1.rollout import RolloutPhase
 from recsys_schemas.v1alpha1.version import VersionPhase
 
 RUN_DIR = REPOSITORY / "build" / "run" / "node"
-AUDIENCE = World(users=700, items=500, mean_history=40.0)
-RATE = 40.0
+AUDIENCE = World(users=1400, items=900, mean_history=35.0)
+"""So many that what they have been shown before does not use up what they like: a reward that is rare takes long to be judged by."""
+RATE = 60.0
+"""Visits a second in a canary."""
 NEW_RECORDS = 4000
 SYSCTLS = ("vm/overcommit_memory", "kernel/panic", "kernel/panic_on_oops", "net/ipv4/ip_forward")
 
@@ -200,6 +202,7 @@ def _next_version(play: Play, number: int) -> Seen:
 
     def ended(seen: Seen) -> bool:
         nonlocal sent
+        _pace(play, canary=seen.status.challenger is not None)
         version = seen.version(number)
         if version is None and sent < 3 * NEW_RECORDS:
             sent += play.producer.send(play.audience.live(400, time.time_ns() // 1_000_000))
@@ -207,7 +210,12 @@ def _next_version(play: Play, number: int) -> Seen:
         rollout = seen.rollout(version.name) if version else None
         return rollout is not None and rollout.status.phase in ENDED and seen.status.challenger is None
 
-    return play.story.wait(ended, what=f"the end of version {number}'s rollout", deadline_s=600, in_vain=lambda: _given_up(play))
+    return play.story.wait(ended, what=f"the end of version {number}'s rollout", deadline_s=800, in_vain=lambda: _given_up(play))
+
+
+def _pace(play: Play, *, canary: bool) -> None:
+    if play.traffic is not None:
+        play.traffic.rate = RATE if canary else RATE * QUIET
 
 
 def _given_up(play: Play) -> str | None:
@@ -234,7 +242,7 @@ def upgrade(play: Play) -> None:
 def _some_answers(play: Play, before: int) -> None:
     assert play.traffic is not None
     end = time.monotonic() + 20
-    while time.monotonic() < end and play.traffic.tally.ok < before + 2 * RATE:
+    while time.monotonic() < end and play.traffic.tally.ok < before + 2 * play.traffic.rate:
         time.sleep(0.1)
 
 
