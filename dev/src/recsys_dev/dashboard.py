@@ -54,6 +54,18 @@ def opened(dashboard: str, token: str) -> Generator[str]:
         client.close()
 
 
+def what_runs(dashboard: str, token: str) -> tuple[list[str], dict[str, str]]:
+    """Ids of the jobs, and each application's status; nothing of what is not answered."""
+    jobs: list[str] = []
+    states: dict[str, str] = {}
+    client = httpx.Client(base_url=dashboard, headers={"Authorization": f"Bearer {token}"}, timeout=30, trust_env=False)
+    with client, contextlib.suppress(httpx.HTTPError):
+        jobs = [each["submission_id"] for each in client.get("/api/jobs/").raise_for_status().json() if each["submission_id"]]
+        found = client.get("/api/serve/applications/").raise_for_status().json()["applications"]
+        states = {name: app["status"] for name, app in found.items()}
+    return jobs, states
+
+
 def pictures(program: str, dashboard: str, token: str, folder: Path, name: str) -> dict[str, Path]:
     """Take a picture of each page that shows what runs; the files by the pages' names. Errors as `browser.picture`."""
     folder.mkdir(parents=True, exist_ok=True)

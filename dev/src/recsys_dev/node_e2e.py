@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Generator
@@ -23,7 +24,7 @@ from recsys_dev import node_line, runs
 from recsys_dev.audience import SimulatedAudience
 from recsys_dev.browser import BROWSERS, browser
 from recsys_dev.claims import Claims
-from recsys_dev.dashboard import pictures
+from recsys_dev.dashboard import pictures, what_runs
 from recsys_dev.errors import Unmet, told
 from recsys_dev.eyes import Eyes, Seen, look_at
 from recsys_dev.figures import REPORTS
@@ -164,19 +165,18 @@ def show_ray(play: Play) -> None:
     assert play.story.seen is not None
     kept = play.story.seen.status.cluster
     assert kept is not None
-    place = httpx.URL(kept.dashboard_url)
-    dashboard = f"http://{play.line.address(place.host.partition('.')[0])}:{place.port}"
     token = play.eyes.secret(f"{kept.name}-ray-token", "auth_token") or ""
-    with httpx.Client(base_url=dashboard, headers={"Authorization": f"Bearer {token}"}, timeout=30, trust_env=False) as ray:
-        jobs = [each["submission_id"] for each in ray.get("/api/jobs/").json() if each["submission_id"]]
-        apps = ray.get("/api/serve/applications/").json()["applications"]
-    states = {name: app["status"] for name, app in apps.items()}
-    shown = bool(jobs) and list(states.values()) == ["RUNNING"]
-    play.claims.check("Ray's dashboard shows the model's jobs and its application", shown, f"{len(jobs)} jobs, {states}")
-    program = browser()
-    if program is None:
-        return play.tell(f"no pictures: none of {', '.join(BROWSERS)} is on the PATH")
-    files = pictures(program, dashboard, token, REPORTS, "node-ray")
+    with node_line.forwarded(play.line, kept.dashboard_url) as dashboard:
+        jobs, states = what_runs(dashboard, token)
+        shown = bool(jobs) and list(states.values()) == ["RUNNING"]
+        play.claims.check("Ray's dashboard shows the model's jobs and its application", shown, f"{len(jobs)} jobs, {states}")
+        program = browser()
+        if program is None:
+            return play.tell(f"no pictures: none of {', '.join(BROWSERS)} is on the PATH")
+        try:
+            files = pictures(program, dashboard, token, REPORTS, "node-ray")
+        except subprocess.SubprocessError as error:
+            return play.tell(f"no pictures: {error}")
     return play.tell(f"pictures: {', '.join(str(file.relative_to(REPOSITORY)) for file in files.values())}")
 
 
