@@ -215,6 +215,7 @@ def report(tally: Tally, seconds: float) -> None:
             "made again, for there was no way back": tally.made_again,
             "answer p50 s": waits[len(waits) // 2],
             "answer p99 s": waits[int(0.99 * (len(waits) - 1))],
+            f"first answer of new models ({WALKERS} at once), worst s": max(tally.first_waits),
             "answered within 5 s": f"{sum(each <= ASKED_S for each in waits)} of {len(waits)}",
             "seconds": round(seconds),
         },
