@@ -65,9 +65,8 @@ def both(ray_head: RayHead, brokers: Brokers, tmp_path: Path) -> Iterator[httpx.
         return made
 
     with ray_head.client(timeout_s=60) as rest:
-        rest.put(
-            "/api/serve/applications/", json={"applications": [scaled(SEEING, OURS), scaled(BLIND, "blind_app:build")]}
-        ).raise_for_status()
+        applications = [scaled(SEEING, OURS), scaled(BLIND, "blind_app:build")]
+        rest.put("/api/serve/applications/", json={"applications": applications}).raise_for_status()
         for name in (SEEING, BLIND):
             wait_for(lambda name=name: ready(ray_head, name), 120)
         yield rest
@@ -87,8 +86,9 @@ def running(rest: httpx.Client, name: str) -> int:
 def asked(head: RayHead, folder: Path, name: str) -> Generator[None]:
     token_file = folder / "token"
     token_file.write_text(TOKENS["reader"])
-    bodies = [Asked(route=name, path=f"/{name}/v1/recommendations", body=json.dumps({"user_id": f"user-{user:06d}"}).encode()) for user in range(USERS)]
-    requests = write_requests(folder / f"{name}.jsonl", bodies)
+    path = f"/{name}/v1/recommendations"
+    bodies = (json.dumps({"user_id": f"user-{user:06d}"}).encode() for user in range(USERS))
+    requests = write_requests(folder / f"{name}.jsonl", (Asked(route=name, path=path, body=body) for body in bodies))
     generator = start(head.serve_url, requests, token_file=token_file, clients=CLIENTS, seconds=300)
     try:
         yield

@@ -1,8 +1,8 @@
 """The head of an answer and its body leave a replica in one write.
 
-uvicorn writes the head as soon as it has it, and the body after it. A replica that is killed between the two leaves an answer that has begun,
-which the ingress cannot ask for elsewhere: its client gets half of it. And each answer costs a second call to the kernel, and the ingress a
-second wake-up. So a head is kept until there is something to go with it.
+uvicorn writes the head as soon as it has it, and the body after it. A replica that is killed between the two leaves an answer that has
+begun, which the ingress cannot ask for elsewhere: its client gets half of it. And each answer costs a second call to the kernel, and the
+ingress a second wake-up. So a head is kept until there is something to go with it.
 """
 
 from typing import Any
