@@ -13,7 +13,7 @@ from recsys_operator.world.kube import Json, Kube
 from recsys_operator.world.objects import owner_uid, secret_path
 from recsys_operator.world.owned import create_secret
 from recsys_schemas.serving_record import Role
-from recsys_schemas.v1alpha1.model import SecretKey
+from recsys_schemas.v1alpha1.ray_cluster import SecretKey
 
 WRITER_KEY = "token"
 OPERATOR_KEY = "operator-token"
