@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
+from operator import add
 
 from ray_apps.serving.switching import Switches
 from recsys_operator.state.actions import (
@@ -193,9 +194,10 @@ class Serving(Rules):
         before = (there.requests, there.errors, there.impressions, there.rewards)
         first = self.chance.randrange(GROUPS)
         requests, errors, impressions, rewards = (_spread(numbers, count, first) for numbers, count in zip(before, counts, strict=True))
-        grown = StratumCounters(requests=requests, errors=errors, impressions=impressions, rewards=rewards)
+        grown = {"requests": requests, "errors": errors, "impressions": impressions, "rewards": rewards}
         given, liked = old.impressions + counts[2], old.rewards + counts[3]
-        replica.counters[version] = ArmCounters(impressions=given, rewards=liked, strata={**old.strata, stratum: grown})
+        strata = {**old.strata, stratum: there.model_copy(update=grown)}
+        replica.counters[version] = old.model_copy(update={"impressions": given, "rewards": liked, "strata": strata})
 
     def restart_ray(self) -> None:
         """The head is replaced: jobs, applications and counters are gone."""
@@ -212,4 +214,5 @@ class Serving(Rules):
 def _spread(numbers: list[int], count: int, first: int) -> list[int]:
     """So many more, over the groups from the first on."""
     each, left = divmod(count, GROUPS)
-    return [number + each + ((place - first) % GROUPS < left) for place, number in enumerate(numbers)]
+    more = [each + 1] * left + [each] * (GROUPS - left)
+    return list(map(add, numbers, more[GROUPS - first :] + more[: GROUPS - first]))
