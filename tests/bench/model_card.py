@@ -4,8 +4,6 @@
 page is made all the same and its place is told.
 """
 
-import shutil
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -15,6 +13,7 @@ import pyarrow as pa
 from ray_apps.stores.objects import open_store
 from ray_apps.training.job import run
 from recsys_dev.audience import SimulatedAudience
+from recsys_dev.browser import BROWSERS, browser, picture
 from recsys_dev.events import Event
 from recsys_schemas.version_card import REPORT_FILE, version_folder
 from unit.ray_apps.training import planted
@@ -22,7 +21,6 @@ from unit.ray_apps.training import planted
 ROOT = Path(__file__).resolve().parents[2]
 PICTURE = ROOT / "docs" / "images" / "model-card.png"
 PAGE = ROOT / "build" / "model-card.html"
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 SIZE = "1360,1180"
 NOW_MS = 1_700_000_000_000
 EARLIER = 0.7
@@ -51,13 +49,11 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="model-card-") as folder:
         PAGE.parent.mkdir(exist_ok=True)
         PAGE.write_text(made(Path(folder)), encoding="utf-8")
-        browser = next((found for each in BROWSERS if (found := shutil.which(each))), None)
-        if browser is None:
+        program = browser()
+        if program is None:
             sys.stdout.write(f"{PAGE}; no picture: none of {', '.join(BROWSERS)} is on the PATH\n")
             return 1
-        ours = [f"--user-data-dir={folder}/profile", f"--window-size={SIZE}", f"--screenshot={PICTURE}", PAGE.as_uri()]
-        quiet = ["--headless", "--no-sandbox", "--hide-scrollbars", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
-        subprocess.run([browser, *quiet, *ours], check=True, capture_output=True, timeout=120)
+        picture(program, PAGE.as_uri(), PICTURE, size=SIZE)
     sys.stdout.write(f"{PICTURE}, of {PAGE}\n")
     return 0
 

@@ -16,6 +16,7 @@ from recsys_operator.world.objects import MODELS, folder, place
 
 WALK = 12
 """Changes of a walk before it is undone."""
+MADE = "a new model"
 ANSWER_S = 30.0
 """A deadline, not a figure: how long answers take is reported."""
 STILL_S = 4.0
@@ -41,7 +42,10 @@ class Tally:
     undone: int = 0
     made_again: int = 0
     fields: set[tuple[Any, ...]] = field(default_factory=set[tuple[Any, ...]])
-    waits: list[float] = field(default_factory=list[float])
+    waits: list[tuple[float, str]] = field(default_factory=list[tuple[float, str]])
+    """Seconds until the status answered a change, and which."""
+    first_waits: list[float] = field(default_factory=list[float])
+    """Seconds until a new model had its first answer: as many are made at once as there are walkers."""
     reasons: Counter[str] = field(default_factory=Counter[str])
 
     @property
@@ -132,7 +136,11 @@ class Fuzz:
             if broken:
                 raise FuzzFailedError(f"{what}: {broken[0]}")
             if conditions and min(each["observedGeneration"] for each in conditions if each["type"] in ("Ready", "Stalled")) >= generation:
-                self.tally.waits.append(time.monotonic() - began)
+                waited = time.monotonic() - began
+                if what == MADE:
+                    self.tally.first_waits.append(waited)
+                else:
+                    self.tally.waits.append((waited, what))
                 return body
             await asyncio.sleep(0.1)
         raise FuzzFailedError(f"{what}: not in the status of {self.name} after {ANSWER_S:.0f} s")
@@ -140,7 +148,7 @@ class Fuzz:
     async def at_rest(self) -> Json:
         """What the status says once it has stopped changing, without times and generations."""
         body = await self.read()
-        await self.answered(body["metadata"]["generation"], "the base")
+        await self.answered(body["metadata"]["generation"], MADE)
         now: Json = {}
         since = began = time.monotonic()
         while time.monotonic() < began + REST_S:

@@ -16,6 +16,7 @@ from ray_apps.stores.registry import open_version
 from recsys_dev.loadgen import trouble
 
 SHOWN = 5
+REFUSED = 429
 TIE = 1e-4
 """Scores nearer than this may change places: another product of the same numbers rounds otherwise."""
 
@@ -28,6 +29,8 @@ class Checked:
     by_version: Counter[str] = field(default_factory=Counter[str])
     reasons: Counter[str] = field(default_factory=Counter[str])
     failed: Counter[str] = field(default_factory=Counter[str])
+    shed: int = 0
+    """Refused for load, and told when to come again: whoever survives on a busy machine may have too much to do."""
     mixed: list[str] = field(default_factory=list[str])
 
 
@@ -68,6 +71,9 @@ def checked(truth: Truth, lines: Iterable[str]) -> Checked:
     for line in lines:
         answer = json.loads(line)
         found.answers += 1
+        if answer.get("status") == REFUSED and answer.get("retry_after"):
+            found.shed += 1
+            continue
         if why := trouble(answer):
             found.failed[why] += 1
             continue

@@ -32,6 +32,8 @@ RATE = 60.0
 SWITCH_S = 0.2
 """Until a record that has come to a replica is in force there."""
 ITEMS, FACTORS, USERS = 2000, 32, 500
+MOST_SHED = 0.01
+"""Part of the requests that may be refused for load while one replica does the work of two."""
 MIXING = "mixing_app:build"
 NO_RETRY = {"RAY_SERVE_HAPROXY_RETRY_ON": "none"}
 APPS = Path(__file__).resolve().parents[1] / "load" / "apps"
@@ -63,6 +65,7 @@ class Storm:
             "by_version": dict(found.by_version),
             "reasons": dict(found.reasons),
             "failed": dict(found.failed),
+            "refused_for_load": found.shed,
             "mixed": len(found.mixed),
         }
 
@@ -108,6 +111,8 @@ def judge(claims: Claims, happened: Storm) -> None:
     """What must hold."""
     found = happened.checked
     claims.check("no request failed", not found.failed, f"{sum(found.failed.values())} of {found.answers}: {dict(found.failed)}")
+    few = found.shed <= MOST_SHED * found.answers
+    claims.check(f"refused for load were at most {MOST_SHED:.0%}, told when to come again", few, f"{found.shed} of {found.answers}")
     claims.check("every answer is what its version gives", not found.mixed, "; ".join(found.mixed[:3]) or f"{found.answers} answers")
     quick, seen = happened.in_time
     claims.check(f"a replica switches within {SWITCH_S:g} s of being told", quick == seen > 0, f"{quick} of {seen}")

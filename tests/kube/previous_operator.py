@@ -73,3 +73,16 @@ def next_definitions() -> str:
         if "serving" in parts["spec"]["properties"]:
             parts["spec"]["properties"]["serving"]["properties"]["mood"] = {"type": "string", "default": "calm"}
     return yaml.safe_dump_all(documents)
+
+
+OLD = {"spec": "revisionHistoryLimit", "status": "history"}
+"""Fields of a model that the definitions of an earlier release did not have: one with a default, one that every status states."""
+
+
+def older_definitions() -> str:
+    """The definitions of a release before, under an operator that has come without its own."""
+    document = yaml.safe_load((DEFINITIONS / "recommendermodels.yaml").read_text())
+    (version,) = document["spec"]["versions"]
+    for part, name in OLD.items():
+        del version["schema"]["openAPIV3Schema"]["properties"][part]["properties"][name]
+    return yaml.safe_dump(document)

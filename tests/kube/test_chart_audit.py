@@ -1,4 +1,4 @@
-"""The chart as each kind of user renders it: taken whole by a real API server, and nothing in it that kube-score fails without a reason."""
+"""The chart as each kind of user renders it: a real API server takes it whole, and kube-score and checkov fail nothing without a reason."""
 
 import fnmatch
 import json
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from recsys_dev import cache
+from recsys_dev import apart, cache
 from recsys_dev.go_source import source
 from recsys_dev.kubernetes import Cluster, CommandFailedError
 
@@ -19,13 +19,14 @@ CHART = Path(__file__).resolve().parents[2] / "charts" / "recsys-operator"
 PROFILES = sorted(CHART.glob("ci/*-values.yaml"))
 RELEASE, NAMESPACE = "trial", "recsys-audit"
 OPTIONAL = "container-seccomp-profile,container-ports-check"
+CHECKOV = "3.3.30"
 HELD = 10
 """kube-score's grade of a check that holds."""
 
 
 @dataclass(frozen=True, order=True, kw_only=True)
 class Finding:
-    """What kube-score says against an object."""
+    """What kube-score or checkov says against an object."""
 
     check: str
     about: str
@@ -78,6 +79,34 @@ def findings(judge: Path, manifests: str) -> set[Finding]:
     }
 
 
+@pytest.fixture(scope="module")
+def other_judge() -> Path:
+    return apart.ensure("checkov", CHECKOV, print)
+
+
+def other_findings(judge: Path, folder: Path, *charts: str) -> set[Finding]:
+    """What checkov says of rendered charts; it asks nobody outside for more checks."""
+    files = [folder / f"chart-{number}.yaml" for number in range(len(charts))]
+    for file, manifests in zip(files, charts, strict=True):
+        file.write_text(manifests)
+    told = ("--framework", "kubernetes", "--skip-download", "--compact", "--quiet", "--output", "json", "--file", *map(str, files))
+    argv = [judge, "-m", "checkov.main", *told]
+    done = subprocess.run(argv, cwd=folder, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode in (0, 1), done.stderr
+    report = json.loads(done.stdout)
+    assert report["summary"]["passed"] > 100, report["summary"]
+    return {
+        Finding(check=each["check_id"], about="/".join(each["resource"].split(".")[0::2]), says=each["check_name"])
+        for each in report["results"]["failed_checks"]
+    }
+
+
+@pytest.fixture(scope="module")
+def others(cluster: Cluster, other_judge: Path, tmp_path_factory: pytest.TempPathFactory) -> set[Finding]:
+    """What checkov says of all profiles."""
+    return other_findings(other_judge, tmp_path_factory.mktemp("checkov"), *(rendered(cluster, values) for values in PROFILES))
+
+
 def waivers() -> Sequence[dict[str, str]]:
     return yaml.safe_load((CHART / "ci" / "waivers.yaml").read_text())
 
@@ -101,8 +130,12 @@ def test_kube_score_finds_nothing_that_is_not_waived_with_a_reason(cluster: Clus
     assert not unwaived(findings(judge, rendered(cluster, values)))
 
 
-def test_each_waiver_has_a_reason_and_is_still_needed(cluster: Cluster, judge: Path):
-    found = {each for values in PROFILES for each in findings(judge, rendered(cluster, values))}
+def test_checkov_finds_nothing_that_is_not_waived_with_a_reason(others: set[Finding]):
+    assert not unwaived(others)
+
+
+def test_each_waiver_has_a_reason_and_is_still_needed(cluster: Cluster, judge: Path, others: set[Finding]):
+    found = others | {each for values in PROFILES for each in findings(judge, rendered(cluster, values))}
     for waiver in waivers():
         assert len(waiver["reason"]) > 40, waiver
         assert any(is_waived(each, waiver) for each in found), f"nothing is found any more that is waived by {waiver}"
@@ -151,6 +184,12 @@ REFUSED = [
 def test_a_chart_with_a_fault_is_caught(cluster: Cluster, judge: Path, tmp_path: Path, fault: Fault):
     found = unwaived(findings(judge, rendered(cluster, CHART / "ci" / "default-values.yaml", fault.twin(tmp_path))))
     assert fault.said in {each.check for each in found}
+
+
+def test_a_chart_with_a_fault_is_caught_by_checkov_too(cluster: Cluster, other_judge: Path, tmp_path: Path):
+    fault = Fault(template=POD, right="readOnlyRootFilesystem: true", wrong="", said="CKV_K8S_22")
+    broken = rendered(cluster, CHART / "ci" / "default-values.yaml", fault.twin(tmp_path))
+    assert fault.said in {each.check for each in unwaived(other_findings(other_judge, tmp_path, broken))}
 
 
 @pytest.mark.parametrize("fault", REFUSED, ids=lambda fault: fault.said)

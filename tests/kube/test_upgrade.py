@@ -2,19 +2,24 @@
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from kube.operator_world import Place, define
-from kube.previous_operator import TOO_STRICT, next_definitions, previous, why_not
+from kube.previous_operator import OLD, TOO_STRICT, next_definitions, older_definitions, previous, why_not
 from recsys_dev import processes
 from recsys_dev.errors import Unmet
 from recsys_dev.kubernetes import Cluster
 from recsys_dev.ports import free_ports
 from recsys_dev.processes import Child, Command
+from recsys_operator.world.definitions import Definitions
+from recsys_operator.world.errors import WorldError
+from recsys_operator.world.objects import MODELS
+from recsys_operator.world.owned import write_status
+from recsys_operator.world.world import World
 
 ANSWER_S = 60.0
 here_only = pytest.mark.skipif(bool(why_not()), reason=f"the operator's past is not here: {why_not()}")
@@ -73,6 +78,69 @@ def test_an_operator_that_refuses_what_it_does_not_know_is_caught(cluster: Clust
     said = answer(place, previous(tmp_path / "strict", TOO_STRICT).program, "strict")
     assert (said["status"], said["reason"]) == ("True", "InvalidSpec")
     assert "Extra inputs are not permitted" in said["message"]
+
+
+@pytest.fixture
+def older(cluster: Cluster, namespace: str, tmp_path: Path) -> Iterator[Place]:
+    """A suspended model under the definitions of a release before."""
+    place = Place(cluster=cluster, namespace=namespace, storage=tmp_path)
+    define(cluster)
+    place.model(suspend=True)
+    try:
+        place.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", given=older_definitions())
+        yield place
+    finally:
+        define(cluster)
+
+
+def told(place: Place) -> dict[str, Any]:
+    """What is said of the definitions; empty while nothing is."""
+    conditions = place.get("rm", "movies").get("status", {}).get("conditions", [])
+    return next((each for each in conditions if each["type"] == "DefinitionsCurrent"), {})
+
+
+def test_an_operator_whose_definitions_were_left_behind_says_what_they_lack_and_tells_the_rest(older: Place):
+    child = operate(older, ("-m", "recsys_operator"), "ahead")
+    try:
+        processes.wait_until(lambda: bool(told(older)), what="a word on the definitions", deadline_s=ANSWER_S, children=[child])
+        said, status = told(older), older.get("rm", "movies")["status"]
+        assert (said["status"], said["reason"]) == ("False", "DefinitionsTooOld")
+        for words in ("recommendermodels.recsys.dev", *(f"{part}.{name}" for part, name in OLD.items()), "kubectl apply --server-side"):
+            assert words in said["message"]
+        assert OLD["status"] not in status
+        assert {"Ready", "TopicsReady", "Serving"} <= {each["type"] for each in status["conditions"]}
+        assert stalled(older, "movies")["status"] == "True"
+
+        define(older.cluster)
+        processes.wait_until(lambda: not told(older), what="the end of it", deadline_s=ANSWER_S, children=[child])
+        assert OLD["status"] in older.get("rm", "movies")["status"]
+    finally:
+        processes.stop(child)
+
+
+def test_without_that_the_whole_status_would_be_refused(older: Place):
+    model = older.read()
+    status: dict[str, Any] = {"phase": "Suspended", "history": [], "conditions": []}
+
+    async def written(world: World, *, look: bool) -> bool:
+        definitions = Definitions()
+        if look:
+            await definitions.look(world.kube)
+        return await write_status(world.kube, MODELS, model.key, status=definitions.fitted(MODELS, status), uid=model.uid)
+
+    def fits() -> bool:
+        return older.world(lambda world: written(world, look=True))
+
+    # What an API server applies by follows the definition a moment later.
+    def refused() -> str:
+        try:
+            older.world(lambda world: written(world, look=False))
+        except WorldError as error:
+            return str(error)
+        return ""
+
+    processes.wait_until(lambda: "history" in refused(), what="the older definition in use", deadline_s=ANSWER_S)
+    assert fits()
 
 
 def test_a_clone_without_its_history_says_so(tmp_path: Path):

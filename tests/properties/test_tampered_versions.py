@@ -14,7 +14,7 @@ from pyarrow import fs
 
 from ray_apps.algorithms import load_model
 from ray_apps.stores import artefacts, registry
-from ray_apps.stores.artefacts import ArtefactRefused, digest_of_bytes, digest_of_file, npy_bytes
+from ray_apps.stores.artefacts import ArtefactRefused, digest_of_file, npy_parts
 from ray_apps.stores.objects import Store, open_store
 from ray_apps.stores.registry import VersionContents, open_version, read_card, write_arrays, write_card
 from recsys_schemas.snapshot import SnapshotManifest
@@ -105,7 +105,7 @@ class Scene:
         path = self.folder / name
         path.unlink(missing_ok=True)
         path.write_bytes(data)
-        return self.name(name, digest_of_bytes(data))
+        return self.name(name, digest_of_file(path))
 
     def name(self, name: str, file: FileDigest) -> str:
         forged = card_of(VERSION, {**self.card.files, name: file})
@@ -232,7 +232,7 @@ def pad_the_card(scene: Scene) -> None:
 
 def forge_and_repin_nothing(scene: Scene) -> None:
     """Array and card are changed together: only the pinned digest tells."""
-    scene.forge("popularity.npy", npy_bytes(np.arange(20)))
+    scene.forge("popularity.npy", b"".join(npy_parts(np.arange(20))))
 
 
 def hide_a_path(scene: Scene) -> str:

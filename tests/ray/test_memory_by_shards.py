@@ -1,12 +1,17 @@
 """What a worker of a shared fit holds is bounded by its shard: four workers of four times the events need what one of the events needs.
 
 Workers are processes of their own, so that the kernel says what each has held at most. They meet through pipes instead of Ray's object
-store, whose pages would count for whoever maps them. The first worker of a whole run holds the data set besides (ADR 27), so it is the
-shared part that is measured here: reading, and the fit.
+store, whose pages would count for whoever maps them. The same is asked of a whole run, whose first worker splits, measures, fits baselines
+and writes the version besides: what is as long as the events lies on its disk (ADR 52).
 """
 
+import json
 import multiprocessing
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -17,13 +22,20 @@ import pyarrow as pa
 import pytest
 from deltalake import write_deltalake
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
+from ray_apps.algorithms import columns
+from ray_apps.algorithms.columns import Room
 from ray_apps.stores.objects import open_store
 from ray_apps.stores.snapshots import Snapshot, open_snapshot
 from ray_apps.training import events
 from ray_apps.training.crew import Crew, Order, whole_shard
 from ray_apps.training.dataset import read_dataset
+from ray_apps.training.hands import Foreman, follow_orders
+from ray_apps.training.job import run
 from ray_apps.training.shards import Shard, read_catalogue, read_shard
+from recsys_schemas.train_job import TrainJob
+from recsys_schemas.version_card import VersionCard
 from unit.ray_apps.training import planted
 
 EVENTS = 1_600_000
@@ -101,11 +113,68 @@ def _warmed(snapshot: Snapshot) -> None:
     next(events.batches(snapshot))
 
 
-def measured(uri: str, workers: int, read: str = "shard_alone") -> tuple[int, bytes]:
-    """The most memory that any of so many workers took for the data, bytes, and the model's."""
+@contextmanager
+def watched() -> Generator[list[int]]:
+    """The most memory of this process's own, bytes: pages of files are not, for the kernel takes them back when it needs them."""
+    most, over = [held("RssAnon")], threading.Event()
+
+    def look() -> None:
+        while not over.wait(0.002):
+            most[0] = max(most[0], held("RssAnon"))
+
+    watching = threading.Thread(target=look, daemon=True)
+    watching.start()
+    try:
+        yield most
+    finally:
+        over.set()
+        watching.join()
+
+
+class Seated(Foreman):
+    """A worker whose checkpoints nobody keeps."""
+
+    def crew(self, shard: Shard) -> Crew:
+        """This worker with its shard."""
+        return Crew(group=self.group, shard=shard, report=lambda _: None, kept=None)
+
+
+def work_whole(uri: str, seat: Seat, where: str) -> None:
+    """One worker of a whole run: the first makes the version. Tells how much more memory it took than a small run leaves, and the card."""
+    events.BATCH_ROWS = columns.PIECE = BATCH
+    with tempfile.TemporaryDirectory() as folder, threadpool_limits(1):
+        run(asked(planted.snapshot(Path(folder), {"watch": planted.tastes()})))
+        _warmed(open_snapshot(open_store(uri), 1))
+        hands = Seated(job=asked(uri), board=None, rank=seat.rank, workers=seat.workers, _group=seat)  # pyright: ignore[reportArgumentType] — as above
+        before, card = held("RssAnon"), None
+        with watched() as most:
+            if seat.rank:
+                follow_orders(hands)
+            else:
+                card = run(hands.job, crew=hands.lead, room=Room(Path(folder)) if where == "on disk" else None)
+                hands.dismiss()
+        seat.exchange((most[0] - before, b"" if card is None else told(card)))
+
+
+def asked(uri: str) -> TrainJob:
+    """A job whose baselines come from counts. Its version is named by how it is made, for versions are never made twice."""
+    hyperparameters = {name: value for name, value in VALUES.items() if name != "damping"}
+    job = planted.job(uri, algorithm="IALS", baselines=["Popularity", "RecentPopularity"], hyperparameters=hyperparameters)
+    return job.model_copy(update={"version": f"movies-{time.time_ns():019d}"})
+
+
+def told(card: VersionCard) -> bytes:
+    """The digest of a version's files and all that was measured, but for the clock's."""
+    clocked = {"train_seconds", "inference_ms_per_user"}
+    return json.dumps([card.digest, *(each.model_dump(mode="json", exclude=clocked) for each in card.evaluations)]).encode()
+
+
+def measured(uri: str, workers: int, how: str = "shard_alone") -> tuple[int, bytes]:
+    """The most memory that any of so many workers took for the data, bytes, and the model's, or what is told of the version."""
     spawn = multiprocessing.get_context("spawn")
     pipes = [spawn.Pipe() for _ in range(workers)]
-    crew = [spawn.Process(target=work, args=(uri, Seat(far, rank, workers), read)) for rank, (_, far) in enumerate(pipes)]
+    target = work if how in READ else work_whole
+    crew = [spawn.Process(target=target, args=(uri, Seat(far, rank, workers), how)) for rank, (_, far) in enumerate(pipes)]
     for each in crew:
         each.start()
     try:
@@ -171,3 +240,17 @@ def test_a_worker_holds_its_shard_however_large_the_data_set_and_one_that_reads_
     assert four < 1.6 * one, told
     assert alone > 2 * four, told
     assert twin > 2.5 * one, told
+
+
+def test_the_first_worker_of_a_whole_run_holds_no_more_and_one_with_the_events_in_memory_is_caught(folders: tuple[str, str]):
+    small, large = folders
+    one, _ = measured(small, 1, "in memory")
+    four, told_by_four = measured(large, 4, "on disk")
+    two, told_by_two = measured(large, 2, "on disk")
+    alone, told_alone = measured(large, 1, "in memory")
+    twin, _ = measured(large, 4, "in memory")
+    figures = {"one of few": one, "four of many": four, "two of many": two, "one of many": alone, "twin": twin}
+    words = ", ".join(f"{name}: {grown / 1e6:.0f} MB" for name, grown in figures.items())
+    assert told_by_four == told_by_two == told_alone, "the same files, and the same bytes of metrics"
+    assert four < one, words
+    assert twin > 2 * four, words

@@ -3,25 +3,18 @@
 The environment is made once in the project's cache, by the uv that the project has anyway (600 MB; 1 min the first time).
 """
 
-import os
 import secrets
-import shutil
-import subprocess
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
 
-from recsys_dev import processes
-from recsys_dev.cache import Progress, cache_dir
-from recsys_dev.errors import Unmet
-from recsys_dev.locks import locked
+from recsys_dev import apart, processes
+from recsys_dev.cache import Progress
 from recsys_dev.ports import LOOPBACK, free_ports
 from recsys_dev.processes import Child, Command
 
 VERSION = "3.17.2"
-MAKE_DEADLINE_S = 600.0
 READY_DEADLINE_S = 300.0
 ADMIN = "admin"
 
@@ -32,37 +25,7 @@ def ensure(progress: Progress) -> Path:
     Raises:
         Unmet: uv is missing, or the packages cannot be had.
     """
-    home = cache_dir() / f"mlflow-{VERSION}"
-    python = home / "bin" / "python"
-    if python.exists():
-        return python
-    with locked(cache_dir() / "mlflow.lock", "making MLflow's environment", progress, deadline_s=MAKE_DEADLINE_S):
-        if python.exists():
-            return python
-        progress(f"MLflow {VERSION}: installing into {home} (about 1 min the first time)")
-        fresh = home.with_name(f".{home.name}-{os.getpid()}")
-        try:
-            _uv("venv", "--quiet", "--clear", "--relocatable", "--python", sys.executable, str(fresh))
-            _uv("pip", "install", "--quiet", "--compile-bytecode", "--python", str(fresh / "bin" / "python"), f"mlflow[auth]=={VERSION}")
-            fresh.rename(home)
-        finally:
-            shutil.rmtree(fresh, ignore_errors=True)
-    return python
-
-
-def _uv(*arguments: str) -> None:
-    program = cache_dir() / "uv" / "bin" / "uv"
-    if not program.exists():
-        raise Unmet("the program `uv`", f"not found at {program}", "Run `make setup`, which installs it.")
-    settings = {"UV_PYTHON_DOWNLOADS": "never", "UV_NO_PROGRESS": "1", "UV_SYSTEM_CERTS": os.environ.get("UV_SYSTEM_CERTS", "true")}
-    done = subprocess.run(
-        [program, *arguments], env=os.environ | settings, capture_output=True, text=True, check=False, timeout=MAKE_DEADLINE_S
-    )
-    if done.returncode:
-        seen = "\n".join(done.stderr.splitlines()[-8:])
-        raise Unmet(
-            f"MLflow {VERSION}", f"`uv {arguments[0]}` failed with:\n{seen}\n", "Check the network to the package index, then run again."
-        )
+    return apart.ensure("mlflow", VERSION, progress, extras="[auth]")
 
 
 @dataclass(slots=True, kw_only=True)

@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Generator
@@ -21,7 +22,9 @@ from rich.table import Table
 
 from recsys_dev import node_line, runs
 from recsys_dev.audience import SimulatedAudience
+from recsys_dev.browser import BROWSERS, browser
 from recsys_dev.claims import Claims
+from recsys_dev.dashboard import pictures, what_runs
 from recsys_dev.errors import Unmet, told
 from recsys_dev.eyes import Eyes, Seen, look_at
 from recsys_dev.figures import REPORTS
@@ -30,7 +33,7 @@ from recsys_dev.line import RELEASE, REPOSITORY, SYSTEM
 from recsys_dev.node_line import SHOP, NodeLine
 from recsys_dev.node_space import sweep
 from recsys_dev.producer import EventProducer
-from recsys_dev.stage import MODEL
+from recsys_dev.stage import MODEL, QUIET
 from recsys_dev.story import ENDED, Story, roll_back, walk
 from recsys_dev.tallies import quantiles
 from recsys_dev.tastes import World
@@ -39,8 +42,10 @@ from recsys_schemas.v1alpha1.rollout import RolloutPhase
 from recsys_schemas.v1alpha1.version import VersionPhase
 
 RUN_DIR = REPOSITORY / "build" / "run" / "node"
-AUDIENCE = World(users=700, items=500, mean_history=40.0)
-RATE = 40.0
+AUDIENCE = World(users=1400, items=900, mean_history=35.0)
+"""So many that what they have been shown before does not use up what they like: a reward that is rare takes long to be judged by."""
+RATE = 60.0
+"""Visits a second in a canary."""
 NEW_RECORDS = 4000
 SYSCTLS = ("vm/overcommit_memory", "kernel/panic", "kernel/panic_on_oops", "net/ipv4/ip_forward")
 
@@ -155,6 +160,26 @@ def promote(play: Play) -> None:
     play.claims.check("a second version went 5 → 25 → 50 → 100 %", steps == [5, 25, 50, 100], str(steps))
 
 
+def show_ray(play: Play) -> None:
+    """What Ray's dashboard shows of the model: its jobs and its application; with a browser on the PATH, in pictures too."""
+    assert play.story.seen is not None
+    kept = play.story.seen.status.cluster
+    assert kept is not None
+    token = play.eyes.secret(f"{kept.name}-ray-token", "auth_token") or ""
+    with node_line.forwarded(play.line, kept.dashboard_url) as dashboard:
+        jobs, states = what_runs(dashboard, token)
+        shown = bool(jobs) and list(states.values()) == ["RUNNING"]
+        play.claims.check("Ray's dashboard shows the model's jobs and its application", shown, f"{len(jobs)} jobs, {states}")
+        program = browser()
+        if program is None:
+            return play.tell(f"no pictures: none of {', '.join(BROWSERS)} is on the PATH")
+        try:
+            files = pictures(program, dashboard, token, REPORTS, "node-ray")
+        except subprocess.SubprocessError as error:
+            return play.tell(f"no pictures: {error}")
+    return play.tell(f"pictures: {', '.join(str(file.relative_to(REPOSITORY)) for file in files.values())}")
+
+
 def roll_a_bad_one_back(play: Play) -> None:
     """A version whose users have each other's histories is caught by its users."""
     play.line.fault.turn_on()
@@ -177,6 +202,7 @@ def _next_version(play: Play, number: int) -> Seen:
 
     def ended(seen: Seen) -> bool:
         nonlocal sent
+        _pace(play, canary=seen.status.challenger is not None)
         version = seen.version(number)
         if version is None and sent < 3 * NEW_RECORDS:
             sent += play.producer.send(play.audience.live(400, time.time_ns() // 1_000_000))
@@ -184,7 +210,12 @@ def _next_version(play: Play, number: int) -> Seen:
         rollout = seen.rollout(version.name) if version else None
         return rollout is not None and rollout.status.phase in ENDED and seen.status.challenger is None
 
-    return play.story.wait(ended, what=f"the end of version {number}'s rollout", deadline_s=600, in_vain=lambda: _given_up(play))
+    return play.story.wait(ended, what=f"the end of version {number}'s rollout", deadline_s=800, in_vain=lambda: _given_up(play))
+
+
+def _pace(play: Play, *, canary: bool) -> None:
+    if play.traffic is not None:
+        play.traffic.rate = RATE if canary else RATE * QUIET
 
 
 def _given_up(play: Play) -> str | None:
@@ -211,7 +242,7 @@ def upgrade(play: Play) -> None:
 def _some_answers(play: Play, before: int) -> None:
     assert play.traffic is not None
     end = time.monotonic() + 20
-    while time.monotonic() < end and play.traffic.tally.ok < before + 2 * RATE:
+    while time.monotonic() < end and play.traffic.tally.ok < before + 2 * play.traffic.rate:
         time.sleep(0.1)
 
 
@@ -297,6 +328,8 @@ def _play(play: Play, history: list[Any]) -> None:
         serve(play)
     with play.step("the second version: promoted under traffic"):
         promote(play)
+    with play.step("Ray's dashboard"):
+        show_ray(play)
     with play.step("a bad version: rolled back"):
         roll_a_bad_one_back(play)
     with play.step("helm upgrade under traffic"):

@@ -1,13 +1,15 @@
 """The whole line on a real node: KubeRay, the chart with the operator in pods, three brokers, and a folder that all pods share."""
 
+import contextlib
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 import yaml
 
 from recsys_dev import image_archive, images, kafka, node, processes
@@ -20,6 +22,8 @@ from recsys_dev.line import CHART, RELEASE, REPOSITORY, SYSTEM
 from recsys_dev.node import Node
 from recsys_dev.node_addons import KUBERAY_IMAGE, install_kuberay
 from recsys_dev.node_programs import KUBERAY
+from recsys_dev.ports import LOOPBACK, free_ports, is_free
+from recsys_dev.processes import Command
 
 SHOP = "shop"
 """Namespace of the models: one that admits only what is `restricted`."""
@@ -128,6 +132,21 @@ def install(line: NodeLine, *settings: str) -> None:
     values += ["resources.requests.cpu=50m", "resources.requests.memory=128Mi"]
     arguments = [word for value in values for word in ("--set", value)]
     line.cluster.helm("upgrade", "--install", RELEASE, str(CHART), "--namespace", SYSTEM, "--wait", "--timeout", "110s", *arguments)
+
+
+@contextlib.contextmanager
+def forwarded(line: NodeLine, url: str) -> Generator[str]:
+    """A Service of the models' namespace, named by its URL within the cluster, at a port of this machine."""
+    place = httpx.URL(url)
+    (port,) = free_ports(1)
+    argv: list[str | Path] = [line.cluster.programs / "kubectl", "--namespace", SHOP, "port-forward"]
+    argv += [f"service/{place.host.partition('.')[0]}", f"{port}:{place.port}"]
+    child = processes.start(line.run_dir, "port-forward", Command(argv=argv, env={"KUBECONFIG": str(line.cluster.kubeconfig)}))
+    try:
+        processes.wait_until(lambda: not is_free(port), what=f"a port of {place.host}", deadline_s=30, children=[child])
+        yield f"http://{LOOPBACK}:{port}"
+    finally:
+        processes.stop(child)
 
 
 def manifest(line: NodeLine, changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -92,6 +92,7 @@ async def _term(settings: Settings, world: World, lease: Lease, stop: asyncio.Ev
         listen(world.kube, scheduler.wake, namespaces=settings.watch_namespaces, stop=listener_stop, ready=listening)
     )
     kept = asyncio.create_task(lease.keep())
+    looking = asyncio.create_task(world.definitions.keep(world.kube, scheduler.wake_all))
     guard = asyncio.create_task(_take_signals_back(listening, stop))
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({listener, kept, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -107,9 +108,10 @@ async def _term(settings: Settings, world: World, lease: Lease, stop: asyncio.Ev
     telemetry.forget_all()
     listener_stop.set()
     await asyncio.wait({listener}, timeout=_LISTENER_STOP_S)
-    for task in (listener, kept, guard, stopping):
+    tasks = (listener, kept, looking, guard, stopping)
+    for task in tasks:
         task.cancel()
-    await asyncio.gather(listener, kept, guard, stopping, return_exceptions=True)
+    await asyncio.gather(*tasks, return_exceptions=True)
     if not lost:
         await lease.release()
     if not stop.is_set():

@@ -103,11 +103,14 @@ def _tell(observed: Observed, action: Action, outcome: str, began: float, **more
 async def _write_status(world: World, observed: Observed, decided: Plan, status: ModelStatus) -> None:
     """Write the status if it changed; a model that we have just let go of has none any more."""
     released = any(isinstance(action, RemoveFinalizer) for action in decided.actions)
-    if released or status == observed.model.status:
-        return
     model = observed.model
+    if released or status == model.status:
+        return
+    written = world.definitions.fitted(MODELS, dump(status))
+    if observed.outdated and written == dump(model.status):
+        return
     try:
-        await write_status(world.kube, MODELS, model.key, status=dump(status), uid=model.uid)
+        await write_status(world.kube, MODELS, model.key, status=written, uid=model.uid)
     except RefusedError as error:
         LOG.exception("status refused", extra={"model": str(model.key), "error": str(error)})
         raise

@@ -3,7 +3,8 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -15,6 +16,11 @@ from recsys_operator.world.errors import WorldError
 LOG = logging.getLogger(__name__)
 
 CONCURRENT = 8
+"""Passes at work at once."""
+PATIENCE_S = 1.0
+"""A pass that takes longer waits for somebody silent: it leaves its place to another model's."""
+MOST_UNDER_WAY = 128
+"""Passes at once, those that wait among them."""
 LEAST_GAP_S = 0.2
 """Between two passes of one model: a burst of events is one reason to look, not many."""
 FIRST_BACK_OFF_S = 1.0
@@ -48,6 +54,7 @@ class Scheduler:
     clock: Clock
     lines: dict[Key, _Line] = field(default_factory=dict[Key, _Line])
     gate: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(CONCURRENT))
+    crowd: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MOST_UNDER_WAY))
     stopping: bool = False
     cost_s: float = 0.0
     """CPU-seconds of a pass, over the last ones."""
@@ -61,6 +68,11 @@ class Scheduler:
         line.woken.set()
         if line.task is None:
             line.task = asyncio.create_task(self._keep(key, line), name=f"model {key}")
+
+    def wake_all(self) -> None:
+        """Something happened that concerns every model."""
+        for key in list(self.lines):
+            self.wake(key)
 
     async def stop(self, *, within: float = DRAIN_S) -> None:
         """Start no other pass; give those under way so many seconds to end, then break them off."""
@@ -104,9 +116,29 @@ class Scheduler:
         self.cost_s += _MEMORY * (spent - self._spent_s - self.cost_s)
         self._spent_s = spent
 
+    @asynccontextmanager
+    async def _place(self) -> AsyncGenerator[None]:
+        """A place among those at work, for `PATIENCE_S` seconds at most: who waits for silent brokers keeps no other model waiting."""
+        async with self.crowd:
+            await self.gate.acquire()
+            held = True
+
+            def leave() -> None:
+                nonlocal held
+                if held:
+                    held = False
+                    self.gate.release()
+
+            timer = asyncio.get_running_loop().call_later(PATIENCE_S, leave)
+            try:
+                yield
+            finally:
+                timer.cancel()
+                leave()
+
     async def _pass(self, key: Key, line: _Line) -> float | None:
         """Seconds until the next look; None when the model is gone."""
-        async with self.gate:
+        async with self._place():
             if self.stopping:
                 return None
             began = time.monotonic()

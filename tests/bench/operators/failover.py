@@ -52,7 +52,7 @@ def fail_over(at: Scene, models: int, claims: Claims) -> dict[str, Any]:
 def _replica(at: Scene, number: int) -> Measured:
     """One of two replicas; the first has the lease before the second is there."""
     (port,) = free_ports(1)
-    env = {"KUBECONFIG": str(at.cluster.kubeconfig)} | ours(at, port)
+    env = {"KUBECONFIG": str(at.cluster.kubeconfig)} | ours(at, "failover", port)
     child = Measured(OURS.argv(), at.run_dir / f"replica-{number}.log", env)
 
     def is_ready() -> bool:

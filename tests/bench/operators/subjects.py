@@ -36,21 +36,26 @@ class Subject:
     resource: str
     body: Callable[[Scene, int], Placed]
     argv: Callable[[], list[str | Path]]
-    env: Callable[[Scene], dict[str, str]]
+    env: Callable[[Scene, str], dict[str, str]]
+    """Settings, by where it runs and the name of its lease."""
     prepare: Callable[[Scene], object] = lambda _: None
 
     @contextlib.contextmanager
     def running(self, at: Scene, log: str) -> Generator[Measured]:
-        """The operator at work, with the admin's rights."""
-        env = {"KUBECONFIG": str(at.cluster.kubeconfig)} | self.env(at)
+        """The operator at work, with the admin's rights and a lease of its own: it waits for none that a killed one has left."""
+        env = {"KUBECONFIG": str(at.cluster.kubeconfig)} | self.env(at, log)
         with Measured(self.argv(), at.run_dir / f"{log}.log", env) as child:
             yield child
 
 
-def ours(at: Scene, port: int | None = None) -> dict[str, str]:
-    """Settings of our operator."""
-    port = port or free_ports(1)[0]
-    return {"RECSYS_STORAGE_ROOT": f"file://{at.run_dir}/storage", "RECSYS_HTTP_PORT": str(port), "RECSYS_LOG_LEVEL": "WARNING"}
+def ours(at: Scene, lease: str, port: int | None = None) -> dict[str, str]:
+    """Settings of our operator; of those with the same lease one works at a time."""
+    return {
+        "RECSYS_STORAGE_ROOT": f"file://{at.run_dir}/storage",
+        "RECSYS_HTTP_PORT": str(port or free_ports(1)[0]),
+        "RECSYS_LOG_LEVEL": "WARNING",
+        "RECSYS_LEASE_NAME": lease,
+    }
 
 
 def _kuberay() -> list[str | Path]:
@@ -72,14 +77,14 @@ SUBJECTS = {
         resource=PLAIN,
         body=plain,
         argv=lambda: [sys.executable, "-m", "bench.operators.plain_kopf"],
-        env=lambda _: {},
+        env=lambda _, __: {},
         prepare=_define_plain,
     ),
     "kuberay": Subject(
         resource=RAY_CLUSTERS,
         body=ray_cluster,
         argv=_kuberay,
-        env=lambda _: {},
+        env=lambda _, __: {},
         prepare=lambda at: install_kuberay_definitions(at.cluster),
     ),
 }
@@ -88,8 +93,8 @@ SUBJECTS = {
 def base(at: Scene, name: str) -> float:
     """MiB of an operator that has nothing to look after, once it has come to rest."""
     with SUBJECTS[name].running(at, f"{name}-0") as child:
-        cpu = -1.0
-        while child.cpu_s() - cpu > 0.1:
+        cpu, deadline = -1.0, time.monotonic() + SETTLED_S
+        while child.cpu_s() - cpu > 0.1 and time.monotonic() < deadline:
             cpu = child.cpu_s()
             time.sleep(QUIET_S)
         return child.memory_mib()
@@ -100,7 +105,7 @@ def measure(at: Scene, name: str, count: int, *, rest_s: float, base_mib: float)
     subject, found = SUBJECTS[name], Figures()
     began = time.monotonic()
     with Watch(at.cluster, subject.resource) as watch:
-        watch.wait(lambda: len(watch.seen) >= count, what=f"{count} objects to watch", limit_s=60)
+        watch.wait(lambda: len(watch.seen) >= count, what=f"{count} objects to watch", limit_s=60 + count / 50)
         started = time.monotonic()
         with subject.running(at, f"{name}-{count}") as child:
             limit = OBSERVED_S + A_THOUSAND_S * count / 1000
@@ -130,10 +135,13 @@ def rest(at: Scene, child: Measured, seconds: float) -> Figures:
 
 
 def react(at: Scene, count: int, changes: int) -> Figures:
-    """From a change of a spec to our operator's answer, one after another; and how soon it has looked at all again after a kill -9."""
+    """From a change of a spec to our operator's answer, one after another; and how soon it has looked at all again after a kill -9.
+
+    The killed one has left its lease: up to 15 s of that are the wait for it.
+    """
     waits: list[float] = []
     (port,) = free_ports(1)
-    env = {"KUBECONFIG": str(at.cluster.kubeconfig)} | ours(at, port)
+    env = {"KUBECONFIG": str(at.cluster.kubeconfig)} | ours(at, f"recsys-{count}", port)
     with Watch(at.cluster, "rm") as watch, Measured(OURS.argv(), at.run_dir / f"recsys-{count}-again.log", env) as child:
         began = time.monotonic()
         child.wait(lambda: passes(port) >= count, every_s=0.5, limit_s=OBSERVED_S + A_THOUSAND_S * count / 1000)

@@ -5,6 +5,7 @@ from datetime import timedelta
 from recsys_operator.plan import (
     acting,
     cluster,
+    definitions,
     freshness,
     ingest,
     mirror,
@@ -67,6 +68,7 @@ def plan(observed: Observed) -> Plan:
     parts += [walk, serving.act(app, observed, written), freshness.part(observed)]
     parts += [Part(actions=(*_phases(observed), *_prune(observed))), upkeep.act(upkeep.judge(observed), observed)]
     parts += [telling.part(observed), recording.part(observed), mirror.act(mirror.judge(observed), observed), _raise(observed)]
+    parts.append(definitions.part(observed))
     # Last: where the cluster cannot be written, all else has been done.
     parts.append(cluster.act(cluster.judge(observed), observed))
     first: tuple[Action, ...] = () if observed.model.has_finalizer else (AddFinalizer(),)

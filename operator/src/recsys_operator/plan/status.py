@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from recsys_operator.plan import cluster, quarantine, raising, shares, telling
+from recsys_operator.plan import cluster, definitions, quarantine, raising, shares, telling
 from recsys_operator.plan.audit import recording
 from recsys_operator.plan.freshness import measured
 from recsys_operator.plan.ingest import wanted as wanted_ingest
@@ -119,6 +119,7 @@ def _stalled(observed: Observed, facts: Sequence[Fact]) -> Fact:
         "NameTaken",
         "NoImage",
         "ClusterDiffers",
+        definitions.TOO_OLD,
     )
     stuck = refused or [fact.message for fact in facts if fact.holds is False and fact.reason in person]
     if stuck:

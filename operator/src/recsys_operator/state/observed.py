@@ -315,3 +315,5 @@ class Observed:
     """By the name of the place."""
     metrics: Mapping[str, Measured | Unavailable] = field(default_factory=dict[str, "Measured | Unavailable"])
     """What the metrics count that the rollout under way adds, by name."""
+    outdated: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+    """Name of each of our definitions that is older than this operator → the fields that it lacks."""

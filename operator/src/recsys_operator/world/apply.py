@@ -137,14 +137,26 @@ async def _apply_to_kubernetes(  # noqa: C901, PLR0912 - one line for each actio
             await create_owned(kube, model, VERSIONS, action.name, action.spec)
         case WriteVersionStatus():
             if all(version.name != action.name or version.status != action.status for version in observed.versions):
-                await write_status(kube, VERSIONS, _beside(model, action.name), status=dump(action.status), uid=model.uid)
+                await write_status(
+                    kube,
+                    VERSIONS,
+                    _beside(model, action.name),
+                    status=world.definitions.fitted(VERSIONS, dump(action.status)),
+                    uid=model.uid,
+                )
         case DeleteVersion():
             await _delete(world, observed, action.name)
         case CreateRollout():
             await create_owned(kube, model, ROLLOUTS, action.name, action.spec)
         case WriteRolloutStatus():
             if all(rollout.name != action.name or rollout.status != action.status for rollout in observed.rollouts):
-                await write_status(kube, ROLLOUTS, _beside(model, action.name), status=dump(action.status), uid=model.uid)
+                await write_status(
+                    kube,
+                    ROLLOUTS,
+                    _beside(model, action.name),
+                    status=world.definitions.fitted(ROLLOUTS, dump(action.status)),
+                    uid=model.uid,
+                )
         case KeepCluster():
             await kuberay.keep(kube, model, action)
         case ReleaseCluster():

@@ -112,6 +112,7 @@ async def observe(world: World, key: Key, now: datetime) -> Observed | Unreadabl
         versions=versions if isinstance(stored, Unavailable) else stored.versions,
         rollouts=rollouts,
         metrics=metrics,
+        outdated=world.definitions.outdated,
         registered=() if isinstance(stored, Unavailable) else stored.registered,
         deliveries=world.courier.deliveries(model.uid),
     )

@@ -25,6 +25,8 @@ from recsys_schemas.mirror import MirrorJob
 from recsys_schemas.train_job import IngestJob, PreflightJob, TrainJob, UpkeepJob
 
 CALL_S = 15.0
+CONNECT_S = 3.0
+"""An address that takes no connection for so long is silent: it is told, and tried again."""
 PUT_S = 60.0
 """The first PUT to a fresh head starts Serve's controller and ingress: seconds."""
 _TOKEN_FIELD = "spec.ray.tokenSecretRef"  # noqa: S105 - the name of a field
@@ -187,9 +189,12 @@ class RayCluster:
         headers = {"Authorization": f"Bearer {self.token}"}
         try:
             async with asyncio.timeout(within):
-                answer = await self.http.request(method, f"{self.url}{path}", json=body, headers=headers, timeout=within)
+                answer = await self.http.request(
+                    method, f"{self.url}{path}", json=body, headers=headers, timeout=httpx.Timeout(within, connect=CONNECT_S)
+                )
         except (httpx.HTTPError, TimeoutError) as error:
-            words = f"{self._named_by}: no Ray dashboard answers at {self.url} within {within:g} s ({method} {path}: {seen(error)})"
+            waited = CONNECT_S if isinstance(error, httpx.ConnectTimeout) else within
+            words = f"{self._named_by}: no Ray dashboard answers at {self.url} within {waited:g} s ({method} {path}: {seen(error)})"
             raise UnavailableError(f"{words}; start the cluster or correct the address") from error
         finally:
             if method != "GET":

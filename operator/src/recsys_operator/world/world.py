@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import httpx
 from kubernetes.client import Configuration
@@ -12,6 +12,7 @@ from kubernetes.client import Configuration
 from recsys_operator.state import kept
 from recsys_operator.state.observed import ModelState
 from recsys_operator.world.courier import Courier
+from recsys_operator.world.definitions import Definitions
 from recsys_operator.world.kafka import Kafka
 from recsys_operator.world.kube import Kube, open_kube
 from recsys_operator.world.kuberay import Keeper, used_cluster
@@ -38,6 +39,7 @@ class World:
     """Where models that name no storage keep theirs."""
     ray_image: str = ""
     """What pods of kept Ray clusters run when the model names no image."""
+    definitions: Definitions = field(default_factory=Definitions)
 
     async def ray(self, model: ModelState) -> RayCluster:
         """The model's Ray cluster, with the token that its Secret holds now.

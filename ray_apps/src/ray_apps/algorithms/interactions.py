@@ -1,11 +1,13 @@
 """What an algorithm learns from: who liked which item, how strongly, and when."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ray_apps.algorithms.columns import Growing, Number, Room, counted, made, pieces, taken, whole_rows
 from ray_apps.algorithms.recency import faded
 from ray_apps.stores.content import Content
 
@@ -18,6 +20,12 @@ Indices = NDArray[np.int32]
 """Positions in the item (or user) catalogue."""
 Weights = NDArray[np.float32]
 """How strongly an item was liked, greater than 0 and at most 1."""
+
+
+def ranges(starts: NDArray[np.int64], ends: NDArray[np.int64]) -> NDArray[np.int64]:
+    """All numbers from each start up to its end, one range after another."""
+    lengths = ends - starts
+    return np.repeat(starts - (np.cumsum(lengths) - lengths), lengths) + np.arange(int(lengths.sum()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,9 +46,9 @@ class Histories:
 
     def select(self, users: NDArray[np.integer]) -> "Histories":
         """The histories of some users, in the order asked."""
-        lengths = self.indptr[users + 1] - self.indptr[users]
-        indptr = np.concatenate(([0], np.cumsum(lengths))).astype(np.int64)
-        flat = np.repeat(self.indptr[users] - indptr[:-1], lengths) + np.arange(indptr[-1])
+        starts, ends = self.indptr[users], self.indptr[users + 1]
+        indptr = np.concatenate(([0], np.cumsum(ends - starts))).astype(np.int64)
+        flat = ranges(starts, ends)
         return Histories(indptr=indptr, indices=self.indices[flat], weights=self.weights[flat])
 
     def matrix(self, n_items: int) -> "csr_matrix":
@@ -68,29 +76,72 @@ class Interactions:
     """What is known of the `n_items` items; None without a catalogue."""
     half_life: float | None = None
     """Likes after which an older one counts half when a model is asked (see `recency`); None: all count alike. Nothing is learned by it."""
+    room: Room | None = None
+    """Where these columns lie, and those that are made of them; None: in memory."""
 
     def __len__(self) -> int:
         return self.users.size
 
     def take(self, chosen: NDArray[np.bool_]) -> "Interactions":
         """The entries where `chosen` is true, over the same catalogue."""
-        return replace(self, users=self.users[chosen], items=self.items[chosen], weights=self.weights[chosen], times=self.times[chosen])
+        return replace(
+            self,
+            users=taken(self.users, chosen, self.room),
+            items=taken(self.items, chosen, self.room),
+            weights=taken(self.weights, chosen, self.room),
+            times=taken(self.times, chosen, self.room),
+        )
+
+    def of_users(self, users: NDArray[np.integer]) -> "Interactions":
+        """The entries of some users, in memory, over the same catalogue."""
+        own = self.places_of(users)
+        mine = {"users": self.users[own], "items": self.items[own], "weights": self.weights[own], "times": self.times[own]}
+        return replace(self, **mine, room=None)
+
+    def made(self, dtype: type[Number], of: Callable[[slice], NDArray[np.generic]]) -> NDArray[Number]:
+        """A column of what `of` makes of each piece of the entries, where the others lie."""
+        return made(pieces(len(self)), dtype, of, self.room)
+
+    def made_by_user(self, dtype: type[Number], of: Callable[[slice, slice], NDArray[np.generic]]) -> NDArray[Number]:
+        """The same of pieces that hold whole users: `of` is given these, and their entries."""
+        column = Growing(dtype, self.room)
+        bounds = self.histories().indptr
+        for users in whole_rows(bounds):
+            column.add(of(users, slice(int(bounds[users.start]), int(bounds[users.stop]))))
+        return column.whole()
+
+    def places_of(self, users: NDArray[np.integer]) -> NDArray[np.int64]:
+        """Where the entries of some users are, in the order asked, shape (entries of these,)."""
+        bounds = self.histories().indptr
+        return ranges(bounds[users], bounds[users + 1])
+
+    def in_order_of_time(self, entries: slice) -> NDArray[np.int64]:
+        """The order by user, then time, then item, of entries that follow each other."""
+        return np.lexsort((self.items[entries], self.times[entries], self.users[entries]))
+
+    def _faded(self, users: slice, entries: slice) -> Weights:
+        order = self.in_order_of_time(entries)
+        counts = np.bincount(self.users[entries] - users.start, minlength=users.stop - users.start)
+        later = np.empty(order.size, dtype=np.int64)
+        later[order] = np.repeat(np.cumsum(counts), counts) - 1 - np.arange(order.size)
+        return faded(self.weights[entries], later, self.half_life)
 
     def histories(self) -> Histories:
         """What each user liked, for all `n_users`."""
-        counts = np.bincount(self.users, minlength=self.n_users)
-        indptr = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
+        indptr = np.concatenate(([0], np.cumsum(counted(self.users, self.n_users)))).astype(np.int64)
         return Histories(indptr=indptr, indices=self.items, weights=self.weights)
 
     def told(self) -> Histories:
         """The same as a model is told of it when it is asked what a user wants now: with a half-life, older likes count less."""
+        histories = self.histories()
         if self.half_life is None:
-            return self.histories()
-        order = np.lexsort((self.items, self.times, self.users))
-        later = np.empty(len(self), dtype=np.int64)
-        later[order] = np.cumsum(np.bincount(self.users, minlength=self.n_users))[self.users[order]] - 1 - np.arange(len(self))
-        return replace(self.histories(), weights=faded(self.weights, later, self.half_life))
+            return histories
+        return replace(histories, weights=self.made_by_user(np.float32, self._faded))
 
     def popularity(self) -> NDArray[np.int64]:
         """How many users liked each item, shape (n_items,)."""
-        return np.bincount(self.items, minlength=self.n_items).astype(np.int64)
+        return counted(self.items, self.n_items)
+
+    def active(self) -> Indices:
+        """Users with an entry, ascending."""
+        return np.flatnonzero(counted(self.users, self.n_users)).astype(np.int32)

@@ -9,6 +9,7 @@ from typing import ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from ray_apps.algorithms.columns import pieces
 from ray_apps.algorithms.hyperparameters import Hyperparameters, Parameter, checked
 from ray_apps.algorithms.interactions import Interactions
 from ray_apps.algorithms.popularity import Popularity
@@ -24,8 +25,11 @@ def recent_popularity(interactions: Interactions, half_life_days: float) -> NDAr
     """
     if not len(interactions):
         return np.zeros(interactions.n_items)
-    ages = (interactions.times.max() - interactions.times) / (half_life_days * _DAY_MS)
-    return np.bincount(interactions.items, weights=np.exp2(-ages), minlength=interactions.n_items).astype(np.float64)
+    newest, found = interactions.times.max(), np.zeros(interactions.n_items)
+    for part in pieces(len(interactions)):
+        ages = (newest - interactions.times[part]) / (half_life_days * _DAY_MS)
+        np.add.at(found, interactions.items[part], np.exp2(-ages))
+    return found
 
 
 class RecentPopularity(Popularity):

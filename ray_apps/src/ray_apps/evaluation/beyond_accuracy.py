@@ -87,7 +87,7 @@ def calibration(lists: Indices, histories: Histories, content: Content) -> Value
 
 
 def _known_users(train: Interactions) -> int:
-    return int(np.unique(train.users).size)
+    return train.active().size
 
 
 def _entries(lists: Indices) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

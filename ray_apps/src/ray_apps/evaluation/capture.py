@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ray_apps.algorithms.columns import counted
 from ray_apps.algorithms.interactions import Indices, Interactions
 from ray_apps.evaluation.measuring import LONGEST, ScoreMany
 from ray_apps.evaluation.quiz import top_lists
@@ -43,11 +44,11 @@ def suspicious(interactions: Interactions, newcomers: NDArray[np.bool_], unseen:
         newcomers: Users that the champion did not know, shape (n_users,).
         unseen: Interactions that the champion did not learn from, shape (interactions,).
     """
-    items, count = interactions.items, interactions.n_items
-    by_newcomers = unseen & newcomers[interactions.users]
-    new, fresh = np.bincount(items[unseen], minlength=count), np.bincount(items[by_newcomers], minlength=count)
-    known = np.unique(interactions.users[~unseen]).size
-    left = 1 - np.bincount(items[~unseen], minlength=count) / max(known, 1)
+    users, items, count = interactions.users, interactions.items, interactions.n_items
+    new = counted(items, count, lambda part: unseen[part])
+    fresh = counted(items, count, lambda part: unseen[part] & newcomers[users[part]])
+    known = np.count_nonzero(counted(users, interactions.n_users, lambda part: ~unseen[part]))
+    left = 1 - counted(items, count, lambda part: ~unseen[part]) / max(known, 1)
     total, ours = int(new.sum()), int(fresh.sum())
     expected = ours / np.maximum(ours + (total - ours) * left, 1e-9)
     trials = np.maximum(new, 1)
@@ -65,7 +66,8 @@ def captured(  # noqa: PLR0913, PLR0917 - two models over one population
     seed: int,
 ) -> Captured | None:
     """Compare the lists of a sample of known users; None when the champion knew everybody, or nobody."""
-    known = np.flatnonzero(~newcomers & (np.bincount(interactions.users, minlength=interactions.n_users) > 0))
+    known = interactions.active()
+    known = known[~newcomers[known]]
     if not newcomers.any() or not known.size:
         return None
     items = suspicious(interactions, newcomers, unseen)

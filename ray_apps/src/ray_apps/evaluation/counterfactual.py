@@ -7,6 +7,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from ray_apps.algorithms.columns import latest
 from ray_apps.algorithms.interactions import Histories, Indices
 from ray_apps.evaluation.off_policy import MOST_WEIGHT, Earned, LoggedAnswers, doubly_robust, earned, thin_support, weights_of
 from ray_apps.evaluation.ranking import NOTHING, best
@@ -38,8 +39,8 @@ def unknown_answers(log: LoggedAnswers, split: Split, seed: int) -> LoggedAnswer
     train = split.train
     newest = int(train.times.max(initial=0)) if split.one_moment else 0
     known = np.full(max(int(log.users.max(initial=-1)) + 1, train.n_users), newest)
-    np.maximum.at(known, train.users, train.times)
-    users = np.intersect1d(log.users, train.users)
+    known = latest(train.users, train.times, known)
+    users = np.intersect1d(log.users, train.active())
     if users.size > MOST_USERS:
         users = np.random.default_rng(seed).choice(users, size=MOST_USERS, replace=False)
     chance = log.propensities < 1

@@ -72,7 +72,9 @@ def onboarded(split: Split, interactions: Interactions, first: int = TOLD) -> On
     """
     newcomers = np.repeat(split.newcomers.astype(np.int64), np.diff(split.sought.indptr))
     sought = newcomers * interactions.n_items + split.sought.indices
-    rows = np.flatnonzero(split.held & np.isin(interactions.users.astype(np.int64) * interactions.n_items + interactions.items, sought))
+    own = interactions.places_of(split.newcomers)
+    pairs = interactions.users[own].astype(np.int64) * interactions.n_items + interactions.items[own]
+    rows = own[split.held[own] & np.isin(pairs, sought)]
     rows = rows[np.lexsort((interactions.items[rows], interactions.times[rows], interactions.users[rows]))]
     users, starts, counts = np.unique(interactions.users[rows], return_index=True, return_counts=True)
     place = np.arange(rows.size) - np.repeat(starts, counts)

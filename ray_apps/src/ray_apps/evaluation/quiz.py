@@ -47,7 +47,7 @@ def quiz_of(split: Split, seed: int, most: int = MOST_ASKED) -> Quiz:
     if able.size > most:
         able = np.sort(np.random.default_rng(seed).choice(able, size=most, replace=False))
     whole, relevant = histories.select(able), split.relevant.select(able)
-    times = train.times[np.isin(train.users, split.users[able])]
+    times = train.times[train.places_of(split.users[able])]
     owner = np.repeat(np.arange(able.size), np.diff(whole.indptr))
     oldest_first = np.lexsort((whole.indices, times, owner))
     wanted = np.minimum(np.diff(relevant.indptr), np.diff(whole.indptr) // 2)

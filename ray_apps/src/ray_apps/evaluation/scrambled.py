@@ -18,9 +18,9 @@ nothing of what it has from elsewhere: with 500 a fit that mixed both passed (AD
 def scrambled(train: Interactions, seed: int) -> Interactions:
     """A training part of at most MOST_LEARNED users in which each item has another's label; content stays with the true labels."""
     chance = np.random.default_rng([seed, 1])
-    users = np.unique(train.users)
+    users = train.active()
     if users.size > MOST_LEARNED:
-        train = train.take(np.isin(train.users, chance.choice(users, size=MOST_LEARNED, replace=False)))
+        train = train.of_users(np.sort(chance.choice(users, size=MOST_LEARNED, replace=False)))
     items = chance.permutation(train.n_items).astype(np.int32)[train.items]
     order = np.lexsort((items, train.users))
     return Interactions(
@@ -37,10 +37,10 @@ def scrambled(train: Interactions, seed: int) -> Interactions:
 def leaks(split: Split) -> str | None:
     """What of the held-out part stands in the training part, in words; None when nothing does."""
     train = split.train
-    known = train.users.astype(np.int64) * train.n_items + train.items
     for users, wanted in ((split.users, split.relevant), (split.newcomers, split.sought)):
         asked = np.repeat(users.astype(np.int64), np.diff(wanted.indptr)) * train.n_items + wanted.indices
-        found = int(np.isin(asked, known).sum())
+        known = train.of_users(users)
+        found = int(np.isin(asked, known.users.astype(np.int64) * train.n_items + known.items).sum())
         if found:
             return f"{found} of {asked.size} interactions that are asked for are among those that were learned from"
     return None

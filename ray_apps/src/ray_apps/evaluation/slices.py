@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from ray_apps.algorithms.columns import counted, latest
 from ray_apps.algorithms.interactions import Histories
 from ray_apps.evaluation.splits import Split
 
@@ -96,19 +97,17 @@ def _of_items(split: Split, wanted: NDArray[np.bool_]) -> Slice:
 def _old_items(split: Split) -> NDArray[np.bool_]:
     """Items with at least half of their interactions in training long ago, shape (n_items,): what a forgetful model loses."""
     train = split.train
-    old = train.times < train.times.max(initial=0) - OLD_MS
-    popularity = train.popularity()
-    return (popularity > 0) & (2 * np.bincount(train.items[old], minlength=train.n_items) >= popularity)
+    since = train.times.max(initial=0) - OLD_MS
+    popularity, old = train.popularity(), counted(train.items, train.n_items, lambda part: train.times[part] < since)
+    return (popularity > 0) & (2 * old >= popularity)
 
 
 def _old_users(split: Split) -> NDArray[np.bool_]:
     """Users measured whose newest interaction in training lies long ago."""
     train = split.train
-    newest = np.full(train.n_users, np.iinfo(np.int64).max)
-    recent = np.zeros(train.n_users, dtype=np.int64)
-    np.maximum.at(recent, train.users, train.times)
-    newest[train.users] = recent[train.users]
-    return newest[split.users] < train.times.max(initial=0) - OLD_MS
+    newest = latest(train.users, train.times, np.zeros(train.n_users, dtype=np.int64))[split.users]
+    known = np.isin(split.users, train.active())
+    return known & (newest < train.times.max(initial=0) - OLD_MS)
 
 
 def _grouped(split: Split, groups: Groups) -> tuple[dict[str, Slice], dict[str, str]]:

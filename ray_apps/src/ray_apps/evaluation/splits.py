@@ -4,11 +4,12 @@ What followed an answer of ours is learned from but never measured on: the user 
 speak for that model and for those that are like it. Only organic interactions, which nobody prompted, are a test.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ray_apps.algorithms.columns import nth_greatest, pieces
 from ray_apps.algorithms.interactions import Histories, Indices, Interactions
 
 HELD_OUT = 0.1
@@ -17,6 +18,8 @@ LEAST_USERS_OF_A_CUT = 200
 """With fewer users to measure on than this, one moment for all is given up for each user's own newest interactions."""
 MOST_USERS = 2_000
 """More users are not measured: a seeded sample of so many is."""
+
+_NEVER = np.iinfo(np.int64).max
 
 
 def _nobody() -> Indices:
@@ -71,13 +74,13 @@ def by_time(interactions: Interactions, seed: int, organic: NDArray[np.bool_] | 
     """
     fit = np.ones(len(interactions), dtype=np.bool_) if organic is None else organic
     left_out = "" if fit.all() else ", less those that followed an answer"
-    held = _newest(interactions.times, fit, int(np.ceil(HELD_OUT * np.count_nonzero(fit))))
+    held = _newest(interactions, fit, int(np.ceil(HELD_OUT * np.count_nonzero(fit))))
     words = f"the newest {HELD_OUT:.0%} of interactions, after one moment for all users{left_out}"
-    split = sampled(split_at(interactions, held, words, fit), seed, MOST_USERS)
+    split = split_at(interactions, held, words, fit, seed)
     if split.users.size >= LEAST_USERS_OF_A_CUT:
         return split
     words = f"the newest {HELD_OUT:.0%} (at least one) of each user's interactions{left_out}"
-    own = sampled(split_at(interactions, _newest_of_each(interactions), words, fit), seed, MOST_USERS)
+    own = split_at(interactions, _newest_of_each(interactions), words, fit, seed)
     return own if own.users.size > split.users.size else split
 
 
@@ -93,33 +96,38 @@ def since(interactions: Interactions, seen: NDArray[np.bool_], seed: int, organi
         organic: As in `by_time`.
     """
     fit = np.ones(len(interactions), dtype=np.bool_) if organic is None else organic
-    news = fit & ~seen
+    news = interactions.made(np.bool_, lambda part: fit[part] & ~seen[part])
     newest = min(int(np.ceil(HELD_OUT * np.count_nonzero(fit))), (int(np.count_nonzero(news)) + 1) // 2)
-    held = _newest(interactions.times, news, newest) & ~seen
-    return sampled(split_at(interactions, held, "the newest of what the champion has not seen", fit), seed, MOST_USERS)
+    late = _newest(interactions, news, newest)
+    held = interactions.made(np.bool_, lambda part: late[part] & ~seen[part])
+    return split_at(interactions, held, "the newest of what the champion has not seen", fit, seed)
 
 
-def _newest(times: NDArray[np.int64], fit: NDArray[np.bool_], count: int) -> NDArray[np.bool_]:
+def _newest(interactions: Interactions, fit: NDArray[np.bool_], count: int) -> NDArray[np.bool_]:
     """Everything from the moment on that leaves `count` of those that are `fit` (more when some share that moment)."""
     if not count:
-        return np.zeros(times.size, dtype=np.bool_)
-    able = times[fit]
-    return times >= np.partition(able, able.size - count)[able.size - count]
+        return np.zeros(len(interactions), dtype=np.bool_)
+    moment = nth_greatest(interactions.times, count, fit)
+    return interactions.made(np.bool_, lambda part: interactions.times[part] >= moment)
 
 
 def _newest_of_each(interactions: Interactions) -> NDArray[np.bool_]:
     """Users with one interaction keep it in training."""
-    counts = np.bincount(interactions.users, minlength=interactions.n_users)
-    kept = counts - np.minimum(np.maximum(1, np.floor(HELD_OUT * counts)), counts - 1)
-    order = np.lexsort((interactions.items, interactions.times, interactions.users))
-    starts = np.cumsum(counts) - counts
-    users = interactions.users[order]
-    held = np.empty(len(interactions), dtype=np.bool_)
-    held[order] = np.arange(len(interactions)) - starts[users] >= kept[users]
-    return held
+
+    def newest(asked: slice, entries: slice) -> NDArray[np.bool_]:
+        counts = np.bincount(interactions.users[entries] - asked.start, minlength=asked.stop - asked.start)
+        kept = counts - np.minimum(np.maximum(1, np.floor(HELD_OUT * counts)), counts - 1)
+        order = interactions.in_order_of_time(entries)
+        held = np.empty(order.size, dtype=np.bool_)
+        held[order] = np.arange(order.size) >= np.repeat(np.cumsum(counts) - counts + kept, counts)
+        return held
+
+    return interactions.made_by_user(np.bool_, newest)
 
 
-def split_at(interactions: Interactions, held: NDArray[np.bool_], words: str, fit: NDArray[np.bool_] | None = None) -> Split:
+def split_at(
+    interactions: Interactions, held: NDArray[np.bool_], words: str, fit: NDArray[np.bool_] | None = None, seed: int | None = None
+) -> Split:
     """Hold out given interactions, and measure everybody who has some held out.
 
     Args:
@@ -127,42 +135,31 @@ def split_at(interactions: Interactions, held: NDArray[np.bool_], words: str, fi
         held: Which are kept from training, shape (interactions,).
         words: How they were chosen.
         fit: Which of them may be measured on; by default all.
+        seed: Draws MOST_USERS of those users, and of the newcomers, when there are more; None: all are measured.
     """
-    train = interactions.take(~held)
-    test = interactions.take(held if fit is None else held & fit)
+    train = interactions.take(interactions.made(np.bool_, lambda part: ~held[part]))
+    test = interactions.take(held if fit is None else interactions.made(np.bool_, lambda part: held[part] & fit[part]))
     # One entry for each (user, item) over the whole, so an item held out is never one of the user's in training.
-    asked, known = np.unique(test.users), np.unique(train.users)
-    users, newcomers = np.intersect1d(asked, known).astype(np.int32), np.setdiff1d(asked, known).astype(np.int32)
+    asked, known = test.active(), train.active()
+    everyone, fresh = np.intersect1d(asked, known).astype(np.int32), np.setdiff1d(asked, known).astype(np.int32)
+    users, newcomers = _drawn(everyone, seed), _drawn(fresh, seed)
+    drawn = f"; {users.size} of {everyone.size} users drawn by seed {seed}" if users.size < everyone.size else ""
     liked = test.histories()
-    first_held = interactions.times[held].min(initial=np.iinfo(np.int64).max)
+    first_held = min((interactions.times[part].min(initial=_NEVER, where=held[part]) for part in pieces(held.size)), default=_NEVER)
     return Split(
         held=held,
         one_moment=bool(train.times.max(initial=0) < first_held),
         train=train,
         users=users,
         relevant=liked.select(users),
-        words=words,
+        words=words + drawn,
         newcomers=newcomers,
         sought=liked.select(newcomers),
     )
 
 
-def sampled(split: Split, seed: int, most: int) -> Split:
-    """At most so many users of a split, and so many newcomers, drawn by the seed."""
-    rows, fresh = (_drawn(total, seed, most) for total in (split.users.size, split.newcomers.size))
-    drawn = f"; {most} of {split.users.size} users drawn by seed {seed}" if rows.size < split.users.size else ""
-    return replace(
-        split,
-        users=split.users[rows],
-        relevant=split.relevant.select(rows),
-        words=split.words + drawn,
-        newcomers=split.newcomers[fresh],
-        sought=split.sought.select(fresh),
-        shown=None if split.shown is None else split.shown.select(rows),
-    )
-
-
-def _drawn(total: int, seed: int, most: int) -> NDArray[np.int64]:
-    if total <= most:
-        return np.arange(total)
-    return np.sort(np.random.default_rng(seed).choice(total, size=most, replace=False))
+def _drawn(users: Indices, seed: int | None) -> Indices:
+    """At most MOST_USERS of them, drawn by the seed, ascending."""
+    if seed is None or users.size <= MOST_USERS:
+        return users
+    return users[np.sort(np.random.default_rng(seed).choice(users.size, size=MOST_USERS, replace=False))]

@@ -77,7 +77,8 @@ class Api:
         asked = replica.arguments
         self._chain = Chain(timeout_ms=asked.timeout_ms, steps=asked.fallback)
         self._shedding = Shedding(asked.queue_ms)
-        self._watch = Watch(self._shedding)
+        self._in_hand = replica.in_hand
+        self._watch = Watch(self._shedding, self._in_hand)
         self._known = access.Known()
         self._audit = Audit(asked, replica.replica_id, replica.events)
         self._routes: dict[str, Mapping[str, Route]] = {
@@ -119,6 +120,7 @@ class Api:
             return
         if scope["type"] != "http":
             return
+        self._in_hand.inside += 1
         try:
             route = self._route(scope)
             if route.audited:
@@ -133,6 +135,8 @@ class Api:
             logger.exception("request failed", extra={"event": "RequestFailed", "path": scope["path"]})
             detail = "the replica failed; its log has the trace. Try again"
             await asgi.send_problem(send, ProblemError(500, "Internal Server Error", detail))
+        finally:
+            self._in_hand.inside -= 1
 
     async def _audited(self, route: Route, scope: Scope, receive: Receive, send: Send) -> None:
         outcome = "500"
@@ -369,6 +373,7 @@ class Api:
     async def _metrics(self, _: Scope, __: Receive, send: Send) -> None:
         self._replica.metrics.dropped = self._replica.log.dropped
         self._replica.metrics.switches = self._replica.arms.switches
+        self._replica.metrics.in_hand = self._in_hand.mean
         await asgi.send_bytes(send, 200, self._replica.metrics.text(), b"text/plain; version=0.0.4; charset=utf-8")
 
     async def _description(self, _: Scope, __: Receive, send: Send) -> None:

@@ -29,6 +29,7 @@ from ray_apps.serving.event_writer import EventWriter
 from ray_apps.serving.feedback import Credits
 from ray_apps.serving.following import Source
 from ray_apps.serving.guests import bound_connections
+from ray_apps.serving.in_hand import RUNNING_REQUESTS
 from ray_apps.serving.jwks import KeySet
 from ray_apps.serving.jwt_bearer import Bearers
 from ray_apps.serving.liked import Liked
@@ -36,6 +37,7 @@ from ray_apps.serving.limits import RateLimits
 from ray_apps.serving.logs import log_as_json
 from ray_apps.serving.metrics import AnswerMetrics
 from ray_apps.serving.mixed_clicks import MixedClicks
+from ray_apps.serving.one_write import answer_in_one_write
 from ray_apps.serving.online.following import Follower
 from ray_apps.serving.replica import Replica
 from ray_apps.serving.reporting import Reporter
@@ -149,6 +151,7 @@ class Recommender:
         sys.setswitchinterval(SWITCH_SECONDS)
         Door.ours = True
         bound_connections()
+        answer_in_one_write()
         asked = ServingArguments.model_validate(arguments)
         self._replica = assemble(asked, serve.get_replica_context().replica_id.unique_id)
         self._reporter = Reporter(asked.uid, self._replica.report)
@@ -177,6 +180,10 @@ class Recommender:
         ill = self._replica.ill()
         if ill:
             raise RuntimeError(ill)
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """What Ray Serve's autoscaling asks now and then, in place of its own count: see `in_hand`."""
+        return {RUNNING_REQUESTS: self._replica.in_hand.mean}
 
     def __del__(self) -> None:
         """Write out what is queued before the replica ends."""

@@ -9,6 +9,7 @@ from ray_apps.serving.arms import Arms
 from ray_apps.serving.counters import Tallies
 from ray_apps.serving.event_writer import EventWriter
 from ray_apps.serving.feedback import Credits
+from ray_apps.serving.in_hand import InHand
 from ray_apps.serving.jwt_bearer import Bearers
 from ray_apps.serving.liked import Liked
 from ray_apps.serving.limits import RateLimits
@@ -51,6 +52,8 @@ class Replica:
     """Who follows preferences and live items; None where the model has no topics of them."""
     limits: RateLimits | None = None
     """How often one client may ask; None: as often as it likes."""
+    in_hand: InHand = field(default_factory=InHand)
+    """How much it has to do."""
     switches: Switches = field(default_factory=Switches)
     """What it was asked to switch to."""
     closed: list[bool] = field(default_factory=list)

@@ -12,6 +12,8 @@ import os
 import time
 from collections.abc import Callable
 
+from ray_apps.serving.in_hand import InHand
+
 BEAT_SECONDS = 0.02
 REFUSED_MOST = 0.95
 """Some are always let in, or nobody would see that there is room again."""
@@ -86,8 +88,8 @@ class Worked:
 class Watch:
     """Looks at the event loop that it is started on."""
 
-    def __init__(self, shedding: Shedding, clock: Callable[[], float] = time.monotonic) -> None:
-        self._shedding, self._clock = shedding, clock
+    def __init__(self, shedding: Shedding, in_hand: InHand, clock: Callable[[], float] = time.monotonic) -> None:
+        self._shedding, self._in_hand, self._clock = shedding, in_hand, clock
         self._worked: Worked | None = None
         self._last = 0.0
 
@@ -106,6 +108,8 @@ class Watch:
         now = self._clock()
         elapsed = max(now - self._last, 1e-9)
         ran, wanted = self._worked.since()
-        self._shedding.look(max(0.0, elapsed - BEAT_SECONDS) * 1000, ran / elapsed, wanted / elapsed)
+        late = max(0.0, elapsed - BEAT_SECONDS)
+        self._in_hand.look(elapsed, begun=self._shedding.begun, late=late, wanted=wanted / elapsed)
+        self._shedding.look(late * 1000, ran / elapsed, wanted / elapsed)
         self._last = now
         asyncio.get_running_loop().call_later(BEAT_SECONDS, self._look)

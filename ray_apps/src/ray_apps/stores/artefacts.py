@@ -7,7 +7,7 @@ import math
 import os
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,20 +25,35 @@ class ArtefactRefused(Exception):  # noqa: N818 — it says what was done about 
     """A version cannot be trusted or used; the message names the version, the file and what is wrong with it."""
 
 
-def npy_bytes(array: NDArray[np.generic]) -> bytes:
-    """An array in NumPy's own format: the same array gives the same bytes.
+PART = 1 << 22
+"""Numbers of an array that are written in one go."""
+
+
+def npy_parts(array: NDArray[np.generic]) -> Iterator[bytes]:
+    """An array in NumPy's own format, a part at a time: the same array gives the same bytes.
 
     Raises:
         ValueError: its type would need pickle.
     """
-    stream = io.BytesIO()
-    np.lib.format.write_array(stream, np.ascontiguousarray(array).reshape(array.shape), version=(1, 0), allow_pickle=False)
-    return stream.getvalue()
+    if array.dtype.hasobject:
+        raise ValueError(f"an array of {array.dtype} would need pickle; numbers were expected")
+    whole = np.ascontiguousarray(array).reshape(array.shape)
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(whole))
+    yield header.getvalue()
+    flat = whole.reshape(-1)
+    for start in range(0, flat.size, PART):
+        yield flat[start : start + PART].tobytes()
 
 
-def digest_of_bytes(data: bytes) -> FileDigest:
-    """SHA-256 and size of a file's bytes."""
-    return FileDigest(sha256=hashlib.sha256(data).hexdigest(), size_bytes=len(data))
+def digesting(parts: Iterable[bytes], tell: Callable[[FileDigest], None]) -> Iterator[bytes]:
+    """The same parts; `tell` is given SHA-256 and size of all of them when the last has passed."""
+    found, size = hashlib.sha256(), 0
+    for part in parts:
+        found.update(part)
+        size += len(part)
+        yield part
+    tell(FileDigest(sha256=found.hexdigest(), size_bytes=size))
 
 
 def digest_of_file(path: Path) -> FileDigest:

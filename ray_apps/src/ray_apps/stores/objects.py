@@ -6,7 +6,7 @@ Credentials, region and endpoint of `s3://` come from the usual `AWS_*` variable
 import contextlib
 import os
 import uuid
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -56,14 +56,19 @@ class Store:
 
     def write(self, name: str, data: bytes) -> None:
         """Put a file in place, whole or not at all; an older one is replaced."""
+        self.write_parts(name, (data,))
+
+    def write_parts(self, name: str, parts: Iterable[bytes]) -> None:
+        """The same for a file that comes in parts, of which only one is held at a time."""
         target = self.path(name)
         if not self.local:
             with self.files.open_output_stream(target, compression=None) as stream:
-                stream.write(data)
+                for part in parts:
+                    stream.write(part)
             return
         final = Path(target)
         final.parent.mkdir(parents=True, exist_ok=True)
-        with _beside(final, data) as partial:
+        with _beside(final, parts) as partial:
             partial.replace(final)
 
     def create(self, name: str, data: bytes | pa.Buffer) -> None:
@@ -81,7 +86,7 @@ class Store:
                 raise OSError(f"{self.uri}/{name}: {error}") from error
             return
         final = Path(self.path(name))
-        with _beside(final, data) as partial:
+        with _beside(final, (data,)) as partial:
             final.hardlink_to(partial)  # refuses a name that is taken, which a rename would not
         flush_folder(final.parent)
 
@@ -117,12 +122,13 @@ class Store:
 
 
 @contextlib.contextmanager
-def _beside(final: Path, data: bytes | pa.Buffer) -> Generator[Path]:
+def _beside(final: Path, parts: Iterable[bytes | pa.Buffer]) -> Generator[Path]:
     """A durable file beside the place that it is meant for, to be put there whole; nothing of it is left otherwise."""
     partial = final.with_name(f".{uuid.uuid4().hex}.partial")
     try:
         with partial.open("xb") as stream:
-            stream.write(data)
+            for part in parts:
+                stream.write(part)
             stream.flush()
             os.fsync(stream.fileno())
         yield partial

@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from pyarrow import fs
 from pydantic import ValidationError
 
-from ray_apps.stores.artefacts import ArtefactRefused, check_names, digest_of_bytes, map_verified, npy_bytes
+from ray_apps.stores.artefacts import ArtefactRefused, check_names, digesting, map_verified, npy_parts
 from ray_apps.stores.content import Content, content_of_arrays
 from ray_apps.stores.copies import local_copy
 from ray_apps.stores.facets import Facets, facets_of_arrays
@@ -140,8 +141,8 @@ def _named(contents: VersionContents) -> dict[str, NDArray[np.generic]]:
         user_offsets,
         user_bytes,
         contents.history_indptr.astype(np.int64),
-        contents.history_indices.astype(np.int32),
-        contents.history_weights.astype(np.float32),
+        contents.history_indices.astype(np.int32, copy=False),
+        contents.history_weights.astype(np.float32, copy=False),
         contents.popularity.astype(np.int64),
     )
     model = {f"{MODEL_PREFIX}{name}": array for name, array in contents.model.items()}
@@ -166,9 +167,7 @@ def write_arrays(store: Store, version: str, contents: VersionContents) -> dict[
     folder = _folder(version)
     digests: dict[str, FileDigest] = {}
     for name, array in sorted(_named(contents).items()):
-        data = npy_bytes(array)
-        store.write(f"{folder}/{name}.npy", data)
-        digests[f"{name}.npy"] = digest_of_bytes(data)
+        store.write_parts(f"{folder}/{name}.npy", digesting(npy_parts(array), partial(digests.__setitem__, f"{name}.npy")))
     return digests
 
 

@@ -55,10 +55,14 @@ def seen(champion: Champion, dataset: Dataset) -> NDArray[np.bool_]:
     items[champion.own[ours]] = ours
     rows = (version.user_ids.position(user) for user in dataset.user_ids)
     row_of = np.array([UNKNOWN if row is None else row for row in rows], dtype=np.int64)
-    users = np.full(len(version.user_ids), UNKNOWN, dtype=np.int64)
-    users[row_of[row_of != UNKNOWN]] = np.flatnonzero(row_of != UNKNOWN)
-    learned_users = np.repeat(users, np.diff(version.history_indptr))
-    learned_items = items[version.history_indices]
-    both = (learned_users != UNKNOWN) & (learned_items != UNKNOWN)
-    learned = learned_users[both] * known.n_items + learned_items[both]
-    return np.isin(known.users.astype(np.int64) * known.n_items + known.items, learned)
+    histories = Histories(indptr=version.history_indptr, indices=version.history_indices, weights=version.history_weights)
+
+    def of(asked: slice, entries: slice) -> NDArray[np.bool_]:
+        rows = row_of[asked]
+        theirs = np.flatnonzero(rows != UNKNOWN)
+        learned = histories.select(rows[theirs])
+        pairs = np.repeat(asked.start + theirs, np.diff(learned.indptr)) * known.n_items + items[learned.indices]
+        pairs = pairs[items[learned.indices] != UNKNOWN]
+        return np.isin(known.users[entries].astype(np.int64) * known.n_items + known.items[entries], pairs)
+
+    return known.made_by_user(np.bool_, of)

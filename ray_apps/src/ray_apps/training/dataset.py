@@ -1,11 +1,12 @@
 """From the tables of a snapshot to interactions: one for each (user, item), in an order that no file order changes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ray_apps.algorithms.columns import Room
 from ray_apps.algorithms.content import content_of
 from ray_apps.algorithms.interactions import Content, Interactions
 from ray_apps.algorithms.tastes import LEAST_FRACTION, LEAST_RATING
@@ -17,6 +18,7 @@ from ray_apps.training.answers import read_answers
 from ray_apps.training.catalogue import Described
 from ray_apps.training.events import Catalogue, batches, catalogue_of, index_of, known
 from ray_apps.training.groups import read_groups
+from ray_apps.training.ordering import EVENT, Events, in_order
 from ray_apps.training.refusals import Refusal, TrainingRefused
 from recsys_schemas.catalogue import CatalogueUsed
 from recsys_schemas.snapshot import EventProfile, SnapshotManifest
@@ -47,18 +49,20 @@ class Dataset:
     """Answers that were logged, with what they earned; None where the snapshot has none."""
 
 
-def read_dataset(
+def read_dataset(  # noqa: PLR0913, PLR0917 — what a job says of its data
     snapshot: Snapshot,
     described: Described | None = None,
     group_by: Sequence[str] = (),
     attribution_s: float = 300.0,
     half_life: float | None = None,
+    room: Room | None = None,
 ) -> Dataset:
     """Read what users liked, what is known of the items, the values of the fields `group_by` that the events carry, and logged answers.
 
     A watch counts from LEAST_FRACTION on, with the fraction as weight; a rating from LEAST_RATING on, with its share of five stars.
     Of several events of one user with one item the strongest weight and the latest time stay, so an event sent twice counts once.
     Items of the catalogue that nobody has liked yet are items too; items that it does not have are known by who liked them alone.
+    With a `room` all that is as long as the events lies on disk.
 
     Raises:
         TrainingRefused: there is too little to learn from.
@@ -67,26 +71,22 @@ def read_dataset(
     user_ids, item_ids = ids.users.to_pylist(), ids.items.to_pylist()
     if len(user_ids) < LEAST_USERS or len(item_ids) < LEAST_ITEMS:
         raise _too_little(snapshot.manifest, len(user_ids), len(item_ids))
-    rows = _indexed(snapshot, ids)
-    items, item_ids, content, used = _with_catalogue(rows.items, item_ids, described)
-    pair = rows.users.astype(np.int64) * len(item_ids) + items
-    order = np.argsort(pair, kind="stable")
-    pair = pair[order]
-    starts = np.flatnonzero(np.concatenate(([True], pair[1:] != pair[:-1])))
+    place_of, item_ids, content, used = _with_catalogue(item_ids, described)
+    entries = in_order(_indexed(snapshot, ids, place_of), len(user_ids), snapshot.manifest.rows, room)
     interactions = Interactions(
-        users=(pair[starts] // len(item_ids)).astype(np.int32),
-        items=(pair[starts] % len(item_ids)).astype(np.int32),
-        weights=np.maximum.reduceat(rows.weights[order], starts),
-        times=np.maximum.reduceat(rows.times[order], starts),
+        users=entries.users,
+        items=entries.items,
+        weights=entries.weights,
+        times=entries.times,
         n_users=len(user_ids),
         n_items=len(item_ids),
         content=content,
         half_life=half_life,
+        room=room,
     )
-    organic = np.logical_and.reduceat(rows.organic[order], starts)
     return Dataset(
         interactions=interactions,
-        organic=organic,
+        organic=entries.organic,
         user_ids=user_ids,
         item_ids=item_ids,
         manifest=snapshot.manifest,
@@ -98,45 +98,30 @@ def read_dataset(
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Rows:
-    """Events as numbers: 21 bytes each."""
-
-    users: NDArray[np.int32]
-    items: NDArray[np.int32]
-    weights: NDArray[np.float32]
-    times: NDArray[np.int64]
-    organic: NDArray[np.bool_]
-
-
-def _indexed(snapshot: Snapshot, ids: Catalogue) -> _Rows:
-    parts = [
-        (
-            index_of(rows["user_id"], ids.users).astype(np.int32),
-            index_of(rows["item_id"], ids.items).astype(np.int32),
-            rows["weight"].to_numpy().astype(np.float32),
-            rows["timestamp"].to_numpy(),
-            rows["organic"].to_numpy(),
-        )
-        for rows in batches(snapshot)
-    ]
-    users, items, weights, times, organic = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return _Rows(users=users, items=items, weights=weights, times=times, organic=organic)
+def _indexed(snapshot: Snapshot, ids: Catalogue, place_of: NDArray[np.int32]) -> Iterator[Events]:
+    """Events as numbers, a batch at a time."""
+    for rows in batches(snapshot):
+        events = np.empty(rows.num_rows, dtype=EVENT)
+        events["user"] = index_of(rows["user_id"], ids.users)
+        events["item"] = place_of[index_of(rows["item_id"], ids.items)]
+        events["weight"] = rows["weight"].to_numpy()
+        events["time"] = rows["timestamp"].to_numpy()
+        events["organic"] = rows["organic"].to_numpy()
+        yield events
 
 
 def _with_catalogue(
-    items: NDArray[np.int32], item_ids: list[str], described: Described | None
+    item_ids: list[str], described: Described | None
 ) -> tuple[NDArray[np.int32], list[str], Content | None, CatalogueUsed | None]:
-    """Indices and ids with the catalogue's items put in their places, what is known of all, and what the card says of it."""
+    """Where each item stands, all ids with the catalogue's in their places, what is known of the items, and what the card says."""
     if described is None or not described.items:
-        return items, item_ids, None, described.used if described else None
+        return np.arange(len(item_ids), dtype=np.int32), item_ids, None, described.used if described else None
     both = sorted({*item_ids, *(item.item_id for item in described.items)}, key=str.encode)
     position = {item: index for index, item in enumerate(both)}
     content = content_of(described.items, both)
     told = int(np.count_nonzero(np.diff(content.indptr)))
     used = described.used.model_copy(update={"described": told, "features": len(content.features)})
-    moved = np.array([position[item] for item in item_ids], dtype=np.int32)
-    return moved[items], both, content, used
+    return np.array([position[item] for item in item_ids], dtype=np.int32), both, content, used
 
 
 def _too_little(manifest: SnapshotManifest, users: int, items: int) -> TrainingRefused:

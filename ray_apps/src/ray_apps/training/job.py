@@ -10,6 +10,7 @@ from pathlib import Path
 from threadpoolctl import threadpool_limits
 
 from ray_apps.algorithms import ALGORITHMS, Algorithms, load_model
+from ray_apps.algorithms.columns import Room
 from ray_apps.algorithms.content import ContentNeeded
 from ray_apps.algorithms.hyperparameters import Unsuitable
 from ray_apps.algorithms.interactions import Histories
@@ -54,13 +55,14 @@ def as_read(dataset: Dataset) -> Dataset:
     return dataset
 
 
-def run(
+def run(  # noqa: PLR0913 — what a worker brings along
     job: TrainJob,
     algorithms: Algorithms = ALGORITHMS,
     *,
     written: Written = as_read,
     worker: str = "",
     crew: Callable[[Dataset], Crew] | None = None,
+    room: Room | None = None,
 ) -> VersionCard:
     """Make the version that a job asks for, in this process, and return its card.
 
@@ -73,6 +75,7 @@ def run(
         written: The data whose users, items and histories are written; by default what was read.
         worker: Where it runs, in words, for the card.
         crew: Who shares the fits of this data set.
+        room: Where the data set lies, for a worker whose memory is for its shard; None: in memory. The version does not depend on it.
 
     Raises:
         TrainingRefused: no version can be made, and why.
@@ -84,9 +87,8 @@ def run(
             return existing
         asked_of(job, algorithms)
         described = read_described(store, job.catalogue)
-        dataset = read_dataset(
-            open_snapshot(store, job.snapshot_sequence), described, job.group_by, job.attribution_seconds, job.history_half_life
-        )
+        snapshot = open_snapshot(store, job.snapshot_sequence)
+        dataset = read_dataset(snapshot, described, job.group_by, job.attribution_seconds, job.history_half_life, room)
         fitter = fitter_of(job, _means(job, store, crew(dataset) if crew else None))
         return write(job, written(dataset), _learned(job, store, dataset, algorithms, fitter), worker)
     except Unsuitable as error:

@@ -29,17 +29,21 @@ class Memory:
         """What is learned from: the same catalogue, and of the entries those that are remembered."""
         if self.window_days is None or not len(interactions):
             return interactions
-        recent = interactions.times > interactions.times.max() - self.window_days * DAY_MS
-        return interactions.take(recent | (_drawn(interactions, seed) < self.replay_fraction))
+        since = interactions.times.max() - self.window_days * DAY_MS
+
+        def remembered(part: slice) -> NDArray[np.bool_]:
+            return (interactions.times[part] > since) | (_drawn(interactions, part, seed) < self.replay_fraction)
+
+        return interactions.take(interactions.made(np.bool_, remembered))
 
 
 WHOLE = Memory()
 """Everything is learned from."""
 
 
-def _drawn(interactions: Interactions, seed: int) -> NDArray[np.float64]:
-    """A number from 0 to 1 for each entry, by its user, item and the seed alone."""
-    keys = interactions.users.astype(np.uint64) * np.uint64(interactions.n_items) + interactions.items.astype(np.uint64)
+def _drawn(interactions: Interactions, part: slice, seed: int) -> NDArray[np.float64]:
+    """A number from 0 to 1 for each entry of a part, by its user, item and the seed alone."""
+    keys = interactions.users[part].astype(np.uint64) * np.uint64(interactions.n_items) + interactions.items[part].astype(np.uint64)
     return _mixed(keys + np.uint64((seed * 0x9E3779B97F4A7C15) & _UINT64)) / 2.0**64
 
 

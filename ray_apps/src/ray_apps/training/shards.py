@@ -10,6 +10,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ray_apps.algorithms.columns import pieces
 from ray_apps.algorithms.ials_blocks import blocks_of, count_of_blocks
 from ray_apps.algorithms.interactions import Histories, Interactions
 from ray_apps.stores.snapshots import Snapshot
@@ -158,17 +159,30 @@ def _dealt(rows: Indexed | None, owners: tuple[NDArray[np.int32], NDArray[np.int
 
 def chosen_bits(whole: Interactions, part: Interactions) -> tuple[list[Bits], list[Bits]]:
     """Which entries of the whole are in a part of it, by block of users and by block of items: a bit each, in the order of shards."""
-    keys = whole.users.astype(np.int64) * whole.n_items + whole.items
-    wanted = part.users.astype(np.int64) * whole.n_items + part.items
-    chosen = np.zeros(len(whole), dtype=np.bool_)
-    chosen[np.searchsorted(keys, wanted)] = True
-    by_item = np.argsort(whole.items, kind="stable")
-    return _packed(whole.users, chosen, whole.n_users), _packed(whole.items[by_item], chosen[by_item], whole.n_items)
+    bounds = part.histories().indptr
+
+    def among(users: slice, entries: slice) -> NDArray[np.bool_]:
+        own = slice(int(bounds[users.start]), int(bounds[users.stop]))
+        keys, wanted = (
+            each.users[place].astype(np.int64) * whole.n_items + each.items[place] for each, place in ((whole, entries), (part, own))
+        )
+        chosen = np.zeros(keys.size, dtype=np.bool_)
+        chosen[np.searchsorted(keys, wanted)] = True
+        return chosen
+
+    chosen = whole.made_by_user(np.bool_, among)
+    return _packed(whole, whole.users, chosen, whole.n_users), _packed(whole, whole.items, chosen, whole.n_items)
 
 
-def _packed(rows: NDArray[np.int32], chosen: NDArray[np.bool_], n_rows: int) -> list[Bits]:
+def _packed(whole: Interactions, rows: NDArray[np.int32], chosen: NDArray[np.bool_], n_rows: int) -> list[Bits]:
+    """A block's rows are put in order by itself, so that only its own entries are held."""
     blocks = count_of_blocks(n_rows)
-    return [np.packbits(chosen[rows % blocks == block]) for block in range(blocks)]
+    block_of = whole.made(np.uint8, lambda part: rows[part] % blocks)
+    found: list[Bits] = []
+    for block in range(blocks):
+        places = np.concatenate([part.start + np.flatnonzero(block_of[part] == block) for part in pieces(rows.size)])
+        found.append(np.packbits(chosen[places[np.argsort(rows[places], kind="stable")]]))
+    return found
 
 
 def narrowed(rows: Histories, bits: Bits) -> Histories:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ray_apps.algorithms import Algorithms
+from ray_apps.algorithms.columns import Room
 from ray_apps.stores.objects import open_store
 from ray_apps.stores.registry import read_card
 from ray_apps.training import board as boards
@@ -107,7 +108,8 @@ def _work(config: dict[str, Any]) -> None:
             return
         worker = f"Ray Train run {context.get_experiment_name()}, {hands.workers} worker(s)"
         try:
-            card = run(job, config["algorithms"], written=config["written"], worker=worker, crew=hands.lead)
+            room = Room(Path(tempfile.gettempdir())) if hands.workers > 1 else None
+            card = run(job, config["algorithms"], written=config["written"], worker=worker, crew=hands.lead, room=room)
         except TrainingRefused as refused:
             hands.refuse(refused)
             card = None

@@ -28,6 +28,7 @@ class ConditionType(StrEnum):
     MIRRORED = "Mirrored"
     NOTIFIED = "Notified"
     AUDITED = "Audited"
+    DEFINITIONS_CURRENT = "DefinitionsCurrent"
     STALLED = "Stalled"
 
 

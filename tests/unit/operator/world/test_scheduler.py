@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
 from recsys_operator.loop import PassFailedError
-from recsys_operator.scheduler import LEISURE_S, LEISURE_SHARE, LONGEST_BACK_OFF_S, LONGEST_WAIT_S, Scheduler
+from recsys_operator.scheduler import CONCURRENT, LEISURE_S, LEISURE_SHARE, LONGEST_BACK_OFF_S, LONGEST_WAIT_S, Scheduler
 from recsys_operator.state.observed import Key
 
 MOVIES, FILMS = Key(namespace="default", name="movies"), Key(namespace="default", name="films")
@@ -96,6 +96,31 @@ def test_a_model_that_fails_holds_up_no_other_and_waits_longer_each_time() -> No
         entry = line.lines[MOVIES]
         await line.stop()
         assert entry.failures == 2
+
+    drive(story)
+
+
+def test_models_whose_brokers_are_silent_keep_no_other_waiting() -> None:
+    async def story() -> None:
+        answered = asyncio.Event()
+        waiting = 0
+
+        async def run(key: Key) -> datetime | None:
+            nonlocal waiting
+            if key == FILMS:
+                answered.set()
+                return None
+            waiting += 1
+            await asyncio.Event().wait()
+            return None
+
+        line = scheduler(run)
+        for number in range(2 * CONCURRENT):
+            line.wake(Key(namespace="default", name=f"silent-{number}"))
+        line.wake(FILMS)
+        await answered.wait()
+        assert waiting == 2 * CONCURRENT
+        await line.stop(within=0)
 
     drive(story)
 

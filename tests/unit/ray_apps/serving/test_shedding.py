@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from ray_apps.serving.in_hand import InHand
 from ray_apps.serving.shedding import BEAT_SECONDS, Shedding, Watch
 
 
@@ -77,7 +78,7 @@ def test_without_refusing_the_delay_would_grow_without_bound():
 
 
 async def kept_busy(seconds: float, shedding: Shedding) -> float:
-    watch = Watch(shedding)
+    watch = Watch(shedding, InHand())
     watch.start()
     end, highest = time.monotonic() + seconds, 0.0
     while time.monotonic() < end:
@@ -94,7 +95,7 @@ def test_a_loop_that_has_no_rest_is_seen_and_one_that_rests_is_not():
 
     async def resting() -> float:
         shedding = Shedding(25)
-        Watch(shedding).start()
+        Watch(shedding, InHand()).start()
         await asyncio.sleep(0.5)
         return shedding.share
 

@@ -95,7 +95,7 @@ from ray_apps.stores.objects import Store
 from ray_apps.training.job import run
 from recsys_schemas.train_job import TrainJob
 
-whole, left = Store.write, int(sys.argv[2])
+whole, left = Store.write_parts, int(sys.argv[2])
 
 def write(self, name, data):
     global left
@@ -105,7 +105,7 @@ def write(self, name, data):
         left -= 1
     whole(self, name, data)
 
-Store.write = write
+Store.write_parts = write
 run(TrainJob.model_validate_json(sys.argv[1]))
 """
 
