@@ -113,8 +113,10 @@ def environment(ports: RayPorts, proxy_dir: Path, token_file: Path, python_path:
         "RAY_SERVE_ENABLE_HA_PROXY": 1,
         "RAY_SERVE_HAPROXY_NBTHREAD": 1,
         # A request whose replica died before it said a word goes to another one, also if Ray Serve's own proxy stood in for all of them.
+        # HAProxy takes a replica for dead after three errors: more tries than that, or one that knows of no other gives up just before.
         # Connections that say nothing are ended after a minute, and there is room for many of them before others are kept out.
         "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response 500 502",
+        "RAY_SERVE_HAPROXY_RETRIES": 5,
         "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": 60,
         "RAY_SERVE_HAPROXY_MAXCONN": most_connections(resource.getrlimit(resource.RLIMIT_NOFILE)[1]),
         # Bodies are read, within a time and a space, before Ray Serve counts their requests.

@@ -148,7 +148,14 @@ SERVE_LOG_DROPPED = _serving(
 SERVE_SHED = _serving(
     "recsys_requests_shed_total", "answers", (), "Requests refused with 429 because a replica had more to do than it could bear."
 )
-
+SERVE_IN_HAND = Metric(
+    name="recsys_requests_in_hand",
+    kind="gauge",
+    source="serving",
+    unit="requests",
+    labels=("model",),
+    help="Requests that a replica has in hand, waiting ones among them, over the last second or so: what spec.serving.autoscaling goes by.",
+)
 SERVE_FILTERED = _serving("recsys_filtered_answers_total", "answers", (), "Answers to questions with filters.")
 SERVE_EXPLORED = _serving("recsys_explored_answers_total", "answers", (), "Answers in whose last place something new was tried out.")
 SERVE_SWITCH_SECONDS = Metric(
@@ -191,6 +198,7 @@ ALL = (
     SERVE_SECONDS,
     SERVE_LOG_DROPPED,
     SERVE_SHED,
+    SERVE_IN_HAND,
     SERVE_FILTERED,
     SERVE_EXPLORED,
     SERVE_SWITCH_SECONDS,

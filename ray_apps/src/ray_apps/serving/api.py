@@ -289,8 +289,8 @@ class Api:
         shown_at = int(time.time()) if credited == NO_VERSION else replica.ripening.shown(shown)
         request_id = new_id(replica.id_key, credited, who, shown_at, answered.stratum)
         items = asgi.encode(_listed(answered))
-        if answered.teams:
-            replica.mixed.shown(request_id, answered.version, answered.mixed_with, group_of(who), answered.teams)
+        if answered.telling is not None:
+            replica.mixed.shown(request_id, answered.version, answered.mixed_with, group_of(who), answered.telling)
 
         def told() -> Logged:
             self._mirror(serving, question, answered)
@@ -373,6 +373,7 @@ class Api:
     async def _metrics(self, _: Scope, __: Receive, send: Send) -> None:
         self._replica.metrics.dropped = self._replica.log.dropped
         self._replica.metrics.switches = self._replica.arms.switches
+        self._replica.metrics.in_hand = self._in_hand.mean
         await asgi.send_bytes(send, 200, self._replica.metrics.text(), b"text/plain; version=0.0.4; charset=utf-8")
 
     async def _description(self, _: Scope, __: Receive, send: Send) -> None:

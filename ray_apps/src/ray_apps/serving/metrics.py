@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable
 
-from prometheus_client.core import CollectorRegistry, CounterMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import CollectorRegistry, CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
@@ -12,6 +12,7 @@ from ray_apps.serving.switch_times import SwitchTimes
 from recsys_schemas.metric_names import (
     SERVE_EXPLORED,
     SERVE_FILTERED,
+    SERVE_IN_HAND,
     SERVE_LOG_DROPPED,
     SERVE_REQUESTS,
     SERVE_SECONDS,
@@ -28,6 +29,7 @@ class AnswerMetrics(Collector):
         self._answers: Counter[tuple[str, str, str]] = Counter()
         self._times: dict[str, Tally] = {}
         self.dropped = self.filtered = self.explored = self.shed = 0
+        self.in_hand = 0.0
         self.switches = SwitchTimes()
 
     def count(self, variant: str, reason: str, status: int, milliseconds: float) -> None:
@@ -54,7 +56,9 @@ class AnswerMetrics(Collector):
         dropped.add_metric([self._model], self.dropped)
         switches = HistogramMetricFamily(SERVE_SWITCH_SECONDS.name, SERVE_SWITCH_SECONDS.help, labels=SERVE_SWITCH_SECONDS.labels)
         switches.add_metric([self._model], buckets=self.switches.buckets(), sum_value=self.switches.seconds)
-        return [answers, times, dropped, switches, *self._plain()]
+        in_hand = GaugeMetricFamily(SERVE_IN_HAND.name, SERVE_IN_HAND.help, labels=SERVE_IN_HAND.labels)
+        in_hand.add_metric([self._model], self.in_hand)
+        return [answers, times, dropped, switches, in_hand, *self._plain()]
 
     def _plain(self) -> Iterable[Metric]:
         for metric, count in ((SERVE_FILTERED, self.filtered), (SERVE_EXPLORED, self.explored), (SERVE_SHED, self.shed)):

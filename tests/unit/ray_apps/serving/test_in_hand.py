@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from typing import Any
 
 import pytest
 
@@ -33,6 +34,13 @@ def test_a_rush_that_is_over_is_soon_forgotten():
     in_hand = InHand()
     looked(in_hand, 10, rate=1000, late=0.05, wanted=1.0)
     assert looked(in_hand, 10, rate=10, late=0, wanted=0.01) < 0.1
+
+
+def test_whoever_measures_may_see_it(caller: Any, make_record: Any):
+    caller.serve(make_record(1, ("good", 100)))
+    caller.replica.in_hand.mean = 7.5
+    caller.role = "operator"
+    assert 'recsys_requests_in_hand{model="shop/movies"}' in caller.call("GET", "/metrics").text
 
 
 def test_a_loop_without_rest_has_more_in_hand_than_one_request():

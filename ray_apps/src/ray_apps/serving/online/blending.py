@@ -25,22 +25,20 @@ def blended(
         half_life: likes after which an older one counts half, as the version was measured with; None: all count alike.
     """
     known = {place: deed.weight for deed in deeds if (place := places.get(deed.item)) is not None}
-    newest = [place for place, weight in reversed(known.items()) if weight]
     liked = sorted(place for place, weight in known.items() if weight)
     shunned = {place for place, weight in known.items() if not weight}
     if not liked:
         return history, weights, shunned
-    fresh = np.array(liked, dtype=np.int32)
-    later = {place: number for number, place in enumerate(newest)}
-    strong = faded(np.array([known[place] for place in liked], dtype=np.float32), np.array([later[place] for place in liked]), half_life)
-    at = np.searchsorted(history, fresh)
-    again = np.zeros(fresh.size, dtype=np.bool_)
-    inside = at < history.size
-    again[inside] = history[at[inside]] == fresh[inside]
-    stronger = faded(weights, fresh.size, half_life).copy()
-    stronger[at[again]] = np.maximum(stronger[at[again]], strong[again])
-    return (
-        np.insert(history, at[~again], fresh[~again]).astype(np.int32, copy=False),
-        np.insert(stronger, at[~again], strong[~again]).astype(np.float32, copy=False),
-        shunned,
-    )
+    fresh, strong = np.array(liked, dtype=np.int32), np.array([known[place] for place in liked], dtype=np.float32)
+    if half_life is not None:
+        later = {place: number for number, place in enumerate(place for place, weight in reversed(known.items()) if weight)}
+        strong = faded(strong, np.array([later[place] for place in liked]), half_life)
+        weights = faded(weights, fresh.size, half_life)
+    items, strengths = np.concatenate((history, fresh)), np.concatenate((weights, strong))
+    order = items.argsort(kind="stable")
+    items, strengths = items[order], strengths[order]
+    again = np.flatnonzero(items[1:] == items[:-1])
+    if again.size:
+        strengths[again] = np.maximum(strengths[again], strengths[again + 1])
+        items, strengths = np.delete(items, again + 1), np.delete(strengths, again + 1)
+    return items, strengths, shunned
