@@ -133,6 +133,8 @@ class Ground:
     """Runs of the mirror that end without a report."""
     unreachable: set[str] = field(default_factory=set[str])
     requests_per_second: int = 200
+    timed: bool = False
+    """Whether replicas tell how long answers take; all take as long."""
     rows_per_second: int = 10
     tastes: int = 0
     """What the newest events speak of: another number, other items."""

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
+from operator import add
 
 from ray_apps.serving.switching import Switches
 from recsys_operator.state.actions import (
@@ -13,6 +14,7 @@ from recsys_operator.state.observed import (
     Unavailable,
 )
 from recsys_schemas.serving_evidence import (
+    FOLDS,
     GROUPS,
     ArmCounters,
     EvidenceResponse,
@@ -21,11 +23,15 @@ from recsys_schemas.serving_evidence import (
     ShadowCounters,
     StratumCounters,
     SwitchAsk,
+    latency_bin,
     stratum_of,
 )
 from recsys_schemas.serving_record import Arm, Variant
 from worlds.world_ground import Replica
 from worlds.world_rules import Rules
+
+SOON = latency_bin(5.0)
+"""Where answers are timed, each takes so long."""
 
 
 @dataclass
@@ -193,9 +199,13 @@ class Serving(Rules):
         before = (there.requests, there.errors, there.impressions, there.rewards)
         first = self.chance.randrange(GROUPS)
         requests, errors, impressions, rewards = (_spread(numbers, count, first) for numbers, count in zip(before, counts, strict=True))
-        grown = StratumCounters(requests=requests, errors=errors, impressions=impressions, rewards=rewards)
+        grown: dict[str, object] = {"requests": requests, "errors": errors, "impressions": impressions, "rewards": rewards}
         given, liked = old.impressions + counts[2], old.rewards + counts[3]
-        replica.counters[version] = ArmCounters(impressions=given, rewards=liked, strata={**old.strata, stratum: grown})
+        if self.timed:
+            soon = there.latency.get(SOON, [0] * FOLDS)
+            grown["latency"] = {SOON: _spread(soon, counts[0], first % FOLDS)}
+        strata = {**old.strata, stratum: there.model_copy(update=grown)}
+        replica.counters[version] = old.model_copy(update={"impressions": given, "rewards": liked, "strata": strata})
 
     def restart_ray(self) -> None:
         """The head is replaced: jobs, applications and counters are gone."""
@@ -211,5 +221,7 @@ class Serving(Rules):
 
 def _spread(numbers: list[int], count: int, first: int) -> list[int]:
     """So many more, over the groups from the first on."""
-    each, left = divmod(count, GROUPS)
-    return [number + each + ((place - first) % GROUPS < left) for place, number in enumerate(numbers)]
+    groups = len(numbers)
+    each, left = divmod(count, groups)
+    more = [each + 1] * left + [each] * (groups - left)
+    return list(map(add, numbers, more[groups - first :] + more[: groups - first]))

@@ -37,7 +37,10 @@ def one_size(at: Scene, numbers: range, asked: argparse.Namespace, bases: dict[s
         began = time.monotonic()
         at.create([SUBJECTS[name].body(at, number) for number in numbers])
         say(f"{name}: {len(numbers)} objects made in {time.monotonic() - began:.0f} s")
-        found[f"{count} {name}"] = measure(at, name, count, rest_s=asked.rest, base_mib=empty)
+        try:
+            found[f"{count} {name}"] = measure(at, name, count, rest_s=asked.rest, base_mib=empty)
+        except (LateError, OSError) as late:  # it has ended, or the objects are not even seen
+            found[f"{count} {name}"] = {"all_observed_s": str(late).splitlines()[0]}
         if name == "recsys" and asked.changes:
             began = time.monotonic()
             try:
@@ -47,6 +50,16 @@ def one_size(at: Scene, numbers: range, asked: argparse.Namespace, bases: dict[s
             say(f"{name}: {asked.changes} changes in {time.monotonic() - began:.0f} s")
         show(f"{count} objects", found)
     return found
+
+
+def show_failover(at: Scene, models: int) -> None:
+    """The leader's end in the middle of its work; what was not so in time stands there in words."""
+    claims = Claims()
+    try:
+        tell(REPORT, "failover", fail_over(at, models, claims))
+    except RuntimeError as late:
+        tell(REPORT, "failover", {"not in time": str(late).splitlines()[0]})
+    tell(REPORT, "failover: claims", claims.told())
 
 
 def show(part: str, found: Figures) -> None:
@@ -75,13 +88,11 @@ def main() -> None:
         for count in counts:
             found |= one_size(at, range(made, count), asked, bases)
             if made == 0:
-                claims = Claims()
-                figures = fail_over(at, min(FAILOVER_MODELS, count // 2), claims)
-                tell(REPORT, "failover", figures)
-                tell(REPORT, "failover: claims", claims.told())
+                show_failover(at, min(FAILOVER_MODELS, count // 2))
             made = count
-    each = {name: found[f"{counts[-1]} {name}"]["kib_an_object"] for name in names}
-    ratios = {f"{name} over recsys": each[name] / max(each["recsys"], 0.1) for name in names[1:]}
+    seen = {name: found[f"{counts[-1]} {name}"].get("kib_an_object") for name in names}
+    each = {name: kib for name, kib in seen.items() if kib is not None}
+    ratios = {f"{name} over recsys": kib / max(each["recsys"], 0.1) for name, kib in each.items() if name != "recsys" and "recsys" in each}
     tell(REPORT, f"memory of an object above the base, of {counts[-1]}: KiB", each | ratios)
 
 

@@ -16,12 +16,14 @@ from bench.ingest.measured import Measured
 from recsys_dev import kafka, kubernetes, runs
 from recsys_dev.kubernetes import Cluster
 from recsys_dev.ports import free_ports
+from recsys_operator.world.errors import UnavailableError
 from recsys_operator.world.kube import ConflictError, Kube, open_kube
 from recsys_schemas.kinds import KINDS
 
 ROOT = Path(__file__).resolve().parents[3]
 DEFINITIONS = ROOT / "charts" / "recsys-operator" / "files" / "crds"
 AT_ONCE = 16
+TRIES = 5
 _REQUESTS = re.compile(r'^apiserver_request_total\{.*\bgroup="([^"]*)",resource="([^"]*)".*\bverb="(\w+)".*\} (\S+)$', re.MULTILINE)
 _WRITES = frozenset({"POST", "PUT", "PATCH", "APPLY", "DELETE", "DELETECOLLECTION"})
 
@@ -69,13 +71,25 @@ async def _create(cluster: Cluster, objects: Sequence[tuple[str, Json]]) -> None
 
     async def work(kube: Kube) -> None:
         while left:
-            path, body = left.pop()
-            with contextlib.suppress(ConflictError):
-                await kube.create(path, body)
+            await _made(kube, *left.pop())
 
     async with client(cluster) as kube, asyncio.TaskGroup() as tasks:
         for _ in range(AT_ONCE):
             tasks.create_task(work(kube))
+
+
+async def _made(kube: Kube, path: str, body: Json) -> None:
+    """Make one object; an API server that is busy is asked again, so often and no more."""
+    for turn in range(TRIES):
+        try:
+            with contextlib.suppress(ConflictError):
+                await kube.create(path, body)
+        except UnavailableError:
+            if turn == TRIES - 1:
+                raise
+            await asyncio.sleep(turn + 1)
+        else:
+            return
 
 
 async def _change(cluster: Cluster, objects: Sequence[tuple[str, Json]]) -> None:

@@ -5,8 +5,8 @@ from math import inf, log10
 
 import numpy as np
 
-_LEFT, _WIDTH, _ROW, _TOP, _LAST = 170, 640, 44, 64, 10_000
-_COLOURS = ("#1b7f5c", "#c2571a", "#8a4fbf", "#7a7a7a")
+_LEFT, _WIDTH, _ROW, _TOP, _LAST = 170, 640, 60, 84, 10_000
+_COLOURS = ("#1b7f5c", "#c2571a", "#8a4fbf", "#7a7a7a", "#e39a6b", "#b79be0")
 _TICKS = (1, 3, 10, 30, 100, 300, 1000, 3000)
 
 
@@ -45,7 +45,7 @@ def picture(lines: list[Line]) -> str:
         parts.append(f'<text x="{_LEFT - 14}" y="{y + 4}" text-anchor="end">{name.replace("-", "&#8722;")}</text>')
         for line in (line for line in lines if line.scenario == name):
             place = rules.index(line.rule)
-            parts += _bar(line, y + 8 * (place - 1.5), _COLOURS[place])
+            parts += _bar(line, y + 8 * (place - 2.5), _COLOURS[place])
     return "\n".join([*parts, "</svg>", ""])
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from recsys_operator.plan import findings, shares, steps
 from recsys_operator.plan.evidence import Verdict
+from recsys_operator.plan.once import once
 from recsys_operator.plan.reports import Counted, reports
 from recsys_operator.plan.weighing import level_of, place_of, totals, weigh
 from recsys_operator.state.observed import Observed, RolloutState
@@ -25,6 +26,7 @@ class Guard:
     words: str
 
 
+@once
 def guard(observed: Observed, rollout: RolloutState) -> Guard | None:
     """What is shown against it; None while nothing can be seen."""
     seen, spec = reports(observed), rollout.spec

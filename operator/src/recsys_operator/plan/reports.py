@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from operator import add
 
 from recsys_operator.plan.evidence import UNSEEN, UNTIMED, Grouped, Latencies
 from recsys_operator.plan.names import app_name
@@ -91,7 +92,9 @@ def added(lists: Iterable[Sequence[int]]) -> list[int]:
     """Lists of numbers by groups of users, added up."""
     total = [0] * GROUPS
     for counts in lists:
-        total = [a + b for a, b in zip(total, counts, strict=True)]
+        if len(counts) != GROUPS:
+            raise ValueError(f"a replica counts by {len(counts)} groups of users, not by {GROUPS}")
+        total = list(map(add, total, counts))
     return total
 
 
@@ -104,4 +107,4 @@ def _of_requests(reported: list[tuple[list[int], list[int]]]) -> Grouped:
 
 def _at_most(hits: Sequence[int], trials: Sequence[int]) -> list[int]:
     """A reward may be reported before its answer is, by another replica."""
-    return [min(pair) for pair in zip(hits, trials, strict=True)]
+    return list(map(min, hits, trials))

@@ -75,11 +75,11 @@ class Definitions:
             where = index.get("paths", {}).get(_DOCUMENT, {}).get("serverRelativeURL", "")
             if not where or where == self._read:
                 return
-            document = await kube.get(where) or {}
-        except WorldError as error:
+            served = read_served(await kube.get(where) or {})
+        except (WorldError, AttributeError, KeyError, TypeError) as error:  # no answer, or one of another shape
             LOG.debug("definitions not read", extra={"error": str(error)})
             return
-        self.served, self._read = read_served(document), where
+        self.served, self._read = served, where
         before, self.outdated = self.outdated, outdated(self.served)
         if self.outdated:
             mend = "apply the definitions of this operator's chart"

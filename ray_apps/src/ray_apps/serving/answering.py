@@ -62,6 +62,8 @@ class Answer:
     stratum: str
     teams: dict[str, bool] | None = None
     """Of a mixed list: item → whether it is the candidate's."""
+    telling: dict[str, bool] | None = None
+    """Of those, the items on which a click tells the two apart."""
     mixed_with: str = ""
     """Of a mixed list: the candidate."""
 

@@ -289,8 +289,8 @@ class Api:
         shown_at = int(time.time()) if credited == NO_VERSION else replica.ripening.shown(shown)
         request_id = new_id(replica.id_key, credited, who, shown_at, answered.stratum)
         items = asgi.encode(_listed(answered))
-        if answered.teams:
-            replica.mixed.shown(request_id, answered.version, answered.mixed_with, group_of(who), answered.teams)
+        if answered.telling is not None:
+            replica.mixed.shown(request_id, answered.version, answered.mixed_with, group_of(who), answered.telling)
 
         def told() -> Logged:
             self._mirror(serving, question, answered)

@@ -31,7 +31,7 @@ class _Open:
     group: int
     shown_at: float
     teams: Mapping[int, bool]
-    """Checksum of an item → whether it is the candidate's."""
+    """Checksum of an item on which a click tells the two apart → whether it is the candidate's."""
     clicked: set[int] = field(default_factory=set[int])
 
 
@@ -58,7 +58,7 @@ class MixedClicks:
         return bool(self._open)
 
     def shown(self, request_id: str, stable: str, candidate: str, group: int, teams: Mapping[str, bool]) -> None:
-        """A mixed answer was given: each item with whether it is the candidate's."""
+        """A mixed answer was given: each item that tells the two apart, with whether it is the candidate's."""
         answer = _Open((candidate, stable), group, self._clock(), {_mark(item): own for item, own in teams.items()})
         with self._lock:
             self._open[request_id] = answer
@@ -66,7 +66,7 @@ class MixedClicks:
                 self._close(self._open.popitem(last=False)[1])
 
     def clicked(self, request_id: str, item_id: str) -> None:
-        """An event named an answer and an item; repeats change nothing, nor do items that the answer did not hold."""
+        """An event named an answer and an item; repeats change nothing, nor do items that the answer did not hold or that tell nothing."""
         with self._lock:
             answer = self._open.get(request_id)
             mark = _mark(item_id)

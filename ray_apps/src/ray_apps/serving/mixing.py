@@ -72,7 +72,8 @@ async def _mixed(ask: _Ask, stable: LoadedArm, candidate: LoadedArm) -> Answer:
         items = [(place.item, float(len(drawn) - number)) for number, place in enumerate(drawn)]
         teams = {place.item: place.of_candidate for place in drawn}
         whole = ask.answer(stable, Variant.INTERLEAVED, Ranked(items=items, reason=first.reason))
-        return replace(whole, teams=teams, mixed_with=candidate.name)
+        telling = {place.item: place.of_candidate for place in drawn if place.tells}
+        return replace(whole, teams=teams, telling=telling, mixed_with=candidate.name)
     alone, by = (first, stable) if first is not None else (second, candidate)
     if alone is not None:
         return ask.answer(by, variant_of(ask.serving, by, question), alone)

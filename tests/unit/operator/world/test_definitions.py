@@ -1,10 +1,13 @@
 """What definitions lack, and what of a status they take."""
 
+import asyncio
 from typing import Any
 
+import httpx
 import pytest
 
 from recsys_operator.world.definitions import Definitions, outdated, read_served, tree
+from recsys_operator.world.kube import Kube
 from recsys_operator.world.objects import MODELS
 from recsys_schemas import kinds
 
@@ -62,3 +65,17 @@ def test_what_a_map_holds_is_kept_under_whatever_keys():
     old = Definitions(served={MODELS: {"status": known}}, outdated={NAME: ("status.x",)})
     status = {"labels": {"a": "b"}, "free": {"c": [{"d": 1}]}, "x": 1}
     assert old.fitted(MODELS, status) == {"labels": {"a": "b"}, "free": {"c": [{"d": 1}]}}
+
+
+@pytest.mark.parametrize("answer", [{"paths": 3}, {"paths": {"apis/recsys.dev/v1alpha1": {}}}, {"paths": {"apis/recsys.dev/v1alpha1": 7}}])
+def test_an_answer_of_another_shape_leaves_what_was_known(answer: dict[str, Any]):
+    known = {MODELS: {"spec": None}}
+    seen = Definitions(served=known)
+
+    async def look() -> None:
+        transport = httpx.MockTransport(lambda _: httpx.Response(200, json=answer))
+        async with httpx.AsyncClient(transport=transport, base_url="http://api") as http:
+            await seen.look(Kube(http=http))
+
+    asyncio.run(look())
+    assert seen.served == known

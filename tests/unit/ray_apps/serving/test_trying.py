@@ -2,6 +2,9 @@
 
 import hashlib
 from collections import Counter
+from collections.abc import Callable
+from fractions import Fraction
+from itertools import product
 from typing import Any
 
 import pytest
@@ -10,7 +13,7 @@ from hypothesis import strategies as st
 
 from ray_apps.serving.assignment import assigned, split_of
 from ray_apps.serving.counters import group_of
-from ray_apps.serving.interleaving import team_draft
+from ray_apps.serving.interleaving import Picked, team_draft
 from ray_apps.serving.liked import Liked
 from ray_apps.serving.likeness import overlap, rank_correlation
 from ray_apps.serving.mixed_clicks import MOST_OPEN, MixedClicks
@@ -42,6 +45,42 @@ def test_a_list_mixed_with_itself_favours_nobody(items: list[str]):
     second = team_draft(items, items, len(items), lambda: True)
     assert [place.item for place in first] == items
     assert all(a.of_candidate != b.of_candidate for a, b in zip(first, second, strict=True))
+
+
+full = st.lists(st.sampled_from("abcdefghij"), min_size=6, max_size=6, unique=True)
+
+
+def credit_by_place(stable: list[str], candidate: list[str], tells: Callable[[Picked], bool]) -> list[Fraction]:
+    """What the candidate earns at each place, over all coins, from whoever clicks by place alone."""
+    earned = [Fraction(0)] * 6
+    coins = list(product((False, True), repeat=3))
+    for each in coins:
+        tossed = iter(each)
+        for place, picked in enumerate(team_draft(stable, candidate, 6, lambda tossed=tossed: next(tossed))):
+            earned[place] += Fraction((1 if picked.of_candidate else -1) * tells(picked), len(coins))
+    return earned
+
+
+@given(full, full)
+def test_who_clicks_by_place_alone_prefers_nobody(stable: list[str], candidate: list[str]):
+    assert credit_by_place(stable, candidate, lambda picked: picked.tells) == [0] * 6
+    assert credit_by_place(stable, candidate, lambda _: True) == [0] * 6
+
+
+def test_a_credit_that_leaves_out_all_that_both_lists_hold_is_caught():
+    stable, candidate = list("abcdef"), list("bghijc")
+    shared = set(stable) & set(candidate)
+    assert credit_by_place(stable, candidate, lambda picked: picked.item not in shared) != [0] * 6
+
+
+@given(full)
+def test_a_click_in_a_list_mixed_with_itself_tells_nothing(items: list[str]):
+    assert not any(place.tells for place in team_draft(items, items, 6, lambda: True))
+
+
+def test_where_both_would_pick_the_same_only_what_follows_tells():
+    drawn = team_draft(["a", "b", "c"], ["a", "d", "e"], 4, lambda: True)
+    assert [(place.item, place.tells) for place in drawn] == [("a", False), ("b", True), ("d", True), ("c", True)]
 
 
 def test_overlap_and_rank_correlation_of_lists():

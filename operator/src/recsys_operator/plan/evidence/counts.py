@@ -13,7 +13,9 @@ taken by groups of users, and divided by the design effect that the groups show 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import inf, lgamma, log
+from operator import mul
 
 _PRIOR = 0.5
 _HALVINGS = 50
@@ -41,37 +43,40 @@ class Count:
         return f"{self.hits:.0f}/{self.trials:.0f}" + (f" = {100 * self.rate:.1f} %" if self.trials else "")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Grouped:
-    """The same by groups of users: one number for each group."""
+    """The same by groups of users: one whole number for each group. What is derived is worked out once: each pass asks for it often."""
 
     hits: Sequence[int]
     trials: Sequence[int]
 
-    @property
+    def __post_init__(self) -> None:
+        if len(self.hits) != len(self.trials):
+            raise ValueError(f"hits and trials need a number for each group, got {len(self.hits)} and {len(self.trials)}")
+
+    @cached_property
     def count(self) -> Count:
         """All groups together."""
         return Count(hits=sum(self.hits), trials=sum(self.trials))
 
-    @property
+    @cached_property
     def groups(self) -> int:
         """Groups that saw something; the others do not count."""
-        return sum(count > 0 for count in self.trials)
+        return len(self.trials) - self.trials.count(0)
 
-    @property
+    @cached_property
     def spread(self) -> float:
         """Variance of the rate between groups, over what it would be if answers were independent; by chance it may be less than 1.
 
-        The variance of a ratio from clusters (Cochran 1977, section 11.2).
+        The variance of a ratio from clusters (Cochran 1977, section 11.2), from sums of whole numbers, which lose nothing.
         """
         trials, hits, groups = sum(self.trials), sum(self.hits), self.groups
-        rate = hits / trials if trials else 0.0
-        independent = trials * rate * (1 - rate)
+        independent = hits * (trials - hits)
         if not independent or groups < _FEWEST_GROUPS:
             return 1.0
-        return (
-            sum((hit - rate * count) ** 2 for hit, count in zip(self.hits, self.trials, strict=True)) * groups / (groups - 1) / independent
-        )
+        both, of_hits, of_trials = (sum(map(mul, a, b)) for a, b in ((self.hits, self.trials), (self.hits,) * 2, (self.trials,) * 2))
+        squares = of_hits * trials**2 - 2 * both * hits * trials + of_trials * hits**2  # trials² times those of hits about their share
+        return squares * groups / ((groups - 1) * trials * independent)
 
     @property
     def design_effect(self) -> float:
@@ -86,7 +91,7 @@ class Grouped:
             return max(1.0, sum(self.trials) / self.groups) if self.groups else 1.0
         return max(1.0, self.spread)
 
-    @property
+    @cached_property
     def effective(self) -> Count:
         """The count that as many independent answers would have to give to prove as much."""
         return self.worth(self.design_effect)
