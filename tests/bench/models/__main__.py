@@ -19,6 +19,7 @@ import numpy as np
 from bench.models.data import interactions, read
 from bench.models.one import FRESH_SEEDS, METRICS, tell_figures
 from bench.models.subjects import COSTLY, GRID_SIZE, SEED, TUNED, subjects
+from ray_apps.algorithms.ensemble import PARTS
 from ray_apps.algorithms.interactions import Interactions
 from ray_apps.evaluation.confidence import bootstrap, difference
 from ray_apps.evaluation.ranking import Value
@@ -28,8 +29,6 @@ MINUTES = 14.0
 PROTOCOLS = {"leave_one_out": len(FRESH_SEEDS), "time": 1, "time_half_life": 1}
 GRACE = 1.5
 """A subject that runs for so many times its share is ended: its next split took longer than any before."""
-PARTS = ("EASE", "ALS", "IALS", "ItemItem", "RecentPopularity")
-"""What the ensemble is compared with."""
 
 
 def run(name: str, seconds: float, data: tuple[Interactions, Interactions]) -> dict[str, Any]:

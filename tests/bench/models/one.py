@@ -7,7 +7,7 @@ ends the process keeps what was measured.
 import resource
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -27,12 +27,11 @@ FOR_TUNING = 0.6
 """Share of the time that a grid may take."""
 
 
-def measured(fit: Callable[[Interactions], Fitted], splits: Mapping[str, Split]) -> dict[str, dict[str, Any]]:
-    """By protocol: what the fit cost, and the metrics of each user; the splits have one training part, which is learned from once."""
+def measured(fit: Callable[[Interactions], Fitted], split: Split) -> dict[str, Any]:
+    """What the fit on a split's training part cost, and the metrics of each user."""
     started, worked = time.perf_counter(), time.process_time()
-    model = fit(next(iter(splits.values())).train)
-    costs = {"train_s": time.perf_counter() - started, "cpu_s": time.process_time() - worked}
-    return {protocol: costs | asked(model, split) for protocol, split in splits.items()}
+    model = fit(split.train)
+    return {"train_s": time.perf_counter() - started, "cpu_s": time.process_time() - worked} | asked(model, split)
 
 
 def asked(model: Fitted, split: Split) -> dict[str, Any]:
@@ -48,7 +47,7 @@ def asked(model: Fitted, split: Split) -> dict[str, Any]:
 
 
 def in_time(liked: Interactions) -> dict[str, Split]:
-    """The newest of each user, asked for from histories as they are, and from faded ones."""
+    """The newest of each user, asked for from histories as they are, and from faded ones, which the ensemble weighs its parts by too."""
     return {"time": by_time(liked, SEED), "time_half_life": by_time(replace(liked, half_life=HALF_LIFE), SEED)}
 
 
@@ -69,8 +68,8 @@ def tell_figures(name: str, seconds: float, data: tuple[Interactions, Interactio
             if figures["time"] and started - began + longest > seconds:
                 break
             splits = in_time(liked) if seed is None else {"leave_one_out": leave_one_out(everything, seed)}
-            for protocol, found in measured(fit, splits).items():
-                figures[protocol].append(found)
+            for protocol, split in splits.items():
+                figures[protocol].append(measured(fit, split))
             longest = max(longest, time.monotonic() - started)
             figures["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
             say(figures)

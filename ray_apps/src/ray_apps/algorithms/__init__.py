@@ -10,6 +10,7 @@ from ray_apps.algorithms.ensemble import Ensemble
 from ray_apps.algorithms.hybrid import Hybrid
 from ray_apps.algorithms.ials import IALS
 from ray_apps.algorithms.item_knn import ItemItem
+from ray_apps.algorithms.next_item import NextItem
 from ray_apps.algorithms.popularity import Popularity
 from ray_apps.algorithms.recent_popularity import RecentPopularity
 from ray_apps.algorithms.recommender import Arrays, Recommender
@@ -19,7 +20,7 @@ Algorithms = Mapping[str, type[Recommender]]
 """Name → class."""
 
 ALGORITHMS: Algorithms = MappingProxyType(
-    {each.name: each for each in (Popularity, RecentPopularity, ItemItem, ALS, IALS, BPR, EASE, Ensemble, TwoTower, Hybrid)}
+    {each.name: each for each in (Popularity, RecentPopularity, ItemItem, NextItem, ALS, IALS, BPR, EASE, Ensemble, TwoTower, Hybrid)}
 )
 
 

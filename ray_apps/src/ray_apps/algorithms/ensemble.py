@@ -18,11 +18,14 @@ from ray_apps.algorithms.hyperparameters import Hyperparameters, Parameter, Unsu
 from ray_apps.algorithms.ials import IALS
 from ray_apps.algorithms.interactions import Histories, Indices, Interactions, Weights
 from ray_apps.algorithms.item_knn import ItemItem
+from ray_apps.algorithms.next_item import NextItem
 from ray_apps.algorithms.recent_popularity import RecentPopularity
 from ray_apps.algorithms.recommender import ALONE, Arrays, Fitting, Recommender, Scores, required
 from ray_apps.algorithms.weighing import normalised, selected
 
-PARTS: Mapping[str, type[Recommender]] = MappingProxyType({each.name: each for each in (EASE, IALS, ALS, ItemItem, RecentPopularity)})
+PARTS: Mapping[str, type[Recommender]] = MappingProxyType(
+    {each.name: each for each in (EASE, IALS, ALS, ItemItem, RecentPopularity, NextItem)}
+)
 """What an ensemble may be made of, each with its own defaults; what does not suit the data is left out."""
 LONGEST_NAMES = 200
 

@@ -116,7 +116,7 @@ class Hyperparameters(Resource):
     learning_rate: Annotated[float | None, Field(gt=0, le=1)] = None
     """BPR, TwoTower: length of a step."""
     neighbours: Annotated[int | None, Field(ge=1, le=10_000)] = None
-    """ItemItem: neighbours kept for each item. Hybrid: items that speak for one that few liked, at most 1000."""
+    """ItemItem, NextItem: neighbours kept for each item. Hybrid: items that speak for one that few liked, at most 1000."""
     similarity: Literal["Cosine", "BM25"] | None = None
     """ItemItem: how alike two items are. BM25 trusts items more that many users liked."""
     half_life_days: Annotated[float | None, Field(gt=0, le=36_500)] = None
@@ -124,7 +124,7 @@ class Hyperparameters(Resource):
     ridge: Annotated[float | None, Field(gt=0, le=1_000_000)] = None
     """EASE: weight of the penalty."""
     reach: Annotated[int | None, Field(ge=0, le=1000)] = None
-    """EASE: items that stand within so many places of each other in a user's order in time count more as a pair; 0: all pairs alike."""
+    """EASE: places in a user's order in time within which two items count more as a pair; 0: all alike. NextItem: those looked at."""
     item_shrinkage: Annotated[float | None, Field(ge=0, le=10_000)] = None
     """Hybrid: likes after which an item speaks for itself as much as the items do that are like it by content; 0: from the first on."""
     new_item_place: Annotated[int | None, Field(ge=0, le=1000)] = None
@@ -136,7 +136,9 @@ class Hyperparameters(Resource):
     """TwoTower: how often an item is known by its content alone while it is learned."""
 
 
-Algorithm = Literal["ALS", "BPR", "EASE", "Ensemble", "Hybrid", "IALS", "ItemItem", "Popularity", "RecentPopularity", "TwoTower"]
+Algorithm = Literal[
+    "ALS", "BPR", "EASE", "Ensemble", "Hybrid", "IALS", "ItemItem", "NextItem", "Popularity", "RecentPopularity", "TwoTower"
+]
 Asked = Literal[Algorithm, "Auto"]
 _ANY_SET = " || ".join(f"has(self.hyperparameters.{field.alias or name})" for name, field in Hyperparameters.model_fields.items())
 _BY_CONTENT = "['TwoTower', 'Hybrid']"
@@ -156,10 +158,11 @@ class Model(Resource):
 
     algorithm: Asked = "ALS"
     """ALS (implicit matrix factorisation, Hu et al. 2008), IALS (the same with a penalty by frequency, Rendle et al. 2022), BPR (pairwise
-    ranking, Rendle et al. 2009), EASE (linear autoencoder, Steck 2019; at most 20,000 items), ItemItem (nearest neighbours), Ensemble (a
-    weighted sum of several of them), Popularity or RecentPopularity. With spec.data.catalogue also TwoTower (neural, Yi et al. 2019; where
-    Ray has the extra ray-apps[neural]) and Hybrid (collaborative where user and item are known, content where they are not). Auto tries
-    those that are quickly trained and takes the best, by users held out for that, within spec.training.budgetSeconds."""
+    ranking, Rendle et al. 2009), EASE (linear autoencoder, Steck 2019; at most 20,000 items), ItemItem (nearest neighbours), NextItem (what
+    follows what in time; give it spec.training.historyHalfLife), Ensemble (a weighted sum of several of them), Popularity or
+    RecentPopularity. With spec.data.catalogue also TwoTower (neural, Yi et al. 2019; where Ray has the extra ray-apps[neural]) and Hybrid
+    (collaborative where user and item are known, content where they are not). Auto tries those that are quickly trained and takes the best,
+    by users held out for that, within spec.training.budgetSeconds."""
     hyperparameters: Hyperparameters = Field(default_factory=Hyperparameters)
     """Numbers and words of the algorithm."""
     seed: Annotated[int, Field(ge=0, le=2_147_483_647)] = 42

@@ -1,7 +1,8 @@
 """What users did lately, by user: written by one thread, read by any without a lock."""
 
 from collections import OrderedDict
-from typing import NamedTuple
+
+import msgspec
 
 MOST_USERS = 100_000
 """Users remembered; those of whom nothing was heard for longest are forgotten first."""
@@ -9,8 +10,8 @@ MOST_ITEMS = 200
 """Items remembered of one user; the oldest are forgotten first."""
 
 
-class Deed(NamedTuple):
-    """One user's dealing with one item."""
+class Deed(msgspec.Struct, frozen=True, gc=False):
+    """One user's dealing with one item. There may be a million: Python's full collection does not look at them, nor at tuples of them."""
 
     item: str
     weight: float
