@@ -17,9 +17,9 @@ LOG = logging.getLogger(__name__)
 
 CONCURRENT = 8
 """Passes at work at once."""
-PATIENCE_S = 1.0
+PATIENCE_S = 2.0
 """A pass that takes longer waits for somebody silent: it leaves its place to another model's."""
-MOST_UNDER_WAY = 128
+MOST_UNDER_WAY = 32
 """Passes at once, those that wait among them."""
 LEAST_GAP_S = 0.2
 """Between two passes of one model: a burst of events is one reason to look, not many."""

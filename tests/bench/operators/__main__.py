@@ -79,7 +79,8 @@ def main() -> None:
     names = ["recsys", *filter(None, asked.peers.split(","))]
     found: dict[str, Any] = {}
     with scene() as at:
-        at.create(ground())
+        for layer in ground():
+            at.create(layer)
         for name in names:
             SUBJECTS[name].prepare(at)
         bases = {name: base(at, name) for name in names}

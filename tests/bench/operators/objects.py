@@ -21,21 +21,21 @@ def place(number: int) -> Key:
     return f"team-{number % NAMESPACES:02}", f"model-{number:05}"
 
 
-def ground() -> Sequence[Placed]:
-    """The namespaces, and in each the token of its Ray cluster."""
+def ground() -> Sequence[Sequence[Placed]]:
+    """The namespaces; then, once they are there, in each the token of its Ray cluster."""
     names = [f"team-{each:02}" for each in range(NAMESPACES)]
-    namespaces = [("/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}) for name in names]
-    token = {"token": fake_ray.TOKEN}
-    return [
-        *namespaces,
-        *(
-            (
-                f"/api/v1/namespaces/{name}/secrets",
-                {"apiVersion": "v1", "kind": "Secret", "metadata": {"namespace": name, "name": "ray-auth"}, "stringData": token},
-            )
-            for name in names
-        ),
+    namespaces: list[Placed] = [
+        ("/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}) for name in names
     ]
+    token = {"token": fake_ray.TOKEN}
+    secrets: list[Placed] = [
+        (
+            f"/api/v1/namespaces/{name}/secrets",
+            {"apiVersion": "v1", "kind": "Secret", "metadata": {"namespace": name, "name": "ray-auth"}, "stringData": token},
+        )
+        for name in names
+    ]
+    return namespaces, secrets
 
 
 def model(at: Scene, number: int) -> Placed:
