@@ -13,6 +13,7 @@ from pathlib import Path
 
 from recsys_dev.errors import Unmet
 from recsys_dev.ports import LOOPBACK, is_free
+from recsys_schemas.serve_settings import SERVE_SETTINGS
 
 BLOCK, LOWEST, HIGHEST = 256, 61_000, 65_500
 """Above Linux's ephemeral range, and beside 10002-19999 where the workers of other Ray heads take theirs at random."""
@@ -101,26 +102,16 @@ def environment(ports: RayPorts, proxy_dir: Path, token_file: Path, python_path:
     at = ports.first
     first_http, last_http = ports.replicas
     settings: dict[str, str | int | Path] = {
+        **SERVE_SETTINGS,
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": token_file,
-        "RAY_USAGE_STATS_ENABLED": 0,
         # As on macOS: the node's address is 127.0.0.1 and nothing is offered to the network.
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": 0,
         "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": 0,
         "AUTOSCALER_METRIC_PORT": at + 10,
         "DASHBOARD_METRIC_PORT": at + 11,
-        "RAY_SERVE_THROUGHPUT_OPTIMIZED": 1,
-        "RAY_SERVE_ENABLE_HA_PROXY": 1,
-        "RAY_SERVE_HAPROXY_NBTHREAD": 1,
-        # A request whose replica died before it said a word goes to another one, also if Ray Serve's own proxy stood in for all of them.
-        # HAProxy takes a replica for dead after three errors: more tries than that, or one that knows of no other gives up just before.
-        # Connections that say nothing are ended after a minute, and there is room for many of them before others are kept out.
-        "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response 500 502",
-        "RAY_SERVE_HAPROXY_RETRIES": 5,
-        "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": 60,
+        # There is room for many silent connections before others are kept out.
         "RAY_SERVE_HAPROXY_MAXCONN": most_connections(resource.getrlimit(resource.RLIMIT_NOFILE)[1]),
-        # Bodies are read, within a time and a space, before Ray Serve counts their requests.
-        "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "ray_apps.serving.door:middlewares",
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": proxy_dir / "haproxy.cfg",
         "RAY_SERVE_HAPROXY_SOCKET_PATH": proxy_dir / "admin.sock",
         "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": proxy_dir / "metrics.sock",
@@ -138,11 +129,7 @@ def environment(ports: RayPorts, proxy_dir: Path, token_file: Path, python_path:
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": 1,
         "RAY_SERVE_PROXY_MIN_DRAINING_PERIOD_S": 1,
         "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": 10,
-        # Many processes share few cores; a pool of threads in each only makes them wait for one another.
         "OMP_NUM_THREADS": 1,
-        "OPENBLAS_NUM_THREADS": 1,
-        "MKL_NUM_THREADS": 1,
-        "NUMEXPR_NUM_THREADS": 1,
     }
     if python_path:
         settings["PYTHONPATH"] = ":".join(str(path.resolve()) for path in python_path)

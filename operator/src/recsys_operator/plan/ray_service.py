@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 from recsys_operator.state.kept import DASHBOARD_PORT, MANAGED, SERVE_PORT, token_secret
 from recsys_schemas.kafka_access import FOLDER
+from recsys_schemas.serve_settings import SERVE_SETTINGS
 from recsys_schemas.v1alpha1.ray_cluster import Cluster, OwnJob, PodSize, Workers
 
 Json: TypeAlias = dict[str, Any]
@@ -17,17 +18,9 @@ _NOBODY = 65532
 _DELETION_DELAY_S = 30
 _PORTS = {"gcs-server": 6379, "dashboard": DASHBOARD_PORT, "client": 10001, "serve": SERVE_PORT}
 _SERVE_ENV = {
-    # One hop: Ray Serve's own ingress straight to a replica. See docs/adr/0004-arms-inside-the-replica.md.
-    "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
-    "RAY_SERVE_ENABLE_HA_PROXY": "1",
-    "RAY_SERVE_HAPROXY_NBTHREAD": "1",
-    "RAY_USAGE_STATS_ENABLED": "0",
+    **SERVE_SETTINGS,
     # Ray would run its workers at nice 15: whoever serves would starve beside a neighbour.
     "RAY_worker_niceness": "0",
-    # Many processes share few cores; a pool of threads in each only makes them wait for one another.
-    "OPENBLAS_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "NUMEXPR_NUM_THREADS": "1",
     FOLDER: _SECRETS,
 }
 Mount: TypeAlias = tuple[str, str]

@@ -1,10 +1,12 @@
 """The kept cluster: who says how it is, who joins, and what is told of it."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from recsys_dev import ray_settings
 from recsys_operator.failures import with_failure
 from recsys_operator.plan import cluster, ray_service
 from recsys_operator.plan.cluster import Keeping
@@ -13,6 +15,7 @@ from recsys_operator.state.actions import KeepCluster, ReleaseCluster, RemoveFin
 from recsys_operator.state.observed import Claim, ClusterState, Observed, Unavailable
 from recsys_operator.world.errors import UnavailableError
 from recsys_operator.world.objects import read_model
+from recsys_schemas.serve_settings import SERVE_SETTINGS
 from recsys_schemas.train_job import IngestJob, TrainJob
 from recsys_schemas.v1alpha1.ray_cluster import Cluster, KeptCluster
 from unit.operator.lagging import NOW, observed
@@ -56,6 +59,18 @@ def test_the_first_model_makes_the_cluster_and_the_second_pass_leaves_it_alone()
     again = replace(first, cluster=written(first, ready=True))
     assert cluster.judge(again) is Keeping.READY
     assert cluster.act(Keeping.READY, again).actions == ()
+
+
+def test_every_pod_of_a_kept_cluster_and_a_head_of_our_own_serve_in_the_same_way(tmp_path: Path):
+    workers = {"workerGroups": [{"name": "gpu", "replicas": 1}]}
+    (keep,) = cluster.act(Keeping.DIFFERENT, seen(ClusterState(name="shared"), workers)).actions
+    assert isinstance(keep, KeepCluster)
+    assert keep.spec is not None
+    groups = [keep.spec["rayClusterConfig"]["headGroupSpec"], *keep.spec["rayClusterConfig"]["workerGroupSpecs"]]
+    kept = [{each["name"]: each["value"] for each in group["template"]["spec"]["containers"][0]["env"]} for group in groups]
+    ports = ray_settings.RayPorts(first=61_000, dashboard=1, serve=2)
+    for there in (*kept, ray_settings.environment(ports, tmp_path, tmp_path, ())):
+        assert {name: there.get(name) for name in SERVE_SETTINGS} == SERVE_SETTINGS
 
 
 def test_a_second_model_that_gives_only_the_name_joins_and_says_nothing_of_how_it_is():
