@@ -97,7 +97,7 @@ class Parts:
 
     def stop(self) -> None:
         self.stop_broker()
-        self.loop.run(self.kube.http.aclose())
+        self.loop.run(self.kube.close())
         self.loop.close()
         self.cluster.stop()
 
@@ -123,11 +123,15 @@ def open_parts(run_dir: Path) -> Parts:
         cluster=cluster,
         brokers=brokers,
         loop=loop,
-        kube=open_kube(configuration),
+        kube=loop.run(_speak(configuration)),
         configuration=configuration,
         kafka_proxy=door,
         token=cluster.kubectl("create", "token", RELEASE, "--namespace", SYSTEM, "--duration=12h").strip(),
     )
+
+
+async def _speak(configuration: Configuration) -> Kube:
+    return open_kube(configuration)
 
 
 def _open_cluster(run_dir: Path) -> tuple[Cluster, Configuration]:

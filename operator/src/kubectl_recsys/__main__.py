@@ -252,7 +252,7 @@ async def _run(command: Command, namespace: str, name: str) -> int:
     try:
         return await command(kube, namespace, name)
     finally:
-        await kube.http.aclose()
+        await kube.close()
 
 
 if __name__ == "__main__":

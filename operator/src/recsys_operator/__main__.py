@@ -57,7 +57,7 @@ async def _run(settings: Settings) -> int:
         stop = asyncio.Event()
         _stop_on_signals(stop)
         beat = asyncio.create_task(_beat(probes))
-        LOG.info("started", extra={"identity": identity, "api": world.kube.http.base_url.host})
+        LOG.info("started", extra={"identity": identity, "api": world.kube.host})
         try:
             while not stop.is_set():
                 await _term(settings, world, lease, stop)

@@ -48,7 +48,7 @@ async def _run(settings: Settings) -> int:
         LOG.info("farewell", extra={"let_go": len(held) - failed, "failed": failed})
         return 1 if failed else 0
     finally:
-        await kube.http.aclose()
+        await kube.close()
 
 
 async def _models(kube: Kube, settings: Settings) -> list[Json]:

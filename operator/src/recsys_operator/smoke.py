@@ -50,7 +50,7 @@ async def _run(namespace: str) -> None:
         await kube.delete(path)
         await _until(kube, path, gone=True, within=GONE_S)
     finally:
-        await kube.http.aclose()
+        await kube.close()
 
 
 def _model() -> Json:

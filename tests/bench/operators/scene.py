@@ -63,7 +63,7 @@ async def client(cluster: Cluster) -> AsyncGenerator[Kube]:
     try:
         yield kube
     finally:
-        await kube.http.aclose()
+        await kube.close()
 
 
 async def _create(cluster: Cluster, objects: Sequence[tuple[str, Json]]) -> None:

@@ -91,4 +91,4 @@ async def open_world(
     finally:
         await courier.stop()
         await http.aclose()
-        await kube.http.aclose()
+        await kube.close()

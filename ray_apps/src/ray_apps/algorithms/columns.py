@@ -52,13 +52,14 @@ class Growing(Generic[Number]):
         self._file.write(own.data)
 
     def whole(self) -> NDArray[Number]:
-        """All parts as one, read-only where they lie on disk; nothing may be added any more."""
+        """All parts as one; nothing may be added any more. Who writes into what lies on disk gets a copy of the pages for themselves."""
         if self._file is None:
             return np.concatenate(self._parts) if self._parts else np.empty(0, dtype=self.dtype)
         with self._file as file:
             file.flush()
-            # An array that is mapped keeps its file, and gives the disk back when nobody has it any more.
-            return np.asarray(np.memmap(file, dtype=self.dtype, mode="r")) if file.tell() else np.empty(0, dtype=self.dtype)
+            # An array that is mapped keeps its file, and gives the disk back when nobody has it any more. Kernels in Cython, such as
+            # implicit's, take no array that is read-only, though they write nothing.
+            return np.asarray(np.memmap(file, dtype=self.dtype, mode="c")) if file.tell() else np.empty(0, dtype=self.dtype)
 
 
 def pieces(size: int) -> Iterator[slice]:

@@ -1,15 +1,14 @@
 """What definitions lack, and what of a status they take."""
 
-import asyncio
+import json
 from typing import Any
 
-import httpx
 import pytest
 
 from recsys_operator.world.definitions import Definitions, outdated, read_served, tree
-from recsys_operator.world.kube import Kube
 from recsys_operator.world.objects import MODELS
 from recsys_schemas import kinds
+from unit.operator.world.between import answering, speak
 
 NAME = "recommendermodels.recsys.dev"
 
@@ -72,10 +71,6 @@ def test_an_answer_of_another_shape_leaves_what_was_known(answer: dict[str, Any]
     known = {MODELS: {"spec": None}}
     seen = Definitions(served=known)
 
-    async def look() -> None:
-        transport = httpx.MockTransport(lambda _: httpx.Response(200, json=answer))
-        async with httpx.AsyncClient(transport=transport, base_url="http://api") as http:
-            await seen.look(Kube(http=http))
-
-    asyncio.run(look())
+    with answering({"/openapi/v3": (200, json.dumps(answer).encode())}) as url:
+        speak(url, seen.look)
     assert seen.served == known

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from ray_apps.algorithms import columns
+from ray_apps.algorithms import ALGORITHMS, columns
 from ray_apps.algorithms.columns import Room, counted, nth_greatest, whole_rows
 from ray_apps.algorithms.interactions import Histories, Interactions
 from ray_apps.stores.objects import open_store
@@ -71,6 +71,15 @@ def test_a_version_made_by_pieces_on_disk_is_that_made_in_memory_and_so_is_its_c
     in_memory = line(tmp_path / "memory", None)
     assert [told(card) for card in on_disk] == [told(card) for card in in_memory]
     assert on_disk[1].evaluations[-1].role == "champion"
+
+
+@pytest.mark.usefixtures("small_pieces")
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_every_algorithm_learns_the_same_from_columns_on_disk(name: str, tmp_path: Path):
+    snapshot = open_snapshot(open_store(watched(tmp_path)), 2)
+    fitted = [ALGORITHMS[name].fit(read_dataset(snapshot, room=room).interactions, {}, 7).arrays() for room in (Room(tmp_path), None)]
+    assert fitted[0].keys() == fitted[1].keys()
+    assert all(np.array_equal(fitted[0][key], fitted[1][key]) for key in fitted[1])
 
 
 def cut_users(bounds: NDArray[np.int64]) -> Iterator[slice]:
