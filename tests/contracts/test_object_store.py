@@ -4,7 +4,9 @@ import asyncio
 import os
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -56,6 +58,44 @@ def commit(table: DeltaTable, store: Store, name: str, offset: int) -> None:
     added = AddAction(path=name, size=size, partition_values={}, modification_time=int(time.time() * 1000), data_change=True, stats="{}")
     properties = CommitProperties(app_transactions=[Transaction("snap/watch-0", offset)])
     table.create_write_transaction(actions=[added], mode="append", schema=table.schema(), commit_properties=properties)
+
+
+def by_arrow(store: Store, name: str) -> bytes:
+    """The twin: asks for the size first."""
+    with store.files.open_input_stream(store.path(name), compression=None) as stream:
+        return stream.read()
+
+
+@pytest.mark.parametrize(("read", "torn"), [(Store.read, False), (by_arrow, True)])
+def test_a_file_that_is_replaced_while_it_is_read_is_read_as_one_writer_wrote_it(
+    bucket: str, read: Callable[[Store, str], bytes], torn: bool
+):
+    store, written = open_store(f"{bucket}/replaced"), [b"short", b"a longer one" * 100]
+    store.write("latest", written[0])
+    stop, seen = threading.Event(), set[bytes]()
+
+    def replace() -> None:
+        while not stop.is_set():
+            for data in reversed(written):
+                store.write("latest", data)
+
+    with ThreadPoolExecutor(2) as pool:
+        writer = pool.submit(replace)
+        try:
+            deadline = time.monotonic() + (60 if torn else 3)
+            while time.monotonic() < deadline and not (torn and seen - set(written)):
+                seen.add(read(store, "latest"))
+        finally:
+            stop.set()
+        writer.result(timeout=30)
+    assert bool(seen - set(written)) is torn, seen
+
+
+def test_what_is_not_there_is_told_as_that(bucket: str):
+    with pytest.raises(FileNotFoundError):
+        open_store(f"{bucket}/folder").read("nothing")
+    with pytest.raises(FileNotFoundError):
+        open_store("s3://no-such-bucket-at-all/folder").read("nothing")
 
 
 def test_a_file_is_made_by_exactly_one_of_many_writers(s3: ObjectStore, bucket: str):

@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -46,11 +47,17 @@ class Store:
         return f"{self.root}/{name}"
 
     def read(self, name: str) -> bytes:
-        """All bytes of a file.
+        """All bytes of a file as one writer put it there, also while others replace it.
 
         Raises:
             FileNotFoundError: there is no such file.
         """
+        if not self.local:
+            # One request. Arrow asks for the size first, and cuts what has been put there since at that.
+            try:
+                return bytes(obstore.get(_whole(self.uri), name).bytes())
+            except BaseError as error:
+                raise OSError(f"{self.uri}/{name}: {error}") from error
         with self.files.open_input_stream(self.path(name), compression=None) as stream:
             return stream.read()
 
@@ -79,7 +86,7 @@ class Store:
         """
         if not self.local:
             try:
-                obstore.put(_conditional(self.uri), name, bytes(data), mode="create")
+                obstore.put(_whole(self.uri), name, bytes(data), mode="create")
             except AlreadyExistsError as error:
                 raise FileExistsError(name) from error
             except BaseError as error:
@@ -145,14 +152,21 @@ def flush_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def _conditional(uri: str) -> S3Store:
-    """A client that can put a file only where there is none; Arrow's cannot."""
+def _whole(uri: str) -> S3Store:
+    """A client whose every call is one request: it reads what one writer wrote, and can put a file only where there is none."""
+    return _client(uri, tuple(sorted((name, value) for name, value in os.environ.items() if name.startswith("AWS_"))))
+
+
+@lru_cache(maxsize=16)
+def _client(uri: str, settings: tuple[tuple[str, str], ...]) -> S3Store:
+    """For a folder and the `AWS_*` variables of now, which the client reads by itself."""
     parsed = urlparse(uri)
-    http = os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://")
+    http = dict(settings).get("AWS_ENDPOINT_URL", "").startswith("http://")
     return S3Store(
         parsed.netloc,
         prefix=parsed.path.strip("/") or None,
         client_options={"allow_http": http, "timeout": timedelta(seconds=_REQUEST_S), "connect_timeout": timedelta(seconds=_CONNECT_S)},
+        retry_config={"max_retries": _ATTEMPTS - 1, "retry_timeout": timedelta(seconds=_REQUEST_S)},
     )
 
 
