@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from pyarrow import fs
 
 from ray_apps.algorithms import load_model
 from ray_apps.stores import artefacts, registry
@@ -19,6 +18,7 @@ from ray_apps.stores.objects import Store, open_store
 from ray_apps.stores.registry import VersionContents, open_version, read_card, write_arrays, write_card
 from recsys_schemas.snapshot import SnapshotManifest
 from recsys_schemas.version_card import FileDigest, VersionCard, digest_of, version_folder
+from unit.ray_apps.stores.remote import remote
 
 TRIES = 1_000
 VERSION, OLDER, OTHERS = "movies-000002", "movies-000001", "books-000002"
@@ -341,7 +341,7 @@ def scenes(origin: Store, root: Path, tries: int) -> Iterator[tuple[Tamper, Scen
         for path in sources[VERSION].iterdir():
             (folder / path.name).hardlink_to(path)
         local = tamper in ONLY_LOCAL or number // len(TAMPERS) % 2 == 0
-        store = open_store(f"file://{place}") if local else Store(uri="s3://bucket", files=fs.LocalFileSystem(), root=str(place))
+        store = open_store(f"file://{place}") if local else remote(str(place))
         chance = random.Random(number)
         yield tamper, Scene(folder=folder, older=sources[OLDER], others=sources[OTHERS], card=card, chance=chance), store
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pyarrow import fs
 
 from ray_apps.algorithms import load_model
 from ray_apps.stores.artefacts import digest_of_file
@@ -15,6 +14,7 @@ from ray_apps.stores.objects import Store, open_store
 from ray_apps.stores.registry import ArtefactRefused, VersionContents, open_version, read_card, write_arrays, write_card
 from recsys_schemas.snapshot import SnapshotManifest
 from recsys_schemas.version_card import FileDigest, VersionCard, digest_of, version_folder
+from unit.ray_apps.stores.remote import remote
 
 VERSION = "movies-000001"
 
@@ -276,26 +276,21 @@ def test_an_array_of_objects_is_refused_even_when_its_hash_is_right(store: Store
         open_version(store, VERSION, forged.digest, cache, load_model)
 
 
-def remote(store: Store) -> Store:
-    """The same folder as a store whose files cannot be mapped in place."""
-    return Store(uri="s3://bucket", files=fs.LocalFileSystem(), root=store.root)
-
-
 def test_a_version_of_a_remote_store_is_copied_once_and_verified(store: Store, card: VersionCard, cache: Path):
-    open_version(remote(store), VERSION, card.digest, cache, load_model)
+    open_version(remote(store.root), VERSION, card.digest, cache, load_model)
     copies = {path: path.stat().st_ino for path in cache.rglob("*.npy")}
     assert len(copies) == len(card.files)
-    open_version(remote(store), VERSION, card.digest, cache, load_model)
+    open_version(remote(store.root), VERSION, card.digest, cache, load_model)
     assert {path: path.stat().st_ino for path in cache.rglob("*.npy")} == copies
 
 
 def test_a_damaged_copy_is_made_anew(store: Store, card: VersionCard, cache: Path):
-    open_version(remote(store), VERSION, card.digest, cache, load_model)
+    open_version(remote(store.root), VERSION, card.digest, cache, load_model)
     flip_one_bit(next(cache.iterdir()))
-    assert open_version(remote(store), VERSION, card.digest, cache, load_model).popularity.tolist() == [1, 1, 0, 1]
+    assert open_version(remote(store.root), VERSION, card.digest, cache, load_model).popularity.tolist() == [1, 1, 0, 1]
 
 
 def test_a_remote_store_that_is_tampered_with_is_refused(store: Store, card: VersionCard, folder: Path, cache: Path):
     flip_one_bit(folder)
     with pytest.raises(ArtefactRefused, match="SHA-256"):
-        open_version(remote(store), VERSION, card.digest, cache, load_model)
+        open_version(remote(store.root), VERSION, card.digest, cache, load_model)
