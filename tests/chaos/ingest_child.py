@@ -6,14 +6,36 @@ import signal
 import sys
 import threading
 import time
+from multiprocessing.connection import wait
+from multiprocessing.context import ForkServerProcess
+from multiprocessing.popen_forkserver import Popen
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 START_S = 30.0
 EXIT_FENCED = 3
 
-forking: Any = multiprocessing.get_context("forkserver")
-forking.set_forkserver_preload(["ray_apps.ingest.consumer", "ray_apps.ingest.lanes", "ray_apps.ingest.verify"])
+multiprocessing.set_forkserver_preload(["ray_apps.ingest.consumer", "ray_apps.ingest.lanes", "ray_apps.ingest.verify"])
+
+
+class _Watched(Popen):
+    """How a child ended can be read once, and each start of a process looks at all of them, in whichever thread: one reader at a time."""
+
+    _one: ClassVar = threading.Lock()
+
+    def poll(self, flag: int = os.WNOHANG) -> int | None:
+        if flag != os.WNOHANG and self.returncode is None:
+            wait([self.sentinel])
+        with self._one:
+            return super().poll(os.WNOHANG)
+
+
+class Child(ForkServerProcess):
+    """A process of its own whose exit code many threads may ask for."""
+
+    @staticmethod
+    def _Popen(process_obj: Any) -> Popen:  # noqa: N802 - the name is the standard library's
+        return _Watched(process_obj)
 
 
 def start(job: str, log: Path, *, twin: str = "", clock: str = "", gated: bool = False) -> Any:
@@ -26,7 +48,7 @@ def start(job: str, log: Path, *, twin: str = "", clock: str = "", gated: bool =
         clock: `ahead`, `behind` by an hour, or `stepping` between the two.
         gated: it stops itself before its first step; SIGCONT lets it go on.
     """
-    child = forking.Process(target=_consume, args=(job, str(log), twin, clock, gated), daemon=True)
+    child: Any = Child(target=_consume, args=(job, str(log), twin, clock, gated), daemon=True)
     child.start()
     if gated:
         _wait_stopped(child.pid)

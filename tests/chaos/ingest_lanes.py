@@ -55,7 +55,7 @@ class Yard:
     def conduct(self, job: IngestJob) -> Any:
         """Start a consumer of `job.consumers` lanes: a `multiprocessing.Process`."""
         words = (job.model_dump_json(), str(self._log), self._twin, str(self._door.address))
-        child = ingest_child.forking.Process(target=_conduct, args=words, daemon=True)
+        child = ingest_child.Child(target=_conduct, args=words, daemon=True)
         child.start()
         return child
 
@@ -78,8 +78,7 @@ class Yard:
 
     def _start(self, orders: Orders) -> None:
         made = [
-            ingest_child.forking.Process(target=_read, args=(orders, index, str(self._log), self._twin), daemon=True)
-            for index in range(orders.count)
+            ingest_child.Child(target=_read, args=(orders, index, str(self._log), self._twin), daemon=True) for index in range(orders.count)
         ]
         for lane in made:
             lane.start()

@@ -44,6 +44,8 @@ HOLD_OTHERS_US = 40_000
 MOST_PASSED = 2
 FENCE_S = 60.0
 OUTAGE_S = 1.5
+TRIES = 8
+"""Stages for a twin: chance decides where a writer is stopped, and what a lane has in hand; the first that shows the fault ends it."""
 
 
 @dataclass(slots=True)
@@ -346,10 +348,11 @@ ALONE: dict[str, Callable[[Storm, Stage], None]] = {
 def provoke(storm: Storm) -> None:
     """What catches a broken twin: a watched cycle, kills at system calls, writers that are stopped and woken, lanes that wake late."""
     if storm.twin in ALONE:
-        storm.on_stage(lambda there: ALONE[storm.twin](storm, there))
+        for _ in range(TRIES):
+            storm.on_stage(lambda there: ALONE[storm.twin](storm, there))
         return
     storm.on_stage(lambda there: watch_a_cycle(storm, there), twin="")
-    for _ in range(8):  # chance decides which call a writer is stopped at; the first that shows the fault ends it
+    for _ in range(TRIES):
         if storm.twin == "offsets outside the commit":
             storm.on_stage(lambda there: kills(storm, there, 12, kill_at_a_call))
         storm.on_stage(lambda there: stops(storm, there, 6))
