@@ -56,7 +56,9 @@ def show(argv: Sequence[str], *, env: Mapping[str, str], columns: int = 120, lin
     """Run a program in a terminal of so many columns and lines."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
-    child = subprocess.Popen(argv, stdin=theirs, stdout=theirs, stderr=theirs, env=dict(env), start_new_session=True)
+    # Programs would believe the size of another terminal before that of their own.
+    own = {name: value for name, value in env.items() if name not in {"COLUMNS", "LINES"}}
+    child = subprocess.Popen(argv, stdin=theirs, stdout=theirs, stderr=theirs, env=own, start_new_session=True)
     os.close(theirs)
     written: list[bytes] = []
     reader = threading.Thread(target=_read, args=(ours, written), name="terminal", daemon=True)
