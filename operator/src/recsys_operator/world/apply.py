@@ -137,26 +137,14 @@ async def _apply_to_kubernetes(  # noqa: C901, PLR0912 - one line for each actio
             await create_owned(kube, model, VERSIONS, action.name, action.spec)
         case WriteVersionStatus():
             if all(version.name != action.name or version.status != action.status for version in observed.versions):
-                await write_status(
-                    kube,
-                    VERSIONS,
-                    _beside(model, action.name),
-                    status=world.definitions.fitted(VERSIONS, dump(action.status)),
-                    uid=model.uid,
-                )
+                await _tell(world, observed, VERSIONS, action)
         case DeleteVersion():
             await _delete(world, observed, action.name)
         case CreateRollout():
             await create_owned(kube, model, ROLLOUTS, action.name, action.spec)
         case WriteRolloutStatus():
             if all(rollout.name != action.name or rollout.status != action.status for rollout in observed.rollouts):
-                await write_status(
-                    kube,
-                    ROLLOUTS,
-                    _beside(model, action.name),
-                    status=world.definitions.fitted(ROLLOUTS, dump(action.status)),
-                    uid=model.uid,
-                )
+                await _tell(world, observed, ROLLOUTS, action)
         case KeepCluster():
             await kuberay.keep(kube, model, action)
         case ReleaseCluster():
@@ -190,6 +178,12 @@ async def _delete(world: World, observed: Observed, name: str) -> None:
             await world.kube.delete(place(ROLLOUTS, namespace, rollout.name))
     if any(version.name == name for version in observed.versions):
         await world.kube.delete(place(VERSIONS, namespace, name))
+
+
+async def _tell(world: World, observed: Observed, plural: str, action: WriteVersionStatus | WriteRolloutStatus) -> None:
+    """Write a status, as far as the definition of its kind knows it."""
+    status = world.definitions.fitted(plural, dump(action.status))
+    await write_status(world.kube, plural, _beside(observed.model, action.name), status=status, uid=observed.model.uid)
 
 
 def _beside(model: ModelState, name: str) -> Key:
