@@ -53,7 +53,7 @@ test: $(VENV) ## All tests on real parts (35 min; 15 min more the first time): A
 	@dev/test-all.sh $(ARGS)
 
 .PHONY: test-unit
-test-unit: $(VENV) ## Units, properties and simulated worlds: no real parts (1.5 min).
+test-unit: $(VENV) ## Units, properties and simulated worlds: no real parts (3 min).
 	@$(PYTEST) $(FAST) -m "not slow" -n $$($(PYTHON) -c 'import os; print(2 * (os.cpu_count() or 1))') --dist worksteal $(ARGS)
 
 .PHONY: test-kube
