@@ -158,10 +158,17 @@ def record(epoch: int, *arms: tuple[str, int], digest: str | None = None) -> dic
     }
 
 
-def until(condition: Callable[[], bool], seconds: float = 10) -> None:
-    """Wait on a condition, with a deadline."""
+def until(condition: Callable[[], bool], seconds: float = 60) -> None:
+    """Wait on a condition, with a deadline; what it looks into may not be there yet."""
+
+    def holds() -> bool:
+        try:
+            return condition()
+        except LookupError:
+            return False
+
     end = time.monotonic() + seconds
-    while not condition():
+    while not holds():
         assert time.monotonic() < end, "the condition did not come true"
         time.sleep(0.005)
 
