@@ -7,17 +7,14 @@ import json
 import os
 import re
 import signal
-import subprocess
 import sys
-from dataclasses import dataclass
-from pathlib import Path
 
 from rich.console import Console
 
 from recsys_dev import guide, node_line, processes, runs, try_out_images
 from recsys_dev.errors import Unmet, told
-from recsys_dev.eyes import Eyes, Seen, look_at
-from recsys_dev.kubernetes import Cluster, CommandFailedError
+from recsys_dev.eyes import Seen, look_at
+from recsys_dev.kubernetes import CommandFailedError
 from recsys_dev.line import REPOSITORY
 from recsys_dev.node_line import SHOP
 from recsys_dev.node_space import sweep
@@ -25,58 +22,15 @@ from recsys_dev.ports import free_ports
 from recsys_dev.processes import Command
 from recsys_dev.stage import MODEL
 from recsys_dev.steps import Steps
-from recsys_dev.story import Story
+from recsys_dev.story import ENDED, Story, walk
+from recsys_dev.try_out import BROKERS, RELEASE, RUN_DIR, TryOut, is_whole
 
-RUN_DIR = REPOSITORY / "build" / "run" / "try-out"
 STEPS = guide.commands(guide.GUIDES / "kind.md")
-CHART, APPLY, EVENTS, ASK, AWAY = 3, 4, 5, 6, 9
+CHART, APPLY, EVENTS, ASK, CANARY, AWAY = 3, 4, 5, 6, 7, 9
 """Steps of the guide."""
-RELEASE = "recsys"
-BROKERS = tuple(f"{RELEASE}-kafka-{number}" for number in range(3))
-LIVE = 8000
-SCRIPT_DEADLINE_S = 300.0
+LIVE = 12_000
+"""More than the guide's model waits for before it trains again."""
 START = "A real node with KubeRay, and the images that the chart names"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TryOut:
-    """The run under way."""
-
-    steps: Steps
-    cluster: Cluster
-    eyes: Eyes
-    story: Story
-
-    @property
-    def sent(self) -> Path:
-        """What was handed to the producers, a record a line."""
-        return RUN_DIR / "sent"
-
-    def kubectl(self, *words: str) -> str:
-        """In the models' namespace."""
-        return self.cluster.kubectl("--namespace", SHOP, *words)
-
-    def kafka(self, tool: str, *words: str) -> str:
-        """One of Kafka's own tools, run in a broker's pod."""
-        java = ("java", "-cp", "/opt/kafka/libs/*", f"org.apache.kafka.tools.{tool}", "--bootstrap-server", f"{RELEASE}-kafka:9092")
-        return self.kubectl("exec", BROKERS[0], "--", *java, *words)
-
-    def do(self, script: str) -> str:
-        """What a person would do in a terminal; returns what it printed.
-
-        Raises:
-            Unmet: a command failed, with its words.
-        """
-        argv = ["bash", "-euo", "pipefail", "-c", script]
-        try:
-            done = subprocess.run(
-                argv, env=self.cluster.environment, cwd=REPOSITORY, capture_output=True, text=True, timeout=SCRIPT_DEADLINE_S, check=False
-            )
-        except subprocess.TimeoutExpired as late:
-            raise Unmet(f"`{script}`", f"no end after {SCRIPT_DEADLINE_S:.0f} s", "See the pods below.") from late
-        if done.returncode:
-            raise Unmet(f"`{script}`", f"exit {done.returncode}: {(done.stdout + done.stderr)[-1500:]}", "Mend the chart or the guide.")
-        return done.stdout
 
 
 def install(play: TryOut) -> None:
@@ -109,12 +63,6 @@ def apply(play: TryOut) -> None:
     topics = play.kafka("TopicCommand", "--describe", "--exclude-internal")
     names = sorted(re.findall(r"Topic: (\S+)\s+TopicId", topics))
     play.steps.claims.check("the operator made the topics, three copies of each, all in sync", is_whole(topics), f"{len(names)}: {names}")
-
-
-def is_whole(described: str) -> bool:
-    """Whether every topic has three copies, and every partition three that are in sync."""
-    factors, in_sync = re.findall(r"ReplicationFactor: (\d+)", described), re.findall(r"Isr: ([\d,]+)", described)
-    return bool(factors) and set(factors) == {"3"} and all(len(each.split(",")) == len(BROKERS) for each in in_sync)
 
 
 def history(play: TryOut) -> None:
@@ -150,10 +98,8 @@ def serve(play: TryOut) -> None:
         return seen.holds("Ready") and seen.status.champion is not None and seen.status.champion.weight == 100
 
     play.story.wait(serving, what="the first version serving", deadline_s=420)
-    (port,) = free_ports(1)
-    patient = "curl --silent --fail --retry 30 --retry-delay 1 --retry-connrefused http://127.0.0.1"
-    asked = guide.changed(STEPS[ASK], {" 8000 &": f" {port}:8000 > /dev/null &", "curl http://127.0.0.1:8000": f"{patient}:{port}"})
-    answer = json.loads(play.do(f"trap 'kill $(jobs -p)' EXIT\n{asked}"))
+    patient = {"curl ": "curl --silent --fail --retry 30 --retry-delay 1 --retry-connrefused "}
+    answer = json.loads(play.do(_forwarded(guide.changed(STEPS[ASK], patient))))
     good = bool(answer.get("items")) and answer.get("reason") != "fallback"
     play.steps.claims.check("trained and served from them: the guide's own request is answered", good, json.dumps(answer)[:160])
 
@@ -178,6 +124,36 @@ def lose_a_broker(play: TryOut) -> None:
     play.steps.claims.check("a broker's pod that is deleted comes back, and has its copies again", True, f"{BROKERS[-1]}, all in sync")
     processes.wait_until(lambda: not producing.is_alive(), what="the producer's end", deadline_s=180)
     _all_there(play, "no event is lost or doubled meanwhile")
+
+
+def _forwarded(script: str) -> str:
+    """The guide's port-forward and what comes after it, at a free port; the forwarding ends with the script."""
+    (port,) = free_ports(1)
+    own = {"service/movies-serve-svc 8000 &": f"service/movies-serve-svc {port}:8000 > /dev/null &", "127.0.0.1:8000": f"127.0.0.1:{port}"}
+    return f"trap 'kill $(jobs -p)' EXIT\n{guide.changed(script, own)}"
+
+
+def promote(play: TryOut) -> None:
+    """The guide's users judge the second version, which has been trained meanwhile."""
+    forward, _, _ = STEPS[ASK].partition("curl ")
+    visits, _, _ = STEPS[CANARY].partition("kubectl ")
+    argv = ["bash", "-euc", _forwarded(forward + guide.changed(visits, {" &\n": "\n"}))]
+    users = processes.start(RUN_DIR, "visits", Command(argv=argv, env=play.cluster.environment, cwd=REPOSITORY))
+
+    def ended(seen: Seen) -> bool:
+        version = seen.version(2)
+        rollout = seen.rollout(version.name) if version else None
+        return rollout is not None and rollout.status.phase in ENDED and seen.status.challenger is None
+
+    seen = play.story.wait(ended, what="the second version's rollout", deadline_s=600)
+    shares = walk(seen, seen.versions[-1].name)
+    told = users.last_lines(1)
+    processes.stop(users)
+    play.steps.claims.check(
+        "the canary: 5 → 25 → 50 → 100 %, and no request failed",
+        shares == [5, 25, 50, 100] and told.endswith(" 0 failed"),
+        f"{shares}; {told}",
+    )
 
 
 def leave(play: TryOut) -> None:
@@ -232,6 +208,8 @@ def _play(play: TryOut) -> None:
         serve(play)
     with step("a broker is lost under live events"):
         lose_a_broker(play)
+    with step("the canary"):
+        promote(play)
     with step("away with it"):
         leave(play)
 

@@ -4,7 +4,7 @@ import pytest
 
 from recsys_dev import guide
 from recsys_dev.guide import GUIDES
-from recsys_dev.node_try_out import is_whole
+from recsys_dev.try_out import is_whole
 
 
 def test_each_numbered_step_is_one_script_of_its_indented_lines():
