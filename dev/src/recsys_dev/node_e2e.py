@@ -4,8 +4,6 @@ Exit status: 0 when every claim held, 1 when one did not, 2 when a part could no
 """
 
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -20,7 +18,7 @@ from recsys_dev import node_line, runs
 from recsys_dev.audience import SimulatedAudience
 from recsys_dev.browser import BROWSERS, browser
 from recsys_dev.dashboard import pictures, what_runs
-from recsys_dev.errors import Unmet, told
+from recsys_dev.errors import told
 from recsys_dev.eyes import Seen, look_at
 from recsys_dev.figures import REPORTS
 from recsys_dev.kubernetes import CommandFailedError
@@ -220,7 +218,7 @@ def _until_gone(look: Any) -> str:
     return left
 
 
-def run(console: Console, *, keep: bool) -> int:
+def run(console: Console, keep: bool) -> int:
     """Play it all; everything that was started is ended on the way out."""
     steps = Steps(console=console)
     before = _sysctls()
@@ -298,15 +296,5 @@ def _sysctls() -> dict[str, str]:
     return {name: Path("/proc/sys", name).read_text().strip() for name in SYSCTLS}
 
 
-def main() -> int:
-    """Play it; SIGTERM ends it as Ctrl-C does, so that nothing is left behind."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    console = Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=140)
-    try:
-        return run(console, keep=os.environ.get("KEEP") == "1")
-    except CommandFailedError as failed:
-        raise Unmet("a command on the cluster", str(failed), "Its words say what to mend.") from failed
-
-
 if __name__ == "__main__":
-    sys.exit(told(main))
+    sys.exit(told(lambda: node_line.played(run)))

@@ -4,7 +4,8 @@ import contextlib
 import os
 import shutil
 import signal
-from collections.abc import Generator, Mapping, Sequence
+import sys
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from rich.console import Console
 
 from recsys_dev import guide, image_archive, images, kafka, node, processes
 from recsys_dev.cache import cache_dir
+from recsys_dev.errors import Unmet
 from recsys_dev.faults import FaultSwitch
 from recsys_dev.go_build import Progress
 from recsys_dev.kafka import Brokers
@@ -113,6 +115,20 @@ def words(cluster: Cluster, namespace: str = SYSTEM, operator: str = RELEASE) ->
         except CommandFailedError as failed:
             told.append(str(failed))
     return "\n".join(line[:400] for line in told)
+
+
+def played(run: Callable[[Console, bool], int]) -> int:
+    """Play a run, which is told whether to stay up at its end (KEEP=1); SIGTERM ends it as Ctrl-C does, so that nothing is left behind.
+
+    Raises:
+        Unmet: a command on the cluster was refused.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    console = Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=140)
+    try:
+        return run(console, os.environ.get("KEEP") == "1")
+    except CommandFailedError as failed:
+        raise Unmet("a command on the cluster", str(failed), "Its words say what to mend.") from failed
 
 
 def stay(console: Console, cluster: Cluster) -> None:

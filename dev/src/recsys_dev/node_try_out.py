@@ -4,15 +4,13 @@ What the guide asks a container engine for (a cluster, its images) comes from th
 """
 
 import json
-import os
 import re
-import signal
 import sys
 
 from rich.console import Console
 
 from recsys_dev import guide, node_line, processes, runs, try_out_images
-from recsys_dev.errors import Unmet, told
+from recsys_dev.errors import told
 from recsys_dev.eyes import Seen, look_at
 from recsys_dev.kubernetes import CommandFailedError
 from recsys_dev.line import REPOSITORY
@@ -163,7 +161,7 @@ def leave(play: TryOut) -> None:
     play.steps.claims.check("helm uninstall: nothing is left, no namespace is wedged", f"namespace/{SHOP}" not in left, ", ".join(left))
 
 
-def run(console: Console, *, keep: bool) -> int:
+def run(console: Console, keep: bool) -> int:
     """Play it all; everything that was started is ended on the way out."""
     steps = Steps(console=console)
     runs.discard(RUN_DIR)
@@ -214,15 +212,5 @@ def _play(play: TryOut) -> None:
         leave(play)
 
 
-def main() -> int:
-    """Play it; SIGTERM ends it as Ctrl-C does, so that nothing is left behind."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    console = Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=140)
-    try:
-        return run(console, keep=os.environ.get("KEEP") == "1")
-    except CommandFailedError as failed:
-        raise Unmet("a command on the cluster", str(failed), "Its words say what to mend.") from failed
-
-
 if __name__ == "__main__":
-    sys.exit(told(main))
+    sys.exit(told(lambda: node_line.played(run)))
