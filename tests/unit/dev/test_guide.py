@@ -11,7 +11,7 @@ def test_each_numbered_step_is_one_script_of_its_indented_lines():
     steps = guide.commands(GUIDES / "kind.md")
     assert list(steps) == list(range(1, 10))
     assert steps[4] == "kubectl --namespace shop apply -f examples/kind.yaml\nkubectl --namespace shop get rm movies -w\n"
-    assert steps[5].splitlines()[1] .startswith("    --reader-property parse.key=true")
+    assert steps[5].splitlines()[1].startswith("    --reader-property parse.key=true")
 
 
 def test_words_that_a_guide_does_not_say_any_more_are_not_replaced_silently():
