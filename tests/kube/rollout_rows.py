@@ -64,8 +64,7 @@ WALKS = {
     "arms that leave the stable version nothing": by(
         "ABTest",
         [{"setWeight": 30}],
-        "setWeight, the weights of the arms and holdback are 100 of 100 together",
-        "must leave the stable version at least 1: lower them",
+        "the weights of all arms and holdback must leave the stable version at least 1 of 100: lower them",
         breaks="arms: the weights of all arms",
         arms=[{"version": "movies-000003", "weight": 30}, {"version": "movies-000004"}],
         holdback=10,
@@ -87,7 +86,7 @@ WALKS = {
     ),
     "too many arms": rm("spec.rollout.arms", [{"version": f"movies-00000{n}"} for n in range(5)], "spec.rollout.arms", "4 items"),
     "an arm twice": rm("spec.rollout.arms", [ARMS[0], ARMS[0]], "spec.rollout.arms[1]", "Duplicate value"),
-    "an arm of no version's name": rm("spec.rollout.arms", [{"version": "../m"}], "arms[0].version", '"../m"', breaks="[].version#pattern"),
+    "an arm of no version's name": rm("spec.rollout.arms", [{"version": "../m"}], "arms[0].version", '"../m"', breaks="[].versionpattern"),
     "an arm for nobody": rm("spec.rollout.arms", [{"version": "m-1", "weight": 0}], "spec.rollout.arms[0].weight"),
     "an arm to take that is none": Broken(
         kind="RecommenderRollout",

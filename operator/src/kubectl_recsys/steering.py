@@ -73,7 +73,7 @@ async def steer(kube: Kube, namespace: str, name: str, word: str, said: Json | N
     phase = body.get("status", {}).get("phase", "")
     if phase in _OVER:
         raise RefusedError(f"rollout {namespace}/{name} has ended ({phase}): there is nothing to {word.partition(' ')[0]}")
-    signed = STEERS[word].control(body) | {"requestedBy": await whoami(kube), "reason": reason} | ({"arm": arm} if arm else {})
+    signed = STEERS[word].control(body) | {"requestedBy": await whoami(kube), "reason": ""} | (said or {})
     if await kube.merge(place(ROLLOUTS, namespace, name), {"spec": {"control": signed}}) is None:
         raise RefusedError(f"rollout {namespace}/{name} is gone")
     print(f"recommenderrollout.recsys.dev/{name}: {word} asked; see `kubectl recsys explain {name}`")

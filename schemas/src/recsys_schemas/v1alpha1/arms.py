@@ -112,10 +112,6 @@ ARM_RULES = (
     _with_arms(
         f"self.steps.size() == 0 || {_GIVEN} <= 99",
         "arms: the weights of all arms and holdback must leave the stable version at least 1 of 100: lower them",
-        (
-            f"'arms: setWeight, the weights of the arms and holdback are ' + string({_GIVEN})"
-            " + ' of 100 together and must leave the stable version at least 1: lower them'"
-        ),
     ),
     _with_arms(
         "self.steps.size() > 0 || self.arms.all(a, !has(a.weight))",
