@@ -86,7 +86,9 @@ WALKS = {
     ),
     "too many arms": rm("spec.rollout.arms", [{"version": f"movies-00000{n}"} for n in range(5)], "spec.rollout.arms", "4 items"),
     "an arm twice": rm("spec.rollout.arms", [ARMS[0], ARMS[0]], "spec.rollout.arms[1]", "Duplicate value"),
-    "an arm of no version's name": rm("spec.rollout.arms", [{"version": "../m"}], "arms[0].version", '"../m"', breaks="[].versionpattern"),
+    "an arm of no version's name": rm(
+        "spec.rollout.arms", [{"version": "../m"}], "arms[0].version", '"../m"', breaks="spec.rollout.arms[].version#pattern"
+    ),
     "an arm for nobody": rm("spec.rollout.arms", [{"version": "m-1", "weight": 0}], "spec.rollout.arms[0].weight"),
     "an arm to take that is none": Broken(
         kind="RecommenderRollout",
