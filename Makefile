@@ -82,6 +82,10 @@ images: $(VENV) ## Images of the operator and the Ray apps: with an engine, else
 e2e-node: tools ## The line in pods of a real node with KubeRay: trained, promoted, rolled back, upgraded (root; KEEP=1 to look around).
 	@KEEP='$(KEEP)' $(PYTHON) -m recsys_dev.node_e2e
 
+.PHONY: e2e-try-out
+e2e-try-out: tools ## The chart's own brokers and store on a real node, by the commands of docs/guides/kind.md (root; KEEP=1 to look around).
+	@KEEP='$(KEEP)' $(PYTHON) -m recsys_dev.node_try_out
+
 .PHONY: e2e-upgrade
 e2e-upgrade: tools ## The operator replaced by its next release and its last one, in training and in canaries, under users (5 min; needs the git history).
 	@PYTHONPATH=tests $(PYTHON) tests/chaos/line_upgrade.py $(ARGS)

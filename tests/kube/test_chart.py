@@ -189,6 +189,15 @@ def test_brokers_and_a_store_to_try_out_are_admitted_where_pod_security_is_restr
     processes.wait_until(lambda: names() == wanted, what="three brokers and a store", deadline_s=60)
 
 
+def test_the_store_may_write_beside_its_bucket_for_its_locks_are_there(own: Cluster):
+    asked = rendered(own, "tryOut.objects.enabled=true")
+    (store,) = [each for each in asked if each["kind"] == "StatefulSet"]
+    (container,) = store["spec"]["template"]["spec"]["containers"]
+    folders = {each["mountPath"]: each["subPath"] for each in container["volumeMounts"]}
+    assert folders == {"/data/objects": "objects", "/data/objects/recsys": "objects/recsys", "/data/metadata": "metadata"}
+    assert container["args"][-3:] == ["--sidecar", "/data/metadata", "/data/objects"]
+
+
 def test_two_pods_are_made_and_only_metrics_and_health_may_be_reached(installed: Cluster):
     installed.kubectl("wait", "deployment", RELEASE, "-n", NAMESPACE, "--for=jsonpath={.status.replicas}=2", "--timeout=60s")
     policy = json.loads(installed.kubectl("get", "networkpolicy", RELEASE, "-n", NAMESPACE, "-o", "json"))["spec"]

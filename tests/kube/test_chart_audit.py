@@ -1,7 +1,10 @@
-"""The chart as each kind of user renders it: a real API server takes it whole, and kube-score and checkov fail nothing without a reason."""
+"""The chart as each kind of user renders it: a real API server takes it whole, kubeconform finds it as the kinds are, and kube-score
+and checkov fail nothing without a reason.
+"""
 
 import fnmatch
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -11,7 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from recsys_dev import apart, cache
+from recsys_dev import apart, cache, kind_schemas
 from recsys_dev.go_source import source
 from recsys_dev.kubernetes import Cluster, CommandFailedError
 
@@ -53,7 +56,8 @@ def known(cluster: Cluster) -> Iterator[Cluster]:
     # A trial run makes nothing, and a bare pod is refused without its account.
     cluster.kubectl("create", "serviceaccount", f"{RELEASE}-recsys-operator-smoke", "-n", NAMESPACE)
     yield cluster
-    cluster.kubectl("delete", *files)  # other tests of this API server know no such kinds
+    # Other tests of this API server know no such kinds. Nobody needs their end: on a busy machine it once took more than two minutes.
+    cluster.kubectl("delete", "--wait=false", *files)
 
 
 def rendered(cluster: Cluster, values: Path, chart: Path = CHART) -> str:
@@ -125,6 +129,36 @@ def test_an_api_server_takes_all_that_the_chart_renders_without_a_warning(known:
     admit(known, rendered(known, values))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Conformance:
+    """kubeconform, and where it finds the schemas that the API server publishes."""
+
+    program: Path
+    schemas: str
+
+    def wrong(self, manifests: str) -> list[str]:
+        """What is wrong with the objects, of which it must have seen every one."""
+        argv = [self.program, "-strict", "-verbose", "-output", "json", "-schema-location", self.schemas, "-"]
+        done = subprocess.run(argv, input=manifests, capture_output=True, text=True, check=False, timeout=60)
+        assert done.returncode in (0, 1), done.stderr
+        told = json.loads(done.stdout)["resources"]
+        assert {each["status"] for each in told} <= {"statusValid", "statusInvalid", "statusError"}, told
+        assert len(told) == len([each for each in yaml.safe_load_all(manifests) if each])
+        return [f"{each['kind']}/{each['name']}: {each['msg']}" for each in told if each["status"] != "statusValid"]
+
+
+@pytest.fixture(scope="module")
+def conformance(known: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Conformance:
+    program = cache.ensure([cache.KUBECONFORM], print) / "kubeconform"
+    monitors = tuple(f"monitoring.coreos.com/v1/{kind}" for kind in ("servicemonitor", "podmonitor", "prometheusrule"))
+    return Conformance(program=program, schemas=kind_schemas.write(known, tmp_path_factory.mktemp("schemas"), new=monitors))
+
+
+@pytest.mark.parametrize("values", PROFILES, ids=lambda path: path.stem.removesuffix("-values"))
+def test_kubeconform_finds_every_object_as_its_kind_is(known: Cluster, conformance: Conformance, values: Path):
+    assert conformance.wrong(rendered(known, values)) == []
+
+
 @pytest.mark.parametrize("values", PROFILES, ids=lambda path: path.stem.removesuffix("-values"))
 def test_kube_score_finds_nothing_that_is_not_waived_with_a_reason(cluster: Cluster, judge: Path, values: Path):
     assert not unwaived(findings(judge, rendered(cluster, values)))
@@ -180,6 +214,16 @@ REFUSED = [
 ]
 
 
+NOT_CONFORMING = [
+    REFUSED[0],
+    Fault(template="servicemonitor.yaml", right="endpoints:", wrong="endpoint:", said="additional properties 'endpoint' not allowed"),
+    Fault(
+        template=POD, right="replicas: {{ .Values.replicas }}", wrong="replicas: two", said="at '/spec/replicas': got string, want integer"
+    ),
+    Fault(template="service.yaml", right="kind: Service", wrong="kind: Services", said="could not find schema for Services"),
+]
+
+
 @pytest.mark.parametrize("fault", JUDGED, ids=lambda fault: fault.said)
 def test_a_chart_with_a_fault_is_caught(cluster: Cluster, judge: Path, tmp_path: Path, fault: Fault):
     found = unwaived(findings(judge, rendered(cluster, CHART / "ci" / "default-values.yaml", fault.twin(tmp_path))))
@@ -197,3 +241,11 @@ def test_a_chart_that_an_api_server_would_not_take_is_caught(known: Cluster, tmp
     manifests = rendered(known, CHART / "ci" / "production-values.yaml", fault.twin(tmp_path))
     with pytest.raises(CommandFailedError, match=fault.said):
         admit(known, manifests)
+
+
+@pytest.mark.parametrize("fault", NOT_CONFORMING, ids=lambda fault: fault.said)
+def test_an_object_that_is_not_as_its_kind_is_is_caught_by_kubeconform(
+    known: Cluster, conformance: Conformance, tmp_path: Path, fault: Fault
+):
+    (wrong,) = conformance.wrong(rendered(known, CHART / "ci" / "production-values.yaml", fault.twin(tmp_path)))
+    assert re.search(fault.said, wrong)

@@ -54,6 +54,8 @@ KIND = Program(name="kind", module="kind", package="sigs.k8s.io/kind", cold_seco
 """Runs no cluster here; its strict reader checks kind-config.yaml."""
 KUBE_SCORE = Program(name="kube-score", module="kube-score", package="github.com/zegl/kube-score/cmd/kube-score", cold_seconds=60)
 """Judges what the chart renders."""
+KUBECONFORM = Program(name="kubeconform", module="kubeconform", package="github.com/yannh/kubeconform/cmd/kubeconform", cold_seconds=15)
+"""Holds what the chart renders against the schemas of its kinds."""
 LOADGEN = Program(name="loadgen", module="loadgen", package=".", cold_seconds=10)
 """Our own, of the standard library alone: asks over HTTP in open or closed loop."""
 PROGRAMS = (APISERVER, CONTROLLER_MANAGER, KUBECTL, ETCD, HELM)
@@ -154,7 +156,7 @@ def main() -> int:
         console.print(line, markup=False)
 
     asked = sys.argv[1:]
-    known = {program.name: program for program in (*PROGRAMS, KIND, KUBE_SCORE, LOADGEN)}
+    known = {program.name: program for program in (*PROGRAMS, KIND, KUBE_SCORE, KUBECONFORM, LOADGEN)}
     for name in asked:
         if name not in known:
             raise Unmet("program to build", name, f"Known are: {', '.join(known)}.")

@@ -61,17 +61,18 @@ def write_archive(file: Path, name: str, layers: Sequence[Path], settings: Setti
     return f"sha256:{digest}"
 
 
-def of_program(file: Path, name: str, program: Path) -> None:
-    """Write the image of one static program and nothing else; it runs as nobody."""
+def of_program(file: Path, name: str, program: Path, place: str = "") -> None:
+    """Write the image of one static program and nothing else, at the root or at a place below it; it runs as nobody."""
+    place = place or program.name
     layer = file.with_suffix(".layer")
     file.parent.mkdir(parents=True, exist_ok=True)
     with tarfile.open(layer, "w") as archive:
-        info = _entry(program.name, program.stat().st_size, 0)
+        info = _entry(place, program.stat().st_size, 0)
         info.mode = 0o755
         with program.open("rb") as content:
             archive.addfile(info, content)
     try:
-        write_archive(file, name, [layer], Settings(user="65532:65532", cmd=[f"/{program.name}"]), 0)
+        write_archive(file, name, [layer], Settings(user="65532:65532", cmd=[f"/{place}"]), 0)
     finally:
         layer.unlink()
 

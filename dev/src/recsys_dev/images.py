@@ -102,14 +102,18 @@ def archives(images: Sequence[Image], progress: Progress, *, cache: Path | None 
 
 
 def _archive(image: Image, built: Built, layers: Layers, home: Path) -> Path:
-    file = home / f"{image.tag.replace(':', '-')}.tar"
+    file = packed(home / f"{image.tag.replace(':', '-')}.tar", image.tag, built, layers)
+    write_bill(REPOSITORY / "build" / "images" / f"{file.stem}.cdx.json", image.tag, image.lock, _debian(built, layers), epoch())
+    return file
+
+
+def packed(file: Path, tag: str, built: Built, layers: Layers) -> Path:
+    """Write an image's archive, unless it is there and of the same layers; return it."""
     made_of, known = f"{built.layers} {built.settings} {epoch()}", file.with_suffix(".made-of")
     if not (file.exists() and known.exists() and known.read_text() == made_of):
-        packed = [layers.archive(key, epoch()) for key in built.layers]
-        digest = write_archive(file, image.tag, packed, built.settings, epoch())
+        digest = write_archive(file, tag, [layers.archive(key, epoch()) for key in built.layers], built.settings, epoch())
         file.with_suffix(".digest").write_text(digest + "\n")
         known.write_text(made_of)
-    write_bill(REPOSITORY / "build" / "images" / f"{file.stem}.cdx.json", image.tag, image.lock, _debian(built, layers), epoch())
     return file
 
 

@@ -3,37 +3,33 @@
 Exit status: 0 when every claim held, 1 when one did not, 2 when a part could not be had, 130 after Ctrl-C. KEEP=1 stays up at the end.
 """
 
-import contextlib
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Generator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx
 import yaml
 from rich.console import Console
-from rich.table import Table
 
 from recsys_dev import node_line, runs
 from recsys_dev.audience import SimulatedAudience
 from recsys_dev.browser import BROWSERS, browser
-from recsys_dev.claims import Claims
 from recsys_dev.dashboard import pictures, what_runs
-from recsys_dev.errors import Unmet, told
-from recsys_dev.eyes import Eyes, Seen, look_at
+from recsys_dev.errors import told
+from recsys_dev.eyes import Seen, look_at
 from recsys_dev.figures import REPORTS
 from recsys_dev.kubernetes import CommandFailedError
 from recsys_dev.line import RELEASE, REPOSITORY, SYSTEM
-from recsys_dev.node_line import SHOP, NodeLine
+from recsys_dev.node_line import SHOP
+from recsys_dev.node_play import Play
 from recsys_dev.node_space import sweep
+from recsys_dev.node_upgrade import upgrade
 from recsys_dev.producer import EventProducer
 from recsys_dev.stage import MODEL, QUIET
+from recsys_dev.steps import Steps
 from recsys_dev.story import ENDED, Story, roll_back, walk
 from recsys_dev.tallies import quantiles
 from recsys_dev.tastes import World
@@ -47,41 +43,13 @@ AUDIENCE = World(users=1400, items=900, mean_history=35.0)
 RATE = 60.0
 """Visits a second in a canary."""
 NEW_RECORDS = 4000
+START = "A real node with KubeRay, three brokers, images"
 SYSCTLS = ("vm/overcommit_memory", "kernel/panic", "kernel/panic_on_oops", "net/ipv4/ip_forward")
 
 
-@dataclass(slots=True, kw_only=True)
-class Play:
-    """The run under way."""
-
-    console: Console
-    line: NodeLine
-    eyes: Eyes
-    story: Story
-    audience: SimulatedAudience
-    producer: EventProducer
-    claims: Claims
-    seconds: dict[str, float] = field(default_factory=dict[str, float])
-    figures: dict[str, Any] = field(default_factory=dict[str, Any])
-    traffic: Traffic | None = None
-
-    def tell(self, words: str) -> None:
-        """One line for a person."""
-        self.console.print(f"   {words}", markup=False, highlight=False, soft_wrap=True)
-
-    @contextlib.contextmanager
-    def step(self, title: str) -> Generator[None]:
-        """Say what begins, then how long it took."""
-        self.console.print(f"\n[bold]{title}[/bold]", highlight=False)
-        began = time.monotonic()
-        yield
-        self.seconds[title] = round(time.monotonic() - began, 1)
-        self.console.print(f"   done in {self.seconds[title]:.0f} s", style="dim", highlight=False)
-
-
 def install(play: Play) -> None:
-    """The chart, as an admin installs it."""
-    node_line.install(play.line)
+    """The chart, as an admin installs it; of an operator before this one, so that there is something to upgrade."""
+    node_line.install(play.line, *node_line.BEFORE)
     pods = json.loads(play.line.cluster.kubectl("--namespace", SYSTEM, "get", "pods", "-o", "json"))["items"]
     ready = [pod["metadata"]["name"] for pod in pods if all(each["ready"] for each in pod["status"].get("containerStatuses", []))]
     play.claims.check("helm install: two operator pods run in a `restricted` namespace", len(ready) == 2, str(ready))
@@ -172,12 +140,12 @@ def show_ray(play: Play) -> None:
         play.claims.check("Ray's dashboard shows the model's jobs and its application", shown, f"{len(jobs)} jobs, {states}")
         program = browser()
         if program is None:
-            return play.tell(f"no pictures: none of {', '.join(BROWSERS)} is on the PATH")
+            return play.steps.tell(f"no pictures: none of {', '.join(BROWSERS)} is on the PATH")
         try:
             files = pictures(program, dashboard, token, REPORTS, "node-ray")
         except subprocess.SubprocessError as error:
-            return play.tell(f"no pictures: {error}")
-    return play.tell(f"pictures: {', '.join(str(file.relative_to(REPOSITORY)) for file in files.values())}")
+            return play.steps.tell(f"no pictures: {error}")
+    return play.steps.tell(f"pictures: {', '.join(str(file.relative_to(REPOSITORY)) for file in files.values())}")
 
 
 def roll_a_bad_one_back(play: Play) -> None:
@@ -224,28 +192,6 @@ def _given_up(play: Play) -> str | None:
     return f"{over[-1].name} {over[-1].status.phase}: {over[-1].status.message}" if over else None
 
 
-def upgrade(play: Play) -> None:
-    """`helm upgrade` replaces the operator's pods while users ask."""
-    assert play.traffic is not None
-    assert play.story.seen is not None
-    champion = play.story.seen.status.champion
-    failed, answered = play.traffic.tally.failed, play.traffic.tally.ok
-    node_line.install(play.line, "operator.logLevel=DEBUG")
-    again = play.story.wait(lambda seen: seen.holds("Ready"), what="Ready after the upgrade", deadline_s=60)
-    _some_answers(play, answered)
-    tally = play.traffic.tally
-    same = again.status.champion is not None and champion is not None and again.status.champion.version == champion.version
-    words = f"{tally.ok - answered} answers meanwhile, {tally.failed - failed} failed; champion {champion.version if champion else '-'}"
-    play.claims.check("helm upgrade under traffic: no request failed, the same champion", same and tally.failed == failed, words)
-
-
-def _some_answers(play: Play, before: int) -> None:
-    assert play.traffic is not None
-    end = time.monotonic() + 20
-    while time.monotonic() < end and play.traffic.tally.ok < before + 2 * play.traffic.rate:
-        time.sleep(0.1)
-
-
 def leave(play: Play) -> None:
     """The model goes, then the chart, then the namespaces: nothing waits for anything that is gone."""
     assert play.traffic is not None
@@ -272,33 +218,30 @@ def _until_gone(look: Any) -> str:
     return left
 
 
-def run(console: Console, *, keep: bool) -> int:
+def run(console: Console, keep: bool) -> int:
     """Play it all; everything that was started is ended on the way out."""
-    began = time.monotonic()
+    steps = Steps(console=console)
     before = _sysctls()
     runs.discard(RUN_DIR)
     sweep()
     runs.claim(RUN_DIR)
     audience = SimulatedAudience(AUDIENCE, now_ms=time.time_ns() // 1_000_000)
     history = list(audience.history())
-    claims = Claims()
     play: Play | None = None
-    say = lambda words: console.print(f"   {words}", markup=False, highlight=False, soft_wrap=True)  # noqa: E731 - a line for a person
     try:
-        console.print("[bold]A real node with KubeRay, and three brokers[/bold]", highlight=False)
-        line = node_line.start(RUN_DIR, say)
+        with steps.step(START):
+            line = node_line.start(RUN_DIR, steps.tell)
         eyes = look_at(line.cluster, RUN_DIR, SHOP)
-        story = Story(eyes=eyes, model=MODEL, tell=say)
+        story = Story(eyes=eyes, model=MODEL, tell=steps.tell)
         producer = EventProducer(line.brokers.bootstrap_servers)
-        play = Play(console=console, line=line, eyes=eyes, story=story, audience=audience, producer=producer, claims=claims)
-        play.seconds["node, KubeRay, brokers, images"] = round(time.monotonic() - began, 1)
-        claims.check("node Ready, KubeRay running", True, f"{play.seconds['node, KubeRay, brokers, images']:.0f} s")
+        play = Play(steps=steps, line=line, eyes=eyes, story=story, audience=audience, producer=producer)
+        play.claims.check("node Ready, KubeRay running", True, f"{steps.seconds[START]:.0f} s")
         _play(play, history)
         if keep:
-            _stay(console, line)
+            node_line.stay(console, line.cluster)
     except BaseException:
         if play is not None:
-            console.print(play.line.words(), markup=False, highlight=False, soft_wrap=True)
+            console.print(node_line.words(play.line.cluster), markup=False, highlight=False, soft_wrap=True)
         raise
     finally:
         if play is not None:
@@ -309,33 +252,31 @@ def run(console: Console, *, keep: bool) -> int:
         runs.stop_all(RUN_DIR)
         sweep()
     assert play is not None
-    claims.check("the machine's settings are as they were", _sysctls() == before, str(_sysctls()))
-    play.seconds["all"] = round(time.monotonic() - began, 1)
-    _report(console, play)
-    return 1 if claims.broken else 0
+    play.claims.check("the machine's settings are as they were", _sysctls() == before, str(_sysctls()))
+    return steps.report("At home in a cluster", "e2e-node", {"figures": play.figures, "story": play.story.lines})
 
 
 def _play(play: Play, history: list[Any]) -> None:
-    with play.step("helm install"):
+    with play.steps.step("helm install"):
         install(play)
-    with play.step("kubectl apply: a model on a Ray cluster that KubeRay keeps"):
+    with play.steps.step("kubectl apply: a model on a Ray cluster that KubeRay keeps"):
         apply(play, len(history))
-    with play.step(f"{len(history):,} events: ingested in pods"):
+    with play.steps.step(f"{len(history):,} events: ingested in pods"):
         sent = play.producer.send(history)
         play.producer.flush()
         ingest(play, sent)
-    with play.step("the first version: trained and served in pods"):
+    with play.steps.step("the first version: trained and served in pods"):
         serve(play)
-    with play.step("the second version: promoted under traffic"):
+    with play.steps.step("the second version: promoted under traffic"):
         promote(play)
-    with play.step("Ray's dashboard"):
+    with play.steps.step("Ray's dashboard"):
         show_ray(play)
-    with play.step("a bad version: rolled back"):
+    with play.steps.step("a bad version: rolled back"):
         roll_a_bad_one_back(play)
-    with play.step("helm upgrade under traffic"):
+    with play.steps.step("helm upgrade under traffic"):
         upgrade(play)
     play.figures["memory_mib"] = _memory(play)
-    with play.step("the model deleted, helm uninstall, namespaces deleted"):
+    with play.steps.step("the model deleted, helm uninstall, namespaces deleted"):
         leave(play)
 
 
@@ -355,34 +296,5 @@ def _sysctls() -> dict[str, str]:
     return {name: Path("/proc/sys", name).read_text().strip() for name in SYSCTLS}
 
 
-def _stay(console: Console, line: NodeLine) -> None:
-    console.print(f"Everything stays up: export KUBECONFIG={line.cluster.kubeconfig}. Ctrl-C ends it.", highlight=False)
-    with contextlib.suppress(KeyboardInterrupt):
-        signal.pause()
-
-
-def _report(console: Console, play: Play) -> None:
-    table = Table(title=f"At home in a cluster: {play.seconds['all']:.0f} s", title_justify="left")
-    for name in ("claim", "holds", "seen"):
-        table.add_column(name)
-    for claim in play.claims.all:
-        table.add_row(claim.name, "yes" if claim.held else "NO", claim.seen[:160], style=None if claim.held else "red")
-    console.print(table)
-    REPORTS.mkdir(parents=True, exist_ok=True)
-    told_of = [{"name": each.name, "held": each.held, "seen": each.seen} for each in play.claims.all]
-    report = {"claims": told_of, "seconds": play.seconds, "figures": play.figures, "story": play.story.lines}
-    REPORTS.joinpath("e2e-node.json").write_text(json.dumps(report, indent=2) + "\n")
-
-
-def main() -> int:
-    """Play it; SIGTERM ends it as Ctrl-C does, so that nothing is left behind."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    console = Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=140)
-    try:
-        return run(console, keep=os.environ.get("KEEP") == "1")
-    except CommandFailedError as failed:
-        raise Unmet("a command on the cluster", str(failed), "Its words say what to mend.") from failed
-
-
 if __name__ == "__main__":
-    sys.exit(told(main))
+    sys.exit(told(lambda: node_line.played(run)))

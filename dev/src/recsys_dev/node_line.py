@@ -3,7 +3,9 @@
 import contextlib
 import os
 import shutil
-from collections.abc import Generator, Mapping
+import signal
+import sys
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +13,15 @@ from typing import Any
 
 import httpx
 import yaml
+from rich.console import Console
 
-from recsys_dev import image_archive, images, kafka, node, processes
+from recsys_dev import guide, image_archive, images, kafka, node, processes
 from recsys_dev.cache import cache_dir
+from recsys_dev.errors import Unmet
 from recsys_dev.faults import FaultSwitch
 from recsys_dev.go_build import Progress
 from recsys_dev.kafka import Brokers
-from recsys_dev.kubernetes import Cluster
+from recsys_dev.kubernetes import Cluster, CommandFailedError
 from recsys_dev.line import CHART, RELEASE, REPOSITORY, SYSTEM
 from recsys_dev.node import Node
 from recsys_dev.node_addons import KUBERAY_IMAGE, install_kuberay
@@ -30,8 +34,9 @@ SHOP = "shop"
 MOUNTED = "/var/lib/recsys"
 CLAIM = "recsys-storage"
 _NOBODY = 65532
-_PLUGIN = "demo"
-"""Folder of the demo's own trainer within the shared one: its fault is no part of the product's image."""
+_PLUGIN, _OLDER = "demo", "older"
+"""Folders within the shared one: the demo's own trainer, whose fault is no part of the product's image; an earlier operator's words."""
+_TRIES = '"RAY_SERVE_HAPROXY_RETRIES": "5"'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,13 +66,6 @@ class NodeLine:
         """ClusterIP of a Service of the models' namespace."""
         return self.cluster.kubectl("--namespace", SHOP, "get", "service", service, "-o", "jsonpath={.spec.clusterIP}")
 
-    def words(self) -> str:
-        """What a person would look at first when something did not come about."""
-        asked = [("get", "pods,rayservices,rayclusters", "-A"), ("get", "events", "-A", "--sort-by=.lastTimestamp")]
-        told = [self.cluster.kubectl(*words).splitlines()[-25:] for words in asked]
-        logs = self.cluster.kubectl("--namespace", SYSTEM, "logs", f"deployment/{RELEASE}", "--tail=15").splitlines()
-        return "\n".join(line[:400] for line in [*told[0], *told[1], *logs])
-
     def stop(self) -> None:
         """End everything."""
         with ThreadPoolExecutor(2) as pool:
@@ -77,18 +75,10 @@ class NodeLine:
 
 def start(run_dir: Path, progress: Progress) -> NodeLine:
     """Build the images, start the node with KubeRay and the brokers, give the node its images and the shared folder."""
-    archives = images.archives([images.OPERATOR, images.RAY_APPS], progress)
-    started = node.start(run_dir / "node", audit=True, progress=progress)
+    started = start_node(run_dir, progress)
     try:
         brokers = kafka.start(run_dir / "kafka", 3, host=started.host, progress=progress)
         line = NodeLine(run_dir=run_dir, node=started, brokers=brokers)
-        kuberay = run_dir / "images" / "kuberay.tar"
-        image_archive.of_program(kuberay, KUBERAY_IMAGE, cache_dir() / "bin" / KUBERAY.name)
-        for archive in (kuberay, *archives.values()):
-            progress(f"Importing {archive.name} ({archive.stat().st_size / 2**20:,.0f} MiB).")
-            started.import_image(archive)
-        progress("Installing KubeRay.")
-        install_kuberay(started.cluster)
         _share_folder(line)
     except BaseException:
         started.stop()
@@ -96,10 +86,64 @@ def start(run_dir: Path, progress: Progress) -> NodeLine:
     return line
 
 
+def start_node(run_dir: Path, progress: Progress, *, beside: Sequence[Path] = ()) -> Node:
+    """Build the images, start the node, give it its images and those of `beside`, and install KubeRay."""
+    archives = images.archives([images.OPERATOR, images.RAY_APPS], progress)
+    started = node.start(run_dir / "node", audit=True, progress=progress)
+    try:
+        kuberay = run_dir / "images" / "kuberay.tar"
+        image_archive.of_program(kuberay, KUBERAY_IMAGE, cache_dir() / "bin" / KUBERAY.name)
+        for archive in (kuberay, *archives.values(), *beside):
+            progress(f"Importing {archive.name} ({archive.stat().st_size / 2**20:,.0f} MiB).")
+            started.import_image(archive)
+        progress("Installing KubeRay.")
+        install_kuberay(started.cluster)
+    except BaseException:
+        started.stop()
+        raise
+    return started
+
+
+def words(cluster: Cluster, namespace: str = SYSTEM, operator: str = RELEASE) -> str:
+    """What a person would look at first when something did not come about."""
+    asked = ["get pods,rayservices,rayclusters -A", "get events -A --sort-by=.lastTimestamp"]
+    asked.append(f"--namespace {namespace} logs deployment/{operator} --tail=15")
+    told: list[str] = []
+    for question in asked:
+        try:
+            told += cluster.kubectl(*question.split()).splitlines()[-25:]
+        except CommandFailedError as failed:
+            told.append(str(failed))
+    return "\n".join(line[:400] for line in told)
+
+
+def played(run: Callable[[Console, bool], int]) -> int:
+    """Play a run, which is told whether to stay up at its end (KEEP=1); SIGTERM ends it as Ctrl-C does, so that nothing is left behind.
+
+    Raises:
+        Unmet: a command on the cluster was refused.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    console = Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=140)
+    try:
+        return run(console, os.environ.get("KEEP") == "1")
+    except CommandFailedError as failed:
+        raise Unmet("a command on the cluster", str(failed), "Its words say what to mend.") from failed
+
+
+def stay(console: Console, cluster: Cluster) -> None:
+    """Wait for Ctrl-C, so that somebody may look around."""
+    console.print(f"Everything stays up: export KUBECONFIG={cluster.kubeconfig}. Ctrl-C ends it.", highlight=False)
+    with contextlib.suppress(KeyboardInterrupt):
+        signal.pause()
+
+
 def _share_folder(line: NodeLine) -> None:
-    """A folder of this machine, as a volume for both namespaces; and in it the demo's trainer, which the product's image has not."""
-    plugin = line.storage / _PLUGIN
-    shutil.copytree(REPOSITORY / "dev" / "src", plugin, ignore=shutil.ignore_patterns("__pycache__"))
+    """A folder of this machine, as a volume for both namespaces; and in it the demo's trainer, and an earlier operator's words."""
+    for source, name in (("dev", _PLUGIN), ("schemas", _OLDER)):
+        shutil.copytree(REPOSITORY / source / "src", line.storage / name, ignore=shutil.ignore_patterns("__pycache__"))
+    settings = line.storage / _OLDER / "recsys_schemas" / "serve_settings.py"
+    settings.write_text(guide.changed(settings.read_text(), {_TRIES: _TRIES.replace("5", "3")}))
     for path in (line.storage, *line.storage.rglob("*")):
         os.chown(path, _NOBODY, _NOBODY)
     objects: list[dict[str, Any]] = []
@@ -123,6 +167,10 @@ def _share_folder(line: NodeLine) -> None:
     found = {"PYTHONPATH": f"{MOUNTED}/{_PLUGIN}"}
     objects.append({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": _PLUGIN, "namespace": SHOP}, "stringData": found})
     line.cluster.kubectl("apply", "-f", "-", input=yaml.safe_dump_all(objects))
+
+
+BEFORE = ("operator.extraEnv[0].name=PYTHONPATH", f"operator.extraEnv[0].value={MOUNTED}/{_OLDER}")
+"""With these an operator as one before this was: it tells clusters that it keeps to try three times, not five."""
 
 
 def install(line: NodeLine, *settings: str) -> None:
