@@ -40,6 +40,15 @@ class Key:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """How an object stood when it was read: a write that names it takes effect only while it still stands so."""
+
+    version: str
+    """Its resourceVersion."""
+    finalizers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelState:
     """The RecommenderModel itself."""
 
@@ -52,6 +61,8 @@ class ModelState:
     """Where this model's snapshots and versions are kept, resolved."""
     has_finalizer: bool
     deleting_since: datetime | None = None
+    standing: Standing | None = None
+    """None: whoever writes it reads it again first."""
 
     @property
     def dead_letter_topic(self) -> str:
