@@ -47,3 +47,9 @@ def test_the_scores_handed_in_are_left_as_they_are():
     values = np.array([1.0, 2.0, 3.0])
     top_k(values, 2, np.array([2]))
     assert values.tolist() == [1.0, 2.0, 3.0]
+
+
+@pytest.mark.parametrize("large", [3e38, -3e38])
+def test_scores_whose_squares_are_beyond_all_numbers_are_ranked_all_the_same(large: float):
+    chosen, best = top_k(np.array([1.0, large, 2.0], dtype=np.float32), 1, np.empty(0, dtype=np.int64))
+    assert (chosen.tolist(), best.tolist()) == (([1], [np.float32(large)]) if large > 0 else ([2], [2.0]))

@@ -26,6 +26,9 @@ LEAST_RIDGE = 1e-6
 
 FULL_PENALTY = 10_000
 """Interactions from which on `regularization` counts in full."""
+MOST_PROJECTED = 32 << 20
+"""Bytes of items' vectors times G^-1 that a model keeps, made when it is first asked: half of what a user's vector takes. Larger models
+have each item's made when it is needed: their scoring takes far longer anyway, and the bytes would be each process's own."""
 
 
 class ALS(Factored):
@@ -43,6 +46,7 @@ class ALS(Factored):
     def __init__(self, item_factors: NDArray[np.float32], gram_inverse: NDArray[np.float64], trust: Trust) -> None:
         """Take items' vectors Y of shape (n_items, factors) and (Y'Y + regularization I)^-1 of shape (factors, factors)."""
         self._items, self._gram_inverse, self._trust = item_factors, gram_inverse, trust
+        self._all_projected: NDArray[np.float64] | None = None
 
     @classmethod
     def fit(cls, interactions: Interactions, hyperparameters: Hyperparameters, seed: int, fitting: Fitting = ALONE) -> Self:
@@ -88,13 +92,22 @@ class ALS(Factored):
         system of the factors' size is the smaller one.
         """
         liked = self._items[history].astype(np.float64)
-        extra = self._trust.of(np.array(history.size)) * weights.astype(np.float64)
-        projected = liked @ self._gram_inverse
+        extra = self._trust.of_one(history.size) * weights.astype(np.float64)
+        projected = self._projected(history, liked)
         if history.size <= liked.shape[1]:
-            inner = np.eye(history.size) + extra[:, None] * (projected @ liked.T)
+            inner = extra[:, None] * (projected @ liked.T)
+            inner.flat[:: history.size + 1] += 1
             return (projected.T @ np.linalg.solve(inner, 1 + extra)).astype(np.float64)
         outer = np.eye(liked.shape[1]) + projected.T @ (extra[:, None] * liked)
         return np.linalg.solve(outer, projected.T @ (1 + extra)).astype(np.float64)
+
+    def _projected(self, history: Indices, liked: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Vectors of these items times G^-1, shape (liked, factors)."""
+        if self._items.size * self._gram_inverse.itemsize > MOST_PROJECTED:
+            return liked @ self._gram_inverse
+        if self._all_projected is None:
+            self._all_projected = self._items.astype(np.float64) @ self._gram_inverse
+        return self._all_projected[history]
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
         """`item_factors` float32 (n_items, factors), `gram_inverse` float64 (factors, factors), `trust` float64 (3,): see `Trust`."""

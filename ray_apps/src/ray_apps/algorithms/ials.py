@@ -59,7 +59,7 @@ class IALS(Factored):
     def user_vector(self, history: Indices, weights: Weights) -> NDArray[np.float64]:
         """The exact least-squares vector of a user, shape (factors,); zeros for an empty history."""
         diagonal = self._loss.diagonals(np.array([history.size]), len(self._items), self._spectrum)[0]
-        trusted = weights * self._trust.of(np.array(history.size))
+        trusted = weights * np.float64(self._trust.of_one(history.size))
         return solve_one(self._items[history].astype(np.float64), trusted.astype(np.float32), diagonal)
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:

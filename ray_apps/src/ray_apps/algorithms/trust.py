@@ -29,6 +29,10 @@ class Trust:
         """What a like of weight 1 counts in histories of such lengths; in an empty one, of which there is none, as in one of length 1."""
         return self.alpha * (np.maximum(lengths, 1) / self.usual) ** -self.damping
 
+    def of_one(self, length: int) -> float:
+        """The same for one history, without an array."""
+        return self.alpha * (max(length, 1) / self.usual) ** -self.damping
+
     def array(self) -> NDArray[np.float64]:
         """Its numbers in the order of the fields."""
         return np.array([self.alpha, self.damping, self.usual])

@@ -154,7 +154,14 @@ def _asking(arm: LoadedArm, question: Question) -> Ranked | _Asking:
 
 def _best(shelf: Shelf, scores: Scores, k: int, banned: Indices, reason: Reason) -> Ranked:
     chosen, values = top_k(shelf.extended(scores), k, banned)
-    return Ranked(items=[(shelf.names[int(i)], float(v)) for i, v in zip(chosen.tolist(), values.tolist(), strict=True)], reason=reason)
+    return Ranked(items=_named(shelf, chosen, values), reason=reason)
+
+
+def _named(shelf: Shelf, chosen: Indices, values: Scores) -> list[tuple[str, float]]:
+    names = shelf.names
+    places: list[int] = chosen.tolist()
+    numbers: list[float] = values.tolist()
+    return [(names[place], number) for place, number in zip(places, numbers, strict=True)]
 
 
 def _known_by_words(arm: LoadedArm, shelf: Shelf, question: Question, lore: Lore, banned: Banned) -> Ranked | None:
@@ -176,7 +183,7 @@ def _stranger(arm: LoadedArm, shelf: Shelf, question: Question, banned: Banned) 
     if followed and cells:
         liked = in_context(shelf.popular(arm.live.knowledge.popularity)[0], shelf, cells, followed.contexts.counting.shrinkage)
         chosen, values = top_k(liked, question.k, banned.places())
-        items = [(shelf.names[int(i)], float(v)) for i, v in zip(chosen.tolist(), values.tolist(), strict=True)]
+        items = _named(shelf, chosen, values)
     else:
         items = popular(arm, shelf, question.k, banned)
     if not question.explores or not arm.beside.exploration:

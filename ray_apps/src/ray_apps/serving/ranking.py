@@ -33,7 +33,8 @@ def top_k(scores: Scores, k: int, banned: Indices) -> tuple[Indices, Scores]:
     """
     if scores.ndim != 1:
         raise ArmFailure(f"scores: shape {scores.shape}; one score per item was expected")
-    if scores.size and not (math.isfinite(scores.min()) and math.isfinite(scores.max())):
+    # A product with itself is finite only if all numbers are, and is one pass; one that is not may only be too large.
+    if scores.size and not (math.isfinite(scores.dot(scores)) or (math.isfinite(scores.min()) and math.isfinite(scores.max()))):
         raise ArmFailure(f"scores: {int((~np.isfinite(scores)).sum())} of {scores.size} are not finite")
     masked = scores
     if banned.size:
@@ -43,22 +44,17 @@ def top_k(scores: Scores, k: int, banned: Indices) -> tuple[Indices, Scores]:
         k = min(k, scores.size - int(np.isneginf(masked).sum()))
     if k <= 0:
         return np.empty(0, dtype=np.intp), np.empty(0, dtype=scores.dtype)
-    among = np.flatnonzero(masked >= _kth_best(masked, k))
+    among = (masked >= _reached_by(masked, k)).nonzero()[0]
     values = masked[among]
-    order = np.argsort(-values, kind="stable")[:k]
+    order = (-values).argsort(kind="stable")[:k]
     return among[order], values[order]
 
 
-def _kth_best(scores: Scores, k: int) -> float:
-    """The k-th largest score.
-
-    Of long arrays only those are put in order that are no less than the k-th largest of the groups' largest: k scores at least are as
-    large, so what is smaller is not among the best k.
-    """
+def _reached_by(scores: Scores, k: int) -> float:
+    """A score that at least k of them reach, and of long arrays not many more: the k-th largest of the groups' largest, else of all."""
     groups = scores.size // PER_GROUP
     if groups > k:
-        largest = scores[: groups * PER_GROUP].reshape(PER_GROUP, groups).max(axis=0)
-        scores = scores[scores >= np.partition(largest, groups - k)[groups - k]]
+        scores = np.maximum.reduce(scores[: groups * PER_GROUP].reshape(PER_GROUP, groups))
     return float(np.partition(scores, scores.size - k)[scores.size - k])
 
 

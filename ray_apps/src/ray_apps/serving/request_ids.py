@@ -7,7 +7,26 @@ evidence; the shares tell what it is compared with.
 
 import hashlib
 import hmac
-import secrets
+import os
+
+_DRAWN, _EACH = 4096, 4
+
+
+class _Lot:
+    """Random bytes in small pieces: each call to the kernel fetches those of a thousand. Used on the event loop only."""
+
+    def __init__(self) -> None:
+        self._bytes, self._used = b"", 0
+
+    def hexadecimal(self) -> str:
+        """Eight digits that nobody can foresee."""
+        if self._used == len(self._bytes):
+            self._bytes, self._used = os.urandom(_DRAWN), 0
+        self._used += _EACH
+        return self._bytes[self._used - _EACH : self._used].hex()
+
+
+_LOT = _Lot()
 
 
 def key_of(model_uid: str) -> bytes:
@@ -17,8 +36,8 @@ def key_of(model_uid: str) -> bytes:
 
 def new_id(key: bytes, version: str, user_id: str, second: int, stratum: str) -> str:
     """A fresh id for one answer of that second (Unix time) and stratum (8 hex); 42 characters longer than the version's name."""
-    chance = f"{second:08x}{stratum}{secrets.token_hex(4)}"
-    return f"{chance}.{version}.{_tag(key, chance, version, user_id)}"
+    drawn = f"{second:08x}{stratum}{_LOT.hexadecimal()}"
+    return f"{drawn}.{version}.{_tag(key, drawn, version, user_id)}"
 
 
 def origin_of(key: bytes, request_id: str, user_id: str) -> tuple[str, int, str] | None:

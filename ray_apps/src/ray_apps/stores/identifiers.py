@@ -57,10 +57,11 @@ class Identifiers(Sequence[str]):
     def position(self, identifier: str) -> int | None:
         """Where an id stands, found by bisection; None when it is not there."""
         wanted = identifier.encode(errors="surrogatepass")
+        starts, data = self.offsets.data, self.data.data  # views, which give numbers and bytes in half the time that arrays take
         low, high = 0, len(self)
         while low < high:
             middle = (low + high) // 2
-            if self._raw(middle) < wanted:
+            if data[starts[middle] : starts[middle + 1]].tobytes() < wanted:
                 low = middle + 1
             else:
                 high = middle

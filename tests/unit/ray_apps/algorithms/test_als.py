@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from implicit.cpu.als import AlternatingLeastSquares
 
+from ray_apps.algorithms import als
 from ray_apps.algorithms.als import ALS, FULL_PENALTY
 from ray_apps.algorithms.recommender import Fitting
 from unit.ray_apps.algorithms.grouped import interactions, made
@@ -69,3 +70,14 @@ def test_users_who_liked_nothing_do_not_change_what_is_usual():
     known = interactions()
     wider = made(known.users, known.items, known.weights, known.times, n_users=500, n_items=60)
     assert np.array_equal(np.asarray(ALS.fit(wider, ASKED, 7).arrays()["trust"]), np.asarray(ALS.fit(known, ASKED, 7).arrays()["trust"]))
+
+
+def test_a_model_too_large_to_keep_its_projected_vectors_finds_the_same_users(monkeypatch: pytest.MonkeyPatch):
+    arrays = ALS.fit(interactions(), ASKED, 7).arrays()
+    kept, made = (ALS.from_arrays(arrays, interactions().n_items) for _ in range(2))
+    for length in (1, 8, 20):
+        history, weights = np.arange(length, dtype=np.int32), np.linspace(0.1, 1, length).astype(np.float32)
+        known = kept.user_vector(history, weights)
+        with monkeypatch.context() as small:
+            small.setattr(als, "MOST_PROJECTED", 0)
+            assert np.allclose(made.user_vector(history, weights), known, rtol=1e-9)
