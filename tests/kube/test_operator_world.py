@@ -4,7 +4,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from recsys_operator.state.observed import Observed, Unavailable
 from recsys_operator.world.apply import apply
 from recsys_operator.world.connection import read_connection
 from recsys_operator.world.errors import RefusedError, UnavailableError
-from recsys_operator.world.kube import ConflictError
+from recsys_operator.world.kube import ConflictError, Json, Kube
 from recsys_operator.world.objects import MODELS, Unreadable, dump, place, status_body
 from recsys_operator.world.owned import set_finalizer, write_status
 from recsys_operator.world.tokens import api_secret
@@ -165,6 +165,49 @@ def test_a_status_made_from_an_older_state_is_refused(here: Place) -> None:
     body = status_body(MODELS, model.key, status={"phase": "Old"}, resource_version=old)
     with pytest.raises(ConflictError):
         here.world(lambda world: world.kube.apply(f"{place(MODELS, here.namespace, 'movies')}/status", body))
+
+
+@dataclass(frozen=True, kw_only=True)
+class CountingKube(Kube):
+    """Remembers what is read."""
+
+    read: list[str] = field(default_factory=list[str])
+
+    async def get(self, path: str) -> Json | None:
+        self.read.append(path)
+        return await super().get(path)
+
+
+def test_what_a_pass_has_read_is_read_again_only_where_another_has_changed_it_since(here: Place) -> None:
+    model = here.model()
+
+    async def hold_and_tell(world: World, phase: str) -> int:
+        kube = CountingKube(host=world.kube.host, http=world.kube.http, token=world.kube.token)
+        stands = await set_finalizer(kube, model, present=True)
+        status = {"phase": phase, "observedGeneration": 1}
+        assert await write_status(kube, MODELS, model.key, status=status, uid=model.uid, seen=stands)
+        written = here.get("rm", "movies")
+        assert (written["metadata"]["finalizers"], written["status"]["phase"]) == (["recsys.dev/finalizer"], phase)
+        return len(kube.read)
+
+    assert here.world(lambda world: hold_and_tell(world, "Pending")) == 0
+    here.kubectl("patch", "rm", "movies", "--type=merge", "-p", '{"metadata": {"finalizers": null, "labels": {"touched": "yes"}}}')
+    assert here.world(lambda world: hold_and_tell(world, "Ingesting")) == 1, "once, for the finalizer; the status rests on its answer"
+    here.kubectl("patch", "rm", "movies", "--type=merge", "-p", '{"metadata": {"finalizers": []}}')
+
+
+def test_a_status_that_rests_on_what_another_has_changed_since_is_written_on_what_stands_now(here: Place) -> None:
+    model = here.model()
+    here.kubectl("label", "rm", "movies", "touched=yes")
+    told = {"phase": "Pending", "observedGeneration": 1}
+    assert here.world(lambda world: write_status(world.kube, MODELS, model.key, status=told, uid=model.uid, seen=model.standing))
+    now = here.get("rm", "movies")
+    assert (now["status"]["phase"], now["metadata"]["labels"]["touched"]) == ("Pending", "yes")
+    here.kubectl("delete", "rm", "movies")
+    here.model()
+    later = {"phase": "Old"}
+    assert not here.world(lambda world: write_status(world.kube, MODELS, model.key, status=later, uid=model.uid, seen=model.standing))
+    assert "status" not in here.get("rm", "movies"), "a new model of the name is not told what is the old one's"
 
 
 def test_the_status_of_a_model_that_is_gone_is_written_nowhere(here: Place) -> None:

@@ -58,7 +58,8 @@ def movies(ray_head: RayHead, brokers: Brokers, tmp_path_factory: pytest.TempPat
         requests_topic=TOPICS[0],
         responses_topic=TOPICS[1],
         event_topics={"watch": TOPICS[2]},
-        timeout_ms=250,
+        timeout_ms=20_000,  # however busy the machine is that runs the tests, nobody is late
+        queue_ms=60_000,
     )
     headers = {"Authorization": f"Bearer {TOKENS['writer']}"}
     with (

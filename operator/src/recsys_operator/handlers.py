@@ -1,7 +1,7 @@
 """kopf as the source of events, and nothing more: whatever happens to one of our objects only asks for a pass over its model."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, cast
 
 import kopf
@@ -36,6 +36,21 @@ def registry(wake: Callable[[Key], None]) -> kopf.OperatorRegistry:
     return handlers
 
 
+class _NoMemory(kopf.DiffBaseStorage):
+    """kopf copies and compares each object for handlers of changes; there are none, and with thousands of models that is felt."""
+
+    def build(self, *, body: kopf.Body, extra_fields: Iterable[kopf.FieldSpec] | None = None) -> kopf.BodyEssence:  # noqa: ARG002
+        """Nothing of an object is compared."""
+        return cast("kopf.BodyEssence", {})
+
+    def fetch(self, *, body: kopf.Body) -> kopf.BodyEssence | None:  # noqa: ARG002
+        """Nothing is known of it."""
+        return None
+
+    def store(self, *, body: kopf.Body, patch: kopf.Patch, essence: kopf.BodyEssence) -> None:
+        """Nothing is written to it."""
+
+
 def settings() -> kopf.OperatorSettings:
     """Settings under which kopf only listens, and opens a watch anew that has gone silent."""
     chosen = kopf.OperatorSettings()
@@ -43,6 +58,10 @@ def settings() -> kopf.OperatorSettings:
     chosen.peering.standalone = True
     # Watching definitions and namespaces would need rights on the whole cluster; `listen` has waited for ours.
     chosen.scanning.disabled = True
+    chosen.persistence.diffbase_storage = _NoMemory()
+    # A listing comes in parts, and the task of an object goes when its events are told: what thousands take is never there at once.
+    chosen.watching.chunk_size = 500
+    chosen.queueing.idle_timeout = 0.1
     chosen.process.ultimate_exiting_timeout = None
     chosen.watching.server_timeout = 240
     chosen.watching.client_timeout = 270

@@ -12,7 +12,7 @@ from recsys_operator.figures import figures, unread
 from recsys_operator.plan.ingest import RESTARTED
 from recsys_operator.plan.plan import plan
 from recsys_operator.state.actions import Action, PublishEvent, RemoveFinalizer
-from recsys_operator.state.observed import Key, Observed
+from recsys_operator.state.observed import Key, Observed, Standing
 from recsys_operator.state.plan import Plan
 from recsys_operator.world.apply import apply
 from recsys_operator.world.errors import RefusedError, WorldError
@@ -61,32 +61,37 @@ async def reconcile(world: World, key: Key, clock: Clock) -> datetime | None:
         telemetry.MODELS.replace(key, unread(key))
         await _stall(world, observed, reason="InternalError", message=message)
         raise PassFailedError(message) from error
-    failed = await _perform(world, observed, decided)
+    failed, stands = await _perform(world, observed, decided)
     _measure(observed, decided)
     if failed is None:
-        await _write_status(world, observed, decided, decided.status)
+        await _write_status(world, observed, decided, decided.status, stands)
         return decided.wake_at
     action, error = failed
     status = with_failure(decided.status, observed, action=action, error=error)
     # What was to be told may not have been: it is told again, and known by its name.
     status = status.model_copy(update={"told": observed.model.status.told})
-    await _write_status(world, observed, decided, status)
+    await _write_status(world, observed, decided, status, stands)
     raise PassFailedError(f"{action}: {error}") from error
 
 
-async def _perform(world: World, observed: Observed, decided: Plan) -> tuple[str, WorldError] | None:
-    """Perform the actions in order; the first that fails ends the pass, for later ones may rest on it."""
+async def _perform(world: World, observed: Observed, decided: Plan) -> tuple[tuple[str, WorldError] | None, Standing | None]:
+    """Perform the actions in order; the first that fails ends the pass, for later ones may rest on it.
+
+    Returns:
+        What failed and why, and how the model's object stands now.
+    """
+    stands = observed.model.standing
     for action in decided.actions:
         name = type(action).__name__
         began = time.monotonic()
         try:
-            await apply(world, observed, action)
+            stands = await apply(world, observed, action) or stands
         except WorldError as error:
             outcome = "refused" if isinstance(error, RefusedError) else "unavailable"
             _tell(observed, action, outcome, began, error=str(error))
-            return name, error
+            return (name, error), stands
         _tell(observed, action, "done", began)
-    return None
+    return None, stands
 
 
 def _tell(observed: Observed, action: Action, outcome: str, began: float, **more: str) -> None:
@@ -100,7 +105,7 @@ def _tell(observed: Observed, action: Action, outcome: str, began: float, **more
     LOG.log(level, "action", extra=words | ({"on": what} if what else {}) | more)
 
 
-async def _write_status(world: World, observed: Observed, decided: Plan, status: ModelStatus) -> None:
+async def _write_status(world: World, observed: Observed, decided: Plan, status: ModelStatus, stands: Standing | None) -> None:
     """Write the status if it changed; a model that we have just let go of has none any more."""
     released = any(isinstance(action, RemoveFinalizer) for action in decided.actions)
     model = observed.model
@@ -110,7 +115,7 @@ async def _write_status(world: World, observed: Observed, decided: Plan, status:
     if observed.outdated and written == dump(model.status):
         return
     try:
-        await write_status(world.kube, MODELS, model.key, status=written, uid=model.uid)
+        await write_status(world.kube, MODELS, model.key, status=written, uid=model.uid, seen=stands)
     except RefusedError as error:
         LOG.exception("status refused", extra={"model": str(model.key), "error": str(error)})
         raise

@@ -12,6 +12,12 @@ LIMIT_S = 600.0
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
+def cpu_s(pid: int) -> float:
+    """CPU-seconds of a process so far, user and system."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
     """What reading a whole topic took."""
@@ -71,8 +77,7 @@ class Measured:
 
     def cpu_s(self) -> float:
         """CPU-seconds so far."""
-        fields = Path(f"/proc/{self._child.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / _TICKS
+        return cpu_s(self._child.pid)
 
     def memory_mib(self, what: str = "VmRSS") -> float:
         """What it holds now, or `VmHWM`: the most that it ever held."""

@@ -13,6 +13,7 @@ import time
 from typing import Any
 
 from bench.operators.failover import fail_over
+from bench.operators.floor import floor
 from bench.operators.objects import ground
 from bench.operators.scene import Scene, scene
 from bench.operators.subjects import SUBJECTS, Figures, base, measure, react
@@ -62,6 +63,15 @@ def show_failover(at: Scene, models: int) -> None:
     tell(REPORT, "failover: claims", claims.told())
 
 
+def over_floor(count: int, ours: Figures, least_ms: float) -> None:
+    """CPU of the operator, the API server and etcd until all were observed, beside that of a client that does no more than it must."""
+    spent: list[float] = [ours[name] for name in (f"{whose}cpu_s_until_then" for whose in ("", "kube-apiserver_", "etcd_")) if name in ours]
+    if spent:
+        each = 1000 * sum(spent) / count
+        figures = {"ours": each, "the least": least_ms, "ours over the least": each / least_ms}
+        tell(REPORT, f"{count} models until all are observed: CPU ms a model", figures)
+
+
 def show(part: str, found: Figures) -> None:
     """The table, a column for each operator."""
     names = list(dict.fromkeys(figure for figures in found.values() for figure in figures))
@@ -85,9 +95,12 @@ def main() -> None:
             SUBJECTS[name].prepare(at)
         bases = {name: base(at, name) for name in names}
         tell(REPORT, "nothing to look after: MiB", bases)
+        least = floor(at)
+        tell(REPORT, "the least for one model (read, finalizer, status): CPU ms", least)
         made = 0
         for count in counts:
             found |= one_size(at, range(made, count), asked, bases)
+            over_floor(count, found[f"{count} recsys"], sum(least.values()))
             if made == 0:
                 show_failover(at, min(FAILOVER_MODELS, count // 2))
             made = count

@@ -4,15 +4,15 @@ import asyncio
 import contextlib
 import re
 import sys
-from collections.abc import AsyncGenerator, Generator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from kubernetes.client import Configuration
 from kubernetes.config import load_kube_config
 
-from bench.ingest.measured import Measured
+from bench.ingest.measured import Measured, cpu_s
 from recsys_dev import kafka, kubernetes, runs
 from recsys_dev.kubernetes import Cluster
 from recsys_dev.ports import free_ports
@@ -28,6 +28,7 @@ _REQUESTS = re.compile(r'^apiserver_request_total\{.*\bgroup="([^"]*)",resource=
 _WRITES = frozenset({"POST", "PUT", "PATCH", "APPLY", "DELETE", "DELETECOLLECTION"})
 
 Json = dict[str, Any]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,11 +48,28 @@ class Scene:
         """Change fields of objects, each at its own path, as many at once as can be."""
         asyncio.run(_change(self.cluster, objects))
 
+    def each(self, paths: Sequence[str], work: Callable[[Kube, str], Awaitable[None]]) -> None:
+        """Do something with each path, as many at once as objects are made."""
+        asyncio.run(_each(self.cluster, paths, work))
+
     def writes(self) -> int:
         """Writes that the API server has taken so far, but for leases, which tell only that their holder lives."""
+        return round(sum(count for verb, count in self._requests() if verb in _WRITES))
+
+    def calls(self) -> int:
+        """Calls that the API server has answered so far; a watch is one when it ends."""
+        return round(sum(count for _, count in self._requests()))
+
+    def _requests(self) -> Iterator[tuple[str, float]]:
         text = self.cluster.kubectl("get", "--raw", "/metrics")
-        found = ((resource, verb, value) for _, resource, verb, value in _REQUESTS.findall(text))
-        return round(sum(float(value) for resource, verb, value in found if verb in _WRITES and resource != "leases"))
+        for _, resource, verb, value in _REQUESTS.findall(text):
+            if resource != "leases":
+                yield verb, float(value)
+
+    def cpu_s(self) -> dict[str, float]:
+        """CPU-seconds so far of the API server and of etcd."""
+        pids = {child.name: child.pid for child in self.cluster.children}
+        return {name: cpu_s(pids[name]) for name in ("kube-apiserver", "etcd")}
 
 
 @contextlib.asynccontextmanager
@@ -67,15 +85,19 @@ async def client(cluster: Cluster) -> AsyncGenerator[Kube]:
 
 
 async def _create(cluster: Cluster, objects: Sequence[tuple[str, Json]]) -> None:
-    left = list(reversed(objects))
+    await _each(cluster, objects, lambda kube, placed: _made(kube, *placed))
 
-    async def work(kube: Kube) -> None:
+
+async def _each(cluster: Cluster, these: Sequence[T], work: Callable[[Kube, T], Awaitable[None]]) -> None:
+    left = list(reversed(these))
+
+    async def on(kube: Kube) -> None:
         while left:
-            await _made(kube, *left.pop())
+            await work(kube, left.pop())
 
     async with client(cluster) as kube, asyncio.TaskGroup() as tasks:
         for _ in range(AT_ONCE):
-            tasks.create_task(work(kube))
+            tasks.create_task(on(kube))
 
 
 async def _made(kube: Kube, path: str, body: Json) -> None:

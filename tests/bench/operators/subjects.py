@@ -106,7 +106,7 @@ def measure(at: Scene, name: str, count: int, *, rest_s: float, base_mib: float)
     began = time.monotonic()
     with Watch(at.cluster, subject.resource) as watch:
         watch.wait(lambda: len(watch.seen) >= count, what=f"{count} objects to watch", limit_s=60 + count / 50)
-        started = time.monotonic()
+        started, before, calls = time.monotonic(), at.cpu_s(), at.calls()
         with subject.running(at, f"{name}-{count}") as child:
             limit = OBSERVED_S + A_THOUSAND_S * count / 1000
             try:
@@ -115,6 +115,8 @@ def measure(at: Scene, name: str, count: int, *, rest_s: float, base_mib: float)
             except LateError as late:
                 found["all_observed_s"] = str(late)
             found["cpu_s_until_then"] = child.cpu_s()
+            found |= {f"{name}_cpu_s_until_then": seconds - before[name] for name, seconds in at.cpu_s().items()}
+            found["calls_an_object"] = (at.calls() - calls) / count
             found |= rest(at, child, rest_s)
             found["peak_rss_mib"] = child.memory_mib("VmHWM")
             found["kib_an_object"] = 1024 * (found["rss_mib"] - base_mib) / count

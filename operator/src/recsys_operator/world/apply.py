@@ -30,7 +30,7 @@ from recsys_operator.state.actions import (
     WriteRolloutStatus,
     WriteVersionStatus,
 )
-from recsys_operator.state.observed import AUDIT, Key, ModelState, Observed
+from recsys_operator.state.observed import AUDIT, Key, ModelState, Observed, Standing
 from recsys_operator.world import audit_topic, kuberay, ray_jobs, webhooks
 from recsys_operator.world.connection import read_connection
 from recsys_operator.world.kube import Json
@@ -42,8 +42,8 @@ from recsys_operator.world.tokens import ensure_tokens
 from recsys_operator.world.world import World
 
 
-async def apply(world: World, observed: Observed, action: Action) -> None:
-    """Perform one action.
+async def apply(world: World, observed: Observed, action: Action) -> Standing | None:
+    """Perform one action; return how the model's object stands after one that has changed it, None after others.
 
     Raises:
         UnavailableError: the other side cannot be reached, or is not ready.
@@ -54,8 +54,11 @@ async def apply(world: World, observed: Observed, action: Action) -> None:
             await _apply_to_kafka(world, observed.model, action)
         case SubmitJob() | RunOwnJob() | StopJob() | ForgetJob() | DeployApp() | RemoveApp():
             await _apply_to_ray(world, observed.model, action)
+        case AddFinalizer():
+            return await set_finalizer(world.kube, observed.model, present=True)
         case _:
             await _apply_to_kubernetes(world, observed, action)
+    return None
 
 
 async def _apply_to_kafka(
@@ -110,8 +113,7 @@ def _http_options(model: ModelState) -> Json:
 async def _apply_to_kubernetes(  # noqa: C901, PLR0912 - one line for each action
     world: World,
     observed: Observed,
-    action: AddFinalizer
-    | RemoveFinalizer
+    action: RemoveFinalizer
     | EnsureTokens
     | CreateVersion
     | WriteVersionStatus
@@ -126,8 +128,6 @@ async def _apply_to_kubernetes(  # noqa: C901, PLR0912 - one line for each actio
 ) -> None:
     kube, model = world.kube, observed.model
     match action:
-        case AddFinalizer():
-            await set_finalizer(kube, model, present=True)
         case RemoveFinalizer():
             await set_finalizer(kube, model, present=False)
             world.courier.forget(model.uid)

@@ -65,6 +65,7 @@ _TRY_AGAIN = frozenset(
 _Identity = tuple[tuple[str, ...], str]
 _Clients = OrderedDict[_Identity, Brokers]
 _Metadata = Shared[_Identity, ClusterMetadata]
+_Ends = Shared[tuple[_Identity, tuple[tuple[str, int], ...]], dict[tuple[str, int], Ends]]
 
 
 @dataclass(slots=True)
@@ -74,6 +75,8 @@ class Kafka:
     clients: _Clients = field(default_factory=_Clients)
     metadata: _Metadata = field(default_factory=_Metadata)
     """All topics of a cluster: models of one share what one of them has read a moment ago."""
+    ends: _Ends = field(default_factory=_Ends)
+    """How far topics can be read: models that learn from the same ones share that too."""
 
     async def read(
         self, at: Connection, names: Iterable[str], *, ends_of: Iterable[str], now: datetime, asked: moves.Asked | None = None
@@ -95,21 +98,28 @@ class Kafka:
         if not brokers.known and not any(said.open for said in await probe_all(bootstrap)):
             raise await silence(at, "none is reachable")
         try:
-            found = await asyncio.to_thread(_read, brokers, await self._described(at, brokers), wanted, with_ends, now)
+            found = await self._look(at, brokers, wanted, with_ends, now)
             if asked is not None and asked.needed(found):
                 # Topics again, after what is under way: a move that has ended since shows its replicas, never the other way round.
                 seen = await asyncio.to_thread(moves.read_moves, at, brokers.admin, wanted)
                 self.metadata.forget(at.identity)
-                after = await self._described(at, brokers)
-                found = replace(await asyncio.to_thread(_read, brokers, after, wanted, with_ends, now), moves=seen)
+                found = replace(await self._look(at, brokers, wanted, with_ends, now), moves=seen)
         except (KafkaException, TimeoutError) as error:
             raise_refusal(at, brokers, error)
             raise await silence(at, f"within {CALL_S:g} s: {words_of(error)}") from error
         brokers.known = True
         return found
 
-    async def _described(self, at: Connection, brokers: Brokers) -> ClusterMetadata:
-        return await self.metadata.get(at.identity, lambda: asyncio.to_thread(_describe, brokers))
+    async def _look(self, at: Connection, brokers: Brokers, names: set[str], with_ends: set[str], now: datetime) -> TopicsState:
+        metadata = await self.metadata.get(at.identity, lambda: asyncio.to_thread(_describe, brokers), of=names)
+        here = sorted(names & metadata.topics.keys())
+        for name in here:
+            brokers.hidden.pop(name, None)
+        configs = await asyncio.to_thread(_configs, brokers, here)
+        asked = tuple(name for name in here if name in with_ends)
+        place = (at.identity, tuple((name, len(metadata.topics[name].partitions)) for name in asked))
+        ends = await self.ends.get(place, lambda: asyncio.to_thread(read_ends, brokers, metadata, asked, now))
+        return _state(metadata, here, configs, ends)
 
     async def create(self, at: Connection, name: str, partitions: int, replicas: int, config: Mapping[str, str]) -> None:
         """Make a topic; one that exists is left alone.
@@ -121,7 +131,8 @@ class Kafka:
         brokers = self._brokers(at)
         done = KafkaError.TOPIC_ALREADY_EXISTS
         made = await _change(f"topic {name}", lambda: brokers.admin.create_topics([new], request_timeout=CHANGE_S)[name], done=done)
-        self.metadata.forget(at.identity)
+        # Others need not read thousands of topics again because one is new.
+        self.metadata.forget(at.identity, name)
         # A new topic misses from metadata for a moment; one that we may not describe misses from them for ever.
         now = time.monotonic()
         if not made and now - brokers.hidden.setdefault(name, now) > _HIDDEN_S:
@@ -184,14 +195,11 @@ def _describe(brokers: Brokers) -> ClusterMetadata:
     return metadata
 
 
-def _read(brokers: Brokers, metadata: ClusterMetadata, names: set[str], with_ends: set[str], now: datetime) -> TopicsState:
-    here = sorted(names & metadata.topics.keys())
-    for name in here:
-        brokers.hidden.pop(name, None)
-    configs = _configs(brokers, here)
-    ends = read_ends(brokers, metadata, [name for name in here if name in with_ends], now)
+def _state(
+    metadata: ClusterMetadata, names: list[str], configs: Mapping[str, Mapping[str, str]], ends: Mapping[tuple[str, int], Ends]
+) -> TopicsState:
     topics: dict[str, TopicState] = {}
-    for name in here:
+    for name in names:
         partitions = tuple(
             _partition(number, seen, ends.get((name, number), Ends()), has_leader=seen.leader in metadata.brokers)
             for number, seen in sorted(metadata.topics[name].partitions.items())
@@ -230,10 +238,12 @@ def _configs(brokers: Brokers, names: list[str]) -> dict[str, Mapping[str, str]]
         else:
             brokers.configs[name] = (now, _settings(entries))
     found = {name: brokers.configs[name][1] for name in names}
-    # Other threads read for other models: copies are iterated, never the cache itself.
-    for name, (read_at, _) in list(brokers.configs.items()):
-        if now - read_at > _FORGOTTEN_S:
-            brokers.configs.pop(name, None)
+    if now - brokers.swept_at > CONFIG_AGE_S:
+        brokers.swept_at = now
+        # Other threads read for other models: copies are iterated, never the cache itself.
+        for name, (read_at, _) in list(brokers.configs.items()):
+            if now - read_at > _FORGOTTEN_S:
+                brokers.configs.pop(name, None)
     return found
 
 

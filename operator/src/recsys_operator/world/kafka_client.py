@@ -34,6 +34,8 @@ class Brokers:
     known: bool = False
     """Whether it has answered before, so that the client knows more addresses than it was given."""
     configs: dict[str, tuple[float, Mapping[str, str]]] = field(default_factory=dict[str, tuple[float, Mapping[str, str]]])
+    swept_at: float = 0.0
+    """When those that nobody has asked for were last taken out of it."""
     ends: dict[tuple[str, int], OffsetsSeen] = field(default_factory=dict[tuple[str, int], OffsetsSeen])
     looking: threading.Lock = field(default_factory=threading.Lock)
     """Held while `ends` is read or changed."""

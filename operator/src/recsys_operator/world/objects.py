@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from pydantic import BaseModel, ValidationError
 
-from recsys_operator.state.observed import Key, ModelState, RolloutState, VersionState
+from recsys_operator.state.observed import Key, ModelState, RolloutState, Standing, VersionState
 from recsys_operator.world.kube import Json
 from recsys_schemas.v1alpha1 import API_VERSION, GROUP, VERSION
 from recsys_schemas.v1alpha1.model import ModelSpec
@@ -113,7 +113,14 @@ def read_model(body: Json, storage_root: str) -> ModelState:
         storage_uri=(spec.data.snapshot.storage_uri or default_storage(storage_root, key, uid)).rstrip("/"),
         has_finalizer=FINALIZER in metadata.get("finalizers", []),
         deleting_since=_time(deleted) if deleted else None,
+        standing=read_standing(body) if "resourceVersion" in metadata else None,
     )
+
+
+def read_standing(body: Json) -> Standing:
+    """How an object stands that was read or written just now."""
+    metadata = body["metadata"]
+    return Standing(version=metadata["resourceVersion"], finalizers=tuple(metadata.get("finalizers", ())))
 
 
 def default_storage(root: str, key: Key, uid: str) -> str:

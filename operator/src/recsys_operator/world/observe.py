@@ -172,7 +172,7 @@ async def _ray(world: World, model: ModelState, kept: ClusterState | None) -> Ra
     if kept is not None and not kept.ready:
         raise UnavailableError(f"spec.ray.cluster: RayService {model.key.namespace}/{kept.name} has no head that is ready yet")
     cluster = await world.ray(model)
-    seen, asked = await cluster.look(), model.spec.ray
+    seen, asked = await cluster.look(of=(model.uid[:8], f"{model.key.namespace}.{model.key.name}")), model.spec.ray
     jobs = seen.jobs_of(model.uid[:8])
     if asked.cluster is not None and asked.cluster.training is not None:
         jobs = {**jobs, **await ray_jobs.read(world.kube, model)}

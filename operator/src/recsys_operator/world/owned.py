@@ -6,7 +6,7 @@ from datetime import datetime
 from pydantic import BaseModel
 
 from recsys_operator.state.actions import PublishEvent
-from recsys_operator.state.observed import Key, ModelState
+from recsys_operator.state.observed import Key, ModelState, Standing
 from recsys_operator.world.errors import RefusedError, UnavailableError
 from recsys_operator.world.kube import FIELD_MANAGER, ConflictError, Json, Kube
 from recsys_operator.world.objects import (
@@ -19,6 +19,7 @@ from recsys_operator.world.objects import (
     owned_metadata,
     owner_uid,
     place,
+    read_standing,
     status_body,
 )
 from recsys_schemas.v1alpha1 import API_VERSION
@@ -26,36 +27,41 @@ from recsys_schemas.v1alpha1 import API_VERSION
 _ATTEMPTS = 5
 
 
-async def set_finalizer(kube: Kube, model: ModelState, *, present: bool) -> None:
-    """Add or remove our finalizer; those of others stay.
+async def set_finalizer(kube: Kube, model: ModelState, *, present: bool) -> Standing | None:
+    """Add or remove our finalizer; those of others stay. Return how the object stands now, None when it is gone.
 
     Raises:
         UnavailableError: the object changed each time that we tried.
     """
-    await _write_finalizer(kube, model.key, model.uid, present=present)
+    return await _write_finalizer(kube, model.key, model.uid, model.standing, present=present)
 
 
 async def let_go(kube: Kube, key: Key, uid: str) -> None:
     """Remove our finalizer from a model that nobody looks after any more; errors as `set_finalizer`."""
-    await _write_finalizer(kube, key, uid, present=False)
+    await _write_finalizer(kube, key, uid, None, present=False)
 
 
-async def _write_finalizer(kube: Kube, key: Key, uid: str, *, present: bool) -> None:
+async def _write_finalizer(kube: Kube, key: Key, uid: str, seen: Standing | None, *, present: bool) -> Standing | None:
+    """What a pass has seen is tried first: a read costs the API server as much as it costs us, and nothing has changed mostly."""
     path = place(MODELS, key.namespace, key.name)
+    if seen is not None and (FINALIZER in seen.finalizers) == present:
+        seen = None  # nothing was to be done then: what holds now is to be read
     for _ in range(_ATTEMPTS):
-        body = await kube.get(path)
-        if body is None or body["metadata"]["uid"] != uid:
-            return
-        metadata = body["metadata"]
-        names: list[str] = metadata.get("finalizers", [])
-        if (FINALIZER in names) == present:
-            return
-        wanted = [*names, FINALIZER] if present else [name for name in names if name != FINALIZER]
+        if seen is None:
+            body = await kube.get(path)
+            if body is None or body["metadata"]["uid"] != uid:
+                return None
+            seen = read_standing(body)
+            if (FINALIZER in seen.finalizers) == present:
+                return seen
+        others = [name for name in seen.finalizers if name != FINALIZER]
+        wanted = [*others, FINALIZER] if present else others
         try:
-            await kube.merge(path, {"metadata": {"finalizers": wanted, "resourceVersion": metadata["resourceVersion"]}})
+            written = await kube.merge(path, {"metadata": {"finalizers": wanted, "resourceVersion": seen.version}})
         except ConflictError:
+            seen = None
             continue
-        return
+        return None if written is None else read_standing(written)
     raise UnavailableError(f"{path}: changed by others {_ATTEMPTS} times while its finalizer was to be written")
 
 
@@ -93,8 +99,18 @@ async def _create(kube: Kube, model: ModelState, path: str, name: str, body: Jso
         raise RefusedError(f"{words}; delete or rename it") from None
 
 
-async def write_status(kube: Kube, plural: str, key: Key, *, status: Json, uid: str) -> bool:
+async def write_status(  # noqa: PLR0913 - each is named where it is called
+    kube: Kube, plural: str, key: Key, *, status: Json, uid: str, seen: Standing | None = None
+) -> bool:
     """Write a status as a whole; return whether the object, or one that the same owner has made again, is still there.
+
+    Args:
+        kube: where to.
+        plural: of the kind.
+        key: of the object.
+        status: the whole of it.
+        uid: of the object, or of its owner.
+        seen: how it stood when it was read; while it stands so it need not be read again.
 
     Raises:
         RefusedError: the status breaks the CRD.
@@ -102,16 +118,18 @@ async def write_status(kube: Kube, plural: str, key: Key, *, status: Json, uid: 
     """
     path = place(plural, key.namespace, key.name)
     for _ in range(_ATTEMPTS):
-        body = await kube.get(path)
-        # The API server ignores a uid in what is applied to a status, so another object of this name is ruled out here,
-        # and one that comes between by the resourceVersion.
-        if body is None or uid not in (body["metadata"]["uid"], owner_uid(body)):
-            return False
-        wanted = status_body(plural, key, status=status, resource_version=body["metadata"]["resourceVersion"])
+        if seen is None:
+            body = await kube.get(path)
+            # The API server ignores a uid in what is applied to a status, so another object of this name is ruled out here,
+            # and one that comes between by the resourceVersion.
+            if body is None or uid not in (body["metadata"]["uid"], owner_uid(body)):
+                return False
+            seen = read_standing(body)
+        wanted = status_body(plural, key, status=status, resource_version=seen.version)
         try:
             return await kube.apply(f"{path}/status", wanted) is not None
         except ConflictError:
-            continue
+            seen = None
     raise UnavailableError(f"{path}: changed by others {_ATTEMPTS} times while its status was to be written")
 
 

@@ -98,9 +98,13 @@ class RayCluster:
     """None: its Serve config is sent to it itself."""
     looks: _Looks = field(repr=False)
 
-    async def look(self) -> Look:
-        """All jobs and applications; models of one cluster share what one of them has read a moment ago."""
-        return await self.looks.get((self.url, self.token), self._look)
+    async def look(self, *, of: Sequence[str] = ()) -> Look:
+        """All jobs and applications; models of one cluster share what one of them has read a moment ago.
+
+        Args:
+            of: whose jobs, by the first eight characters of the model's uid, and which application: of these it tells what we did last.
+        """
+        return await self.looks.get((self.url, self.token), self._look, of=of)
 
     async def _look(self) -> Look:
         answer, details = await asyncio.gather(self._call("GET", _JOBS), self.serve())
@@ -108,7 +112,7 @@ class RayCluster:
 
     async def jobs(self, uid8: str) -> Mapping[str, JobState]:
         """Jobs whose id carries these eight characters of the model's uid."""
-        return (await self.look()).jobs_of(uid8)
+        return (await self.look(of=[uid8])).jobs_of(uid8)
 
     async def submit(self, job_id: str, job: Job) -> None:
         """Start a job under this id; one submitted before under it, ended or not, is left alone."""
@@ -119,7 +123,7 @@ class RayCluster:
             "metadata": {"recsys.dev/model": f"{job.model.namespace}/{job.model.name}", "recsys.dev/model-uid": job.model.uid},
         }
         try:
-            await self._call("POST", _JOBS, body=body)
+            await self._call("POST", _JOBS, body=body, part=job.model.uid[:8])
         except (RefusedError, UnavailableError) as error:
             # Ray answers a duplicate with 500 and a traceback; whether the job is there is what counts.
             if f"{job_id} already exists" not in str(error) and not await self._exists(job_id):
@@ -146,19 +150,19 @@ class RayCluster:
         """Put one application into Serve's config, or change it there; `http_options` only count before Serve runs."""
         async with self.lock:
             details = await self.serve()
-            await self._put(details, merged(details, action, http_options=http_options))
+            await self._put(details, merged(details, action, http_options=http_options), action.name)
 
     async def remove(self, name: str) -> None:
         """Take one application out of Serve's config."""
         async with self.lock:
             details = await self.serve()
-            await self._put(details, without(details, name))
+            await self._put(details, without(details, name), name)
 
-    async def _put(self, details: Json, config: Json) -> None:
+    async def _put(self, details: Json, config: Json, name: str) -> None:
         if not changed(details, config):
             return
         if self.keeper is None:
-            await self._call("PUT", _APPLICATIONS, body=config, within=PUT_S)
+            await self._call("PUT", _APPLICATIONS, body=config, within=PUT_S, part=name)
         else:
             await self.keeper.write(config)
 
@@ -183,9 +187,17 @@ class RayCluster:
     def _named_by(self) -> str:
         return _URL_FIELD if self.keeper is None else _CLUSTER_FIELD
 
-    async def _call(
-        self, method: str, path: str, *, body: Json | None = None, within: float = CALL_S, missing_ok: bool = False
+    async def _call(  # noqa: PLR0913 - one place for all calls
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Json | None = None,
+        within: float = CALL_S,
+        missing_ok: bool = False,
+        part: str | None = None,
     ) -> httpx.Response:
+        """`part`: whose jobs or which application it changes; without it, whatever was read before is void."""
         headers = {"Authorization": f"Bearer {self.token}"}
         try:
             async with asyncio.timeout(within):
@@ -198,7 +210,7 @@ class RayCluster:
             raise UnavailableError(f"{words}; start the cluster or correct the address") from error
         finally:
             if method != "GET":
-                self.looks.forget((self.url, self.token))
+                self.looks.forget((self.url, self.token), part)
         if answer.is_success or (missing_ok and answer.status_code == HTTPStatus.NOT_FOUND):
             return answer
         raise self._refusal(method, path, answer)

@@ -77,6 +77,37 @@ def test_after_a_change_nobody_is_told_what_was_read_before_it_not_even_by_a_rea
     drive(story)
 
 
+def test_a_change_of_one_part_is_news_to_those_who_ask_for_it_and_to_nobody_else():
+    async def story() -> None:
+        place = Brokers()
+        shared = Shared[str, int](clock=lambda: place.now)
+        before = asyncio.create_task(shared.get("a", place.look, of=["mine", "yours"]))
+        await asyncio.sleep(0)
+        shared.forget("a", "mine")
+        other = asyncio.create_task(shared.get("a", place.look, of=["yours"]))
+        mine = asyncio.create_task(shared.get("a", place.look, of=["mine"]))
+        await asyncio.sleep(0)
+        place.answers.set()
+        assert (await before, await other, await mine) == (1, 1, 2)
+        assert await shared.get("a", place.look, of=["mine"]) == 2, "what was read after the change is shared again"
+
+    drive(story)
+
+
+def test_changes_are_remembered_only_while_a_reading_is_older_than_they_are():
+    async def story() -> None:
+        place = Brokers()
+        place.answers.set()
+        shared = Shared[str, int](clock=lambda: place.now)
+        for number in range(500):
+            await shared.get("a", place.look, of=[f"topic-{number}"])
+            shared.forget("a", f"topic-{number}")
+            place.now += MOST_S / 10
+        assert len(shared.changes) <= 2
+
+    drive(story)
+
+
 def test_an_error_reaches_all_who_waited_and_nobody_after_them():
     async def story() -> None:
         tries = 0

@@ -206,8 +206,10 @@ class Caller:
         return self.call("POST", "/v1/recommendations", json={"user_id": "user-1"} | fields)
 
 
-def make_replica(acknowledge_seconds: float = 0.5, servers: str = NOWHERE, writer: type[EventWriter] = EventWriter) -> Replica:
-    """A replica whose versions are in memory."""
+def make_replica(
+    acknowledge_seconds: float = 0.5, servers: str = NOWHERE, writer: type[EventWriter] = EventWriter, timeout_ms: float = 60_000
+) -> Replica:
+    """A replica whose versions are in memory; however busy the machine is that runs the tests, what is not slow is not late."""
     arguments = ServingArguments(
         namespace="shop",
         name="movies",
@@ -219,8 +221,8 @@ def make_replica(acknowledge_seconds: float = 0.5, servers: str = NOWHERE, write
         event_topics={"watch": "watch", "rate": "rate"},
         preferences_topic="preferences",
         items_topic="items",
-        timeout_ms=150,
-        queue_ms=60_000,  # however busy the machine is that runs the tests: nothing is refused for that
+        timeout_ms=timeout_ms,
+        queue_ms=60_000,
     )
     key = key_of(arguments.uid)
     tallies = Tallies()
@@ -243,6 +245,14 @@ def make_replica(acknowledge_seconds: float = 0.5, servers: str = NOWHERE, write
 @pytest.fixture
 def caller() -> Iterator[Caller]:
     replica = make_replica()
+    yield Caller(replica)
+    replica.close()
+
+
+@pytest.fixture
+def hasty() -> Iterator[Caller]:
+    """One whose deadline the version `late` never keeps."""
+    replica = make_replica(timeout_ms=250)
     yield Caller(replica)
     replica.close()
 

@@ -55,20 +55,20 @@ def test_a_broken_only_arm_is_answered_by_the_popular_fallback(caller: Any, make
     assert (counters.requests, counters.errors, counters.late, counters.impressions) == (1, 1, 0, 0)
 
 
-def test_a_late_arm_is_answered_by_the_fallback_and_counted_as_late(caller: Any, make_record: Any):
-    caller.serve(make_record(1, ("late", 100)))
-    first, second = caller.ask().json(), caller.ask().json()
-    counters = caller.replica.tallies.counters()["late"]
+def test_a_late_arm_is_answered_by_the_fallback_and_counted_as_late(hasty: Any, make_record: Any):
+    hasty.serve(make_record(1, ("late", 100)))
+    first, second = hasty.ask().json(), hasty.ask().json()
+    counters = hasty.replica.tallies.counters()["late"]
     assert first["variant"] == second["variant"] == "fallback"
     assert (counters.requests, counters.errors, counters.late) == (2, 2, 2)
 
 
-def test_a_slow_candidate_is_scored_on_its_own_thread_and_the_stable_arm_is_not(caller: Any, make_record: Any):
-    caller.serve(make_record(1, ("good", 0), ("late", 100)))
-    arms = caller.replica.arms.serving.arms
+def test_a_slow_candidate_is_scored_on_its_own_thread_and_the_stable_arm_is_not(hasty: Any, make_record: Any):
+    hasty.serve(make_record(1, ("good", 0), ("late", 100)))
+    arms = hasty.replica.arms.serving.arms
     assert arms["late"].pace.expected_ms > INLINE_MS >= arms["good"].pace.expected_ms
     for _ in range(40):  # it is known to be late and not begun at all, until its turn comes to show otherwise
-        assert caller.ask().json()["model_version"] == "good"
+        assert hasty.ask().json()["model_version"] == "good"
     assert arms["late"].pace._thread is not None
 
 

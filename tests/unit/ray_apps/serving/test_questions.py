@@ -89,15 +89,15 @@ def test_a_batch_is_what_each_would_get_alone(good: Any):
     assert len({one.request_id for one in [*batch.answers, *alone]}) == 4
 
 
-def test_an_arm_is_not_blamed_for_a_deadline_that_its_client_set(caller: Any, make_record: Any):
+def test_an_arm_is_not_blamed_for_a_deadline_that_its_client_set(caller: Any, hasty: Any, make_record: Any):
     caller.serve(make_record(1, ("good", 100)))
     quick = ask(caller, "/v1/recommendations", user_id="user-1", deadline_ms=0.000001)
     assert quick.reason == "fallback"
     counted = caller.replica.tallies.counters()["good"]
     assert (counted.requests, counted.errors, counted.late) == (1, 0, 0)
-    caller.serve(make_record(2, ("late", 100)))
-    assert ask(caller, "/v1/recommendations", user_id="user-1", deadline_ms=60_000).reason == "fallback", "the spec's own deadline holds"
-    assert caller.replica.tallies.counters()["late"].late == 1
+    hasty.serve(make_record(2, ("late", 100)))
+    assert ask(hasty, "/v1/recommendations", user_id="user-1", deadline_ms=60_000).reason == "fallback", "the spec's own deadline holds"
+    assert hasty.replica.tallies.counters()["late"].late == 1
 
 
 @pytest.mark.parametrize(

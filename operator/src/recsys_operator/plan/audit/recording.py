@@ -9,8 +9,9 @@ from pydantic import ValidationError
 
 from recsys_operator.plan import telling
 from recsys_operator.plan.audit import inputs
-from recsys_operator.plan.audit.again import action
+from recsys_operator.plan.audit.again import about, action
 from recsys_operator.plan.names import identity
+from recsys_operator.plan.once import once
 from recsys_operator.plan.rollout import Rollout
 from recsys_operator.plan.shares import active
 from recsys_operator.plan.telling import Saying
@@ -42,32 +43,34 @@ def part(observed: Observed) -> Part:
     asked = topic(observed)
     if asked is None:
         return Part()
-    waiting = _waiting(observed)
-    actions: tuple[Action, ...] = tuple(AppendRecord(topic=asked.name, record=record) for record in waiting[:MOST])
-    return Part(actions=actions, facts=(_fact(observed, asked, len(waiting)),), busy=bool(waiting))
+    sent = _delivery(observed).sent
+    unsent = [record for _, record in _line(observed) if record.id not in sent]
+    waiting = len(unsent) + len(_unwritten(observed)) - len(_line(observed))
+    actions: tuple[Action, ...] = tuple(AppendRecord(topic=asked.name, record=record) for record in unsent)
+    return Part(actions=actions, facts=(_fact(observed, asked, waiting),), busy=waiting > 0)
 
 
 def status(observed: Observed) -> AuditStatus | None:
     """How far the topic has them: what was in line and is written moves the mark."""
     if topic(observed) is None:
         return observed.model.status.audit
-    records, delivery, before = _records(observed), _delivery(observed), _before(observed)
+    line, delivery, before = _line(observed), _delivery(observed), _before(observed)
     done = 0
-    while done < len(records) and records[done][1].id in delivery.sent:
+    while done < len(line) and line[done][1].id in delivery.sent:
         done += 1
     message = delivery.message[:1000] if delivery.attempts else ""
+    waiting = len(_unwritten(observed)) - done
     if not done:
-        return before.model_copy(update={"waiting": len(records), "message": message})
-    told, last = records[done - 1]
-    return AuditStatus(told=told, sequence=last.sequence, sha256=last.sha256, waiting=len(records) - done, message=message)
+        return before.model_copy(update={"waiting": waiting, "message": message})
+    told, last = line[done - 1]
+    return AuditStatus(told=told, sequence=last.sequence, sha256=last.sha256, waiting=waiting, message=message)
 
 
 def unwritten(observed: Observed) -> frozenset[str]:
     """Versions whose decisions the topic does not have yet: while their rollouts are there, nothing is lost."""
     if topic(observed) is None:
         return frozenset()
-    waiting = telling.after(observed, _before(observed).told)
-    return frozenset(each.rollout.spec.candidate.name for each in waiting[-MOST_HELD:])
+    return frozenset(each.rollout.spec.candidate.name for each in _unwritten(observed)[-MOST_HELD:])
 
 
 def keeping(observed: Observed, seen: Topics, word: Rollout, walk: Part) -> Part:
@@ -80,7 +83,7 @@ def keeping(observed: Observed, seen: Topics, word: Rollout, walk: Part) -> Part
     def kept(action: Action) -> Action:
         if not isinstance(action, WriteRolloutStatus) or not action.status.decisions or action.status.decisions[-1].number <= before:
             return action
-        outcome = Outcome(word=str(word), phase=action.status.phase, weight=action.status.weight)
+        outcome = Outcome(word=str(word), phase=action.status.phase, weight=action.status.weight, about=about(rollout.spec, action.status))
         packed = pack(Kept(inputs=inputs.of(observed, rollout, seen), outcome=outcome))
         *others, last = action.status.decisions
         decisions = [*others, last.model_copy(update={"kept": packed if len(packed) <= MOST_KEPT else ""})]
@@ -133,11 +136,18 @@ def _before(observed: Observed) -> AuditStatus:
     return observed.model.status.audit or AuditStatus(told=telling.told(observed) or Told())
 
 
-def _records(observed: Observed) -> list[tuple[Told, AuditRecord]]:
-    """All that the mark has not passed, as records that follow it: the same ones in each pass until it moves."""
+@once
+def _unwritten(observed: Observed) -> list[Saying]:
+    """All that the mark has not passed."""
+    return telling.after(observed, _before(observed).told)
+
+
+@once
+def _line(observed: Observed) -> list[tuple[Told, AuditRecord]]:
+    """The next of them as records that follow the mark: the same ones in each pass until it moves."""
     before, found = _before(observed), list[tuple[Told, AuditRecord]]()
     number, previous = before.sequence, before.sha256 or FIRST
-    for saying in telling.after(observed, before.told):
+    for saying in _unwritten(observed)[:MOST]:
         number += 1
         record = _record(observed, saying, number, previous)
         previous = record.sha256
@@ -147,7 +157,7 @@ def _records(observed: Observed) -> list[tuple[Told, AuditRecord]]:
 
 def _record(observed: Observed, saying: Saying, sequence: int, previous: str) -> AuditRecord:
     spec, decision, kept = saying.rollout.spec, saying.decision, unpack(saying.decision.kept)
-    done = action(spec.candidate.name, kept.outcome.phase, kept.outcome.weight) if kept else "not kept"
+    done = action(kept.outcome.about or spec.candidate.name, kept.outcome.phase, kept.outcome.weight) if kept else "not kept"
     record = AuditRecord(
         model=identity(observed.model),
         sequence=sequence,
@@ -170,11 +180,6 @@ def _record(observed: Observed, saying: Saying, sequence: int, previous: str) ->
 
 def _delivery(observed: Observed) -> Delivery:
     return observed.deliveries.get(AUDIT, Delivery())
-
-
-def _waiting(observed: Observed) -> list[AuditRecord]:
-    sent = _delivery(observed).sent
-    return [record for _, record in _records(observed) if record.id not in sent]
 
 
 def _fact(observed: Observed, asked: Topic, waiting: int) -> Fact:
