@@ -8,6 +8,7 @@ STEPS = "spec.rollout.steps"
 SHADOW: dict[str, Any] = {"shadow": {"seconds": 5}}
 MIX: dict[str, Any] = {"interleave": {"percent": 50}}
 PAUSE: dict[str, Any] = {"pause": {"seconds": 5}}
+ARMS: list[dict[str, Any]] = [{"version": "movies-000003"}]
 
 
 def by(strategy: str, steps: list[dict[str, Any]], *says: str, breaks: str = "", **more: Any) -> Broken:
@@ -49,6 +50,52 @@ WALKS = {
         [{"setWeight": 5}, {"setWeight": 50}],
         "exactly one setWeight, as its last step",
         breaks="steps: an ABTest has exactly one setWeight",
+    ),
+    "arms in a canary": by(
+        "Canary",
+        [],
+        "strategy Canary tries one version at a time: set strategy ABTest, or remove arms",
+        breaks="arms: only an ABTest",
+        arms=ARMS,
+    ),
+    "a test of several that begins with waiting": by(
+        "ABTest", [PAUSE, {"setWeight": 20}], "has one step, the candidate's setWeight", breaks="steps: an ABTest with arms", arms=ARMS
+    ),
+    "arms that leave the stable version nothing": by(
+        "ABTest",
+        [{"setWeight": 30}],
+        "the weights of all arms and holdback must leave the stable version at least 1 of 100: lower them",
+        breaks="arms: the weights of all arms",
+        arms=[{"version": "movies-000003", "weight": 30}, {"version": "movies-000004"}],
+        holdback=10,
+    ),
+    "an arm with a weight beside a candidate without": by(
+        "ABTest",
+        [],
+        "steps must say the candidate's: add steps",
+        breaks="arms: with a weight of its own",
+        arms=[{"version": "movies-000003", "weight": 30}],
+    ),
+    "arms with a metric of one's own": by(
+        "ABTest",
+        [],
+        "analysis.metrics are read for one candidate alone: remove them, or arms",
+        breaks="arms: analysis.metrics are read",
+        arms=ARMS,
+        analysis={"metrics": [{"name": "skips", "address": "http://p:9090", "hits": "a{$version}", "trials": "b{$version}"}]},
+    ),
+    "too many arms": rm("spec.rollout.arms", [{"version": f"movies-00000{n}"} for n in range(5)], "spec.rollout.arms", "4 items"),
+    "an arm twice": rm("spec.rollout.arms", [ARMS[0], ARMS[0]], "spec.rollout.arms[1]", "Duplicate value"),
+    "an arm of no version's name": rm(
+        "spec.rollout.arms", [{"version": "../m"}], "arms[0].version", '"../m"', breaks="spec.rollout.arms[].version#pattern"
+    ),
+    "an arm for nobody": rm("spec.rollout.arms", [{"version": "m-1", "weight": 0}], "spec.rollout.arms[0].weight"),
+    "an arm to take that is none": Broken(
+        kind="RecommenderRollout",
+        at="spec.control",
+        value={"promote": "Full", "arm": "movies-000009"},
+        says=("arm movies-000009 is no arm of this rollout: name its candidate, or one of spec.arms",),
+        breaks="spec#control: arm is no arm",
     ),
     "a shadow without a shadow": by("Shadow", [PAUSE], "needs a shadow step", breaks="steps: strategy Shadow needs"),
     "mixed lists in a canary": by(

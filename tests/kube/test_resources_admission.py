@@ -394,6 +394,12 @@ FIXED = {
         says=("only spec.control of a rollout may be changed",),
         breaks="spec#only spec.control",
     ),
+    "a rollout's arms exchanged": Broken(
+        kind="RecommenderRollout",
+        at="spec.arms",
+        value=[{"name": "movies-000003", "digest": "sha256:03", "weight": 20}],
+        says=("only spec.control of a rollout may be changed",),
+    ),
     "a rollout's purpose changed": Broken(
         kind="RecommenderRollout", at="spec.purpose", value="Return", says=("only spec.control of a rollout may be changed",)
     ),

@@ -46,6 +46,19 @@ def test_the_order_of_the_arms_does_not_matter(salt: str, user: str, order: list
 
 
 @calm
+@given(salts, users, st.integers(1, 4), st.data())
+def test_who_is_on_an_arm_that_leaves_gets_the_stable_version_and_all_others_stay(salt: str, user: str, others: int, data: st.DataObject):
+    share = 100 // (others + 2)
+    arms = [Arm(version=f"m-{n}", digest="sha256:1", variant=Variant.CANDIDATE, share=share) for n in range(others + 1)]
+    stable = Arm(version="m-9", digest="sha256:9", variant=Variant.STABLE, share=100 - share * (others + 1))
+    gone = data.draw(st.integers(0, others))
+    left = [arm.model_copy(update={"share": 0, "ceded": share}) if n == gone else arm for n, arm in enumerate(arms)]
+    before = assigned(split_of(salt, [stable, *arms]), user)
+    after = assigned(split_of(salt, [stable.model_copy(update={"share": stable.share + share}), *left]), user)
+    assert after == ("m-9" if before == f"m-{gone}" else before)
+
+
+@calm
 @given(salts, shares)
 def test_shares_of_many_users_are_as_asked(salt: str, share: int):
     split = split_of(salt, two_arms(share))

@@ -28,6 +28,7 @@ STRATEGIES: dict[str, dict[str, object]] = {
     "Canary with an approval": {"steps": [{"setWeight": 10}, {"pause": {"approval": True}}, {"pause": {"seconds": 5}}, {"setWeight": 50}]},
     "BlueGreen": {"strategy": "BlueGreen", "holdSeconds": 30},
     "ABTest": {"strategy": "ABTest"},
+    "ABTest of several": {"strategy": "ABTest", "arms": [{"version": "movies-000003"}, {"version": "movies-000004"}], "holdSeconds": 20},
     "Shadow": {"strategy": "Shadow"},
     "Interleave": {"strategy": "Interleave"},
     "Canary held back": {"holdback": 10, "holdSeconds": 20},
@@ -70,7 +71,10 @@ def begun(name: str) -> bytes:
     """A world in which one version serves and another is about to be tried."""
     world = World(chance=random.Random(7), spec=spec(rollout=rollout_of(name)))
     world.run_until(
-        lambda w: any(v.status.phase == VersionPhase.CANDIDATE for v in w.versions.values()) and shares.champion(w.observe()) is not None
+        lambda w: (
+            sum(v.status.phase == VersionPhase.CANDIDATE for v in w.versions.values()) > len(w.spec.rollout.arms)
+            and shares.champion(w.observe()) is not None
+        )
     )
     world.rows_per_second = 0
     return pickle.dumps(world)
@@ -109,6 +113,7 @@ def disturb(world: World, fault: str) -> None:  # noqa: PLR0912 - one case for e
     world.fails_serving = "a Secret is not mounted yet" if fault == "no_replica_starts" else ""
     walk = under_way(world)
     candidate = walk.spec.candidate.name if walk else max(world.versions, default="movies-000002")
+    candidate = world.chance.choice(walk.spec.tried).name if walk and walk.spec.arms else candidate
     walking = (
         walk is not None and walk.spec.purpose == "Promote" and walk.status.phase not in (RolloutPhase.PROMOTING, RolloutPhase.HOLDING)
     )
@@ -146,7 +151,8 @@ def steer(world: World, wish: str) -> None:  # noqa: PLR0912 - one case for each
         case "edit":
             edit(
                 world,
-                **{"strategy": "Canary", "steps": [], "holdback": 0, "holdSeconds": 0} | STRATEGIES[world.chance.choice(list(STRATEGIES))],
+                **{"strategy": "Canary", "steps": [], "holdback": 0, "holdSeconds": 0, "arms": []}
+                | STRATEGIES[world.chance.choice(list(STRATEGIES))],
             )
         case "pause":
             edit(world, paused=True)
@@ -184,7 +190,7 @@ def heal(world: World) -> None:
     disturb(world, "none")
     world.refuses_to_load.clear()
     pin(world, None)
-    edit(world, paused=False, freezeWindows=[])
+    edit(world, paused=False, freezeWindows=[], arms=[])
 
 
 def rested(world: World) -> bool:

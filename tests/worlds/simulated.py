@@ -232,7 +232,8 @@ class World(Serving):
                     self._check_verified()
                 self._check_decided(old_rollout, action.status)
                 if action.status.decisions and action.status.decisions[-1].verdict == "Promoted":
-                    self.bad_when_promoted.setdefault(action.name, self.bad_requests.get(action.name, 0))
+                    taken = action.status.winner.name if action.status.winner else action.name
+                    self.bad_when_promoted.setdefault(taken, self.bad_requests.get(taken, 0))
                 self.rollouts[action.name] = RolloutState(name=action.name, spec=old_rollout.spec, status=action.status)
             case DeployApp():
                 self._deploy(action)

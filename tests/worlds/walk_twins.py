@@ -6,7 +6,7 @@ from datetime import datetime
 from unittest.mock import patch
 
 from recsys_dev.figures import tell
-from recsys_operator.plan import rollout, shares, steps, trials
+from recsys_operator.plan import moves, rollout, shares, steps, trials
 from recsys_operator.plan.preferred import Preferred
 from recsys_operator.plan.reports import Reports
 from recsys_operator.plan.rollout import Rollout
@@ -23,6 +23,7 @@ def always(value: object) -> Callable[..., object]:
 
 
 JUDGE_STEP, EARNED, ARMS, JUDGE_HOLD = rollout._judge_step, steps.earned, shares.arms, rollout._judge_hold
+TRIED = shares._tried
 
 
 def approves_itself(observed: Observed, walk: RolloutState, trial: trials.Trial) -> Rollout:
@@ -81,6 +82,16 @@ def forgets_users(observed: Observed, status: RolloutStatus | None = None) -> li
     return [arm.model_copy(update={"interleaved": 50}) if arm.variant == "candidate" else arm for arm in ARMS(observed, status)]
 
 
+def stays(walk: RolloutState, weight: int, left: frozenset[str], *, begun: bool) -> list[Arm]:
+    """An arm of a test that was sent back keeps its users."""
+    return TRIED(walk, weight, left and frozenset(), begun=begun)
+
+
+def moves_others(walk: RolloutState, weight: int, left: frozenset[str], *, begun: bool) -> list[Arm]:
+    """An arm that leaves a test does not keep its place: users go from one arm that is compared to another."""
+    return [arm.model_copy(update={"ceded": 0}) for arm in TRIED(walk, weight, left, begun=begun)]
+
+
 TWINS: dict[str, tuple[object, str, object, str]] = {
     "a freeze holds nothing": (rollout, "frozen", always(None), "Canary"),
     "a pause holds nothing": (rollout, "_stopped", always(None), "Canary"),
@@ -96,6 +107,10 @@ TWINS: dict[str, tuple[object, str, object, str]] = {
     "users before every replica has it": (Reports, "ready", always(True), "BlueGreen"),
     "two rollouts at once": (rollout, "active", always(None), "Canary"),
     "lists are mixed though no step says so": (shares, "arms", forgets_users, "Canary"),
+    "an arm that was sent back keeps its users": (shares, "_tried", stays, "ABTest of several"),
+    "who leaves a test moves the others": (shares, "_tried", moves_others, "ABTest of several"),
+    "the candidate takes what another has won": (moves, "taken", always({}), "ABTest of several"),
+    "an arm that was sent back is still in the test": (RolloutState, "left", property(always(frozenset())), "ABTest of several"),
     "shares count as changed when asked": (rollout, "verified", always(True), "Canary"),
 }
 

@@ -23,7 +23,8 @@ class Rules(Jobs):
         promoted = new.phase is RolloutPhase.PROMOTING and old.phase is not RolloutPhase.PROMOTING
         if old.phase in shares.ENDED or not (entered or promoted) or walk.spec.stable is None:
             return
-        ready = [replica.loaded.get(walk.spec.candidate.name) == walk.spec.candidate.digest for replica in self.replicas]
+        taken = [new.winner or walk.spec.candidate] if promoted else [pin for pin in walk.spec.tried if pin.name not in walk.left]
+        ready = [replica.loaded.get(pin.name) == pin.digest for replica in self.replicas for pin in taken]
         assert ready, "given users while no replica runs"
         assert all(ready), "given users before every replica had it"
         if walk.spec.purpose == "Return":
@@ -40,11 +41,13 @@ class Rules(Jobs):
         asked = control.promote == "Full" or (control.promote == "Next" and control.step == old.step)
         if not asked:
             assert not promoted or old.step + 1 == len(walk.spec.steps), "a step was skipped"
-            self._check_earned(walk)
+            self._check_earned(walk, taken[0].name)
+        if promoted:
+            assert taken[0].name not in {arm.name for arm in new.left}, "an arm that was sent back was promoted"
 
-    def _check_earned(self, walk: RolloutState) -> None:
+    def _check_earned(self, walk: RolloutState, name: str) -> None:
         """By what the world counted, not by what the plan read."""
-        step, name, analysis = walk.spec.steps[walk.status.step], walk.spec.candidate.name, walk.spec.analysis
+        step, analysis = walk.spec.steps[walk.status.step], walk.spec.analysis
         since = walk.status.step_since
         assert since is not None, "left a step that never began"
         waited = (self.now - since).total_seconds()
@@ -80,7 +83,8 @@ class Rules(Jobs):
             assert arm.version not in self.worse_offline, "I3: an arm that failed its gates"
             assert report.digest == arm.digest, "I3: an arm whose files are others"
             if arm.variant is Variant.CANDIDATE:
-                assert [walk.spec.candidate.name for walk in walks] == [arm.version], "a candidate without a rollout of its own"
+                assert len(walks) == 1, "a candidate without a rollout of its own"
+                assert arm.version in [pin.name for pin in walks[0].spec.tried], "a candidate without a rollout of its own"
                 self._check_tried(arm, walks[0])
             if arm.variant is Variant.HOLDBACK:
                 before = [walk.spec.stable.name for walk in self.rollouts.values() if walk.spec.stable]
@@ -92,6 +96,14 @@ class Rules(Jobs):
         seen = arm.share or arm.interleaved
         if status.phase not in WALKING:
             assert not seen, "users on what was sent back, or is not there yet"
+            return
+        if arm.version in walk.left:
+            assert not seen, "users on an arm that was sent back"
+            assert arm.ceded, "users of another arm were moved when one left"
+            return
+        if arm.version != walk.spec.candidate.name:
+            weights = {each.name: each.weight for each in walk.spec.arms}
+            assert arm.share == weights[arm.version], "I4: a share that is not the arm's"
             return
         allowed = {0, *(step.set_weight for step in steps[: status.step + 1] if step.set_weight is not None)}
         assert arm.share in allowed, "I4: a share that is no step"

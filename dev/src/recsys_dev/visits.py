@@ -17,6 +17,7 @@ from recsys_dev.traffic import Traffic
 
 TELL_EVERY_S = 10.0
 READY_DEADLINE_S = 60.0
+MOST_FAULTS = 3
 
 
 def _answers(url: str) -> bool:
@@ -49,7 +50,8 @@ def main() -> int:
         while (left := end - time.monotonic()) > 0:
             time.sleep(min(TELL_EVERY_S, left))
             shares = ", ".join(f"{name} {version.answers}" for name, version in sorted(traffic.tally.versions.items()))
-            sys.stdout.write(f"{traffic.tally.ok} answers ({shares}), {traffic.tally.failed} failed\n")
+            faults = ", ".join(sorted(set(list(traffic.tally.faults)[-MOST_FAULTS:])))
+            sys.stdout.write(f"{traffic.tally.ok} answers ({shares}), {traffic.tally.failed} failed{': ' if faults else ''}{faults}\n")
             sys.stdout.flush()
     finally:
         traffic.stop()

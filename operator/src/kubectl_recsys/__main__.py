@@ -220,6 +220,7 @@ def _add_steering(commands: _Commands) -> None:
     each = far.add_mutually_exclusive_group(required=True)
     for word in ("next", "full"):
         each.add_argument(f"--{word}", dest="far", action="store_const", const=word, help=STEERS[f"promote --{word}"].help)
+    far.add_argument("--arm", metavar="VERSION", help="of a test with several arms, which one is taken; default: the candidate")
 
 
 def _add_asking(commands: _Commands, word: str, words: str) -> argparse.ArgumentParser:
@@ -234,7 +235,9 @@ def _steering(asked: argparse.Namespace) -> Command:
     word = f"promote --{asked.far}" if asked.word == "promote" else asked.word
 
     async def command(kube: Kube, namespace: str, name: str) -> int:
-        return await steer(kube, namespace, name, word, asked.reason)
+        return await steer(
+            kube, namespace, name, word, {"reason": asked.reason} | ({"arm": asked.arm} if getattr(asked, "arm", None) else {})
+        )
 
     return command
 

@@ -62,20 +62,45 @@ def _speaks(condition: Json) -> bool:
 
 def _rollout(body: Json, now: datetime, ink: Ink) -> list[str]:
     spec, seen = body["spec"], body.get("status", {})
-    weight, stable = int(seen.get("weight", 0)), spec.get("stable")
     steps = spec.get("steps", [])
     held = f", {seen['paused'].lower()}" if seen.get("paused") else ""
     since = f" for {_lasting(now, seen['stepSince'])}" if seen.get("stepSince") else ""
     at = f"step {int(seen.get('step', 0)) + 1} of {len(steps)}" if not seen.get("endedAt") else f"ended {seen['endedAt']}"
-    shares = [("candidate", spec["candidate"]["name"], weight), *([("stable", stable["name"], 100 - weight)] if stable else [])]
     lines = [ink(_BOLD, f"{body['metadata']['name']}: {seen.get('phase', 'Pending')}{held}") + f", {at}{since}"]
-    lines += [f"  {role:<9} {name:<24} {bar(share / 100)} {share:>3} %" for role, name, share in shares]
+    lines += [f"  {role:<9} {name:<24} {bar(share / 100)} {share:>3} %{words}" for role, name, share, words in _shares(spec, seen)]
     lines += [f"  walk      {_walk(steps, int(seen.get('step', 0)), over=bool(seen.get('endedAt')))}", ""]
-    lines += _evidence(seen.get("evidence", {}), ink)
+    lines += _arms(spec["candidate"]["name"], seen.get("evidence", {}), ink)
     if seen.get("message"):
         lines += [f"  {seen['message']}", ""]
     decisions = seen.get("decisions", [])[-_DECISIONS:]
     return [*lines, *(_decision(each, ink) for each in decisions)]
+
+
+def _shares(spec: Json, seen: Json) -> list[tuple[str, str, int, str]]:
+    """Role, version and share of each arm, and what is said of it."""
+    weight, stable, left = int(seen.get("weight", 0)), spec.get("stable"), {each["name"] for each in seen.get("left", [])}
+    walks = seen.get("phase") in ("Progressing", "Paused")
+    beside = [("arm", each["name"], int(each["weight"]) if walks else 0) for each in spec.get("arms", [])]
+    tried = [("candidate", spec["candidate"]["name"], weight), *beside]
+    if winner := seen.get("winner"):
+        tried = [(role, name, weight if name == winner["name"] else 0) for role, name, _ in tried]
+    found = [(role, name, 0 if name in left else share, "  left the test" if name in left else "") for role, name, share in tried]
+    rest = 100 - sum(share for _, _, share, _ in found)
+    return [*found, *([("stable", stable["name"], rest, "")] if stable else [])]
+
+
+def _arms(candidate: str, evidence: Json, ink: Ink) -> list[str]:
+    """The evidence of the candidate, and of a test with several arms that of each."""
+    beside: list[Json] = evidence.get("arms", [])
+    if not beside:
+        return _evidence(evidence, ink)
+    first = [f"  {candidate}", *_evidence(evidence, ink)] if evidence.get("shown") else []
+    stable = evidence.get("stable", {})
+    others = (
+        [f"  {each['name']}", *_evidence({"shown": each.get("shown", []), "candidate": each.get("totals", {}), "stable": stable}, ink)]
+        for each in beside
+    )
+    return [*first, *(line for lines in others for line in lines)]
 
 
 def _walk(steps: Sequence[Json], at: int, *, over: bool) -> str:

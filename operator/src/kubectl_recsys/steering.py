@@ -39,7 +39,9 @@ STEERS = {
     "pause": Steer(control=lambda _: {"paused": True}, help="hold the present share; a failing candidate is still rolled back"),
     "resume": Steer(control=lambda _: {"paused": False}, help="go on after a pause"),
     "promote --next": Steer(control=_next, help="leave the present step"),
-    "promote --full": Steer(control=lambda _: {"promote": "Full", "step": None, "paused": False}, help="skip the steps that are left"),
+    "promote --full": Steer(
+        control=lambda _: {"promote": "Full", "step": None, "arm": None, "paused": False}, help="skip the steps that are left"
+    ),
     "approve": Steer(control=_approve, help="let a rollout go on that waits for an approval"),
     "abort": Steer(control=lambda _: {"abort": True}, help="roll back now"),
 }
@@ -61,8 +63,8 @@ async def go_back(kube: Kube, namespace: str, name: str, version: str | None) ->
     return 0
 
 
-async def steer(kube: Kube, namespace: str, name: str, word: str, reason: str = "") -> int:
-    """Patch a rollout's control, signed with the user's own name.
+async def steer(kube: Kube, namespace: str, name: str, word: str, said: Json | None = None) -> int:
+    """Patch a rollout's control, signed with the user's own name; `said` are further fields, such as the reason.
 
     Raises:
         RefusedError: there is no such rollout, it has ended, or the user may not.
@@ -71,7 +73,7 @@ async def steer(kube: Kube, namespace: str, name: str, word: str, reason: str = 
     phase = body.get("status", {}).get("phase", "")
     if phase in _OVER:
         raise RefusedError(f"rollout {namespace}/{name} has ended ({phase}): there is nothing to {word.partition(' ')[0]}")
-    signed = STEERS[word].control(body) | {"requestedBy": await whoami(kube), "reason": reason}
+    signed = STEERS[word].control(body) | {"requestedBy": await whoami(kube), "reason": ""} | (said or {})
     if await kube.merge(place(ROLLOUTS, namespace, name), {"spec": {"control": signed}}) is None:
         raise RefusedError(f"rollout {namespace}/{name} is gone")
     print(f"recommenderrollout.recsys.dev/{name}: {word} asked; see `kubectl recsys explain {name}`")

@@ -50,7 +50,8 @@ async def status(kube: Kube, namespace: str, name: str) -> int:
     model = await find_model(kube, namespace, name)
     seen = model.status
     print(f"{model.key}: {seen.phase} (generation {model.generation}, status of generation {seen.observed_generation})")
-    for role, arm in (("champion", seen.champion), ("challenger", seen.challenger)):
+    beside = (("beside it", arm) for arm in seen.arms)
+    for role, arm in (("champion", seen.champion), ("challenger", seen.challenger), *beside):
         if arm is not None:
             print(f"{role}: {arm.version} to {arm.weight} % of users, {arm.digest}")
     if seen.ingestion is not None:
@@ -103,10 +104,16 @@ async def explain(kube: Kube, namespace: str, name: str) -> int:
     spec, seen = walk.spec, walk.status
     against = f"against {spec.stable.name}" if spec.stable else "with nothing before it"
     verified = "reported by every replica" if seen.verified else "not yet reported by every replica"
-    print(f"{namespace}/{name}: {seen.phase}: {spec.candidate.name} {against}, at {seen.weight} % of users ({verified})")
+    tried = ", ".join(pin.name for pin in spec.tried)
+    print(f"{namespace}/{name}: {seen.phase}: {tried} {against}, at {seen.weight} % of users ({verified})")
     if seen.message:
         print(seen.message)
-    arms = (("stable", seen.evidence.stable), ("candidate", seen.evidence.candidate))
+    if seen.winner is not None:
+        print(f"taken: {seen.winner.name}")
+    for gone in seen.left:
+        print(f"left the test: {gone.name}, {gone.since:%Y-%m-%dT%H:%M:%SZ}")
+    beside = ((arm.name, arm.totals) for arm in seen.evidence.arms)
+    arms = (("stable", seen.evidence.stable), ("candidate", seen.evidence.candidate), *beside)
     print()
     print(
         table(

@@ -12,6 +12,7 @@ from recsys_schemas.artifact import Artifact
 from recsys_schemas.serving_evidence import ReplicaReport
 from recsys_schemas.serving_record import Arm
 from recsys_schemas.train_job import ModelIdentity
+from recsys_schemas.v1alpha1.arms import LeftArm
 from recsys_schemas.v1alpha1.model_status import Quarantined
 from recsys_schemas.v1alpha1.rollout import Pinned, RolloutPhase, RolloutSpec, RolloutStatus
 from recsys_schemas.v1alpha1.strategy import Rollout
@@ -52,6 +53,10 @@ class OtherRollout(Artifact):
     """When."""
     promoted_at: datetime | None = None
     """When it was promoted."""
+    winner: Pinned | None = None
+    """The arm that was promoted, where it is not the candidate."""
+    left: list[LeftArm] = []
+    """Arms that were sent back while it went on."""
 
 
 class OtherVersion(Artifact):
@@ -135,6 +140,8 @@ class Outcome(Artifact):
     """The phase that followed."""
     weight: int = Field(ge=0, le=100)
     """The candidate's share that was asked for, percent."""
+    about: str = ""
+    """The versions that it was about, where not the candidate alone."""
 
 
 class Kept(Artifact):

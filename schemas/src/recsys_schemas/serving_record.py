@@ -72,6 +72,9 @@ class Arm(Artifact):
     """Of so many percent of the users the questions are answered by this arm too, beside the request path, and nobody sees it."""
     interleaved: Annotated[int, Field(ge=0, le=100)] = 0
     """So many percent of the users get lists that are mixed from the stable arm's and this one's."""
+    ceded: Annotated[int, Field(ge=0, le=100)] = 0
+    """Of an arm that left a test: so many percent of the users keep its place on the line, and get the stable arm, whose share has them. So
+    nobody moves from one arm that is compared to another."""
 
 
 class Skip(Artifact):

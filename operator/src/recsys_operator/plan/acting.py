@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 
-from recsys_operator.plan import moves, quarantine, rollback, steps
+from recsys_operator.plan import moves, quarantine, rollback, steps, taking_part
 from recsys_operator.plan.freezing import frozen
 from recsys_operator.plan.moves import Walk
-from recsys_operator.plan.rollout import Rollout
+from recsys_operator.plan.rollout import Rollout, refused_arms
+from recsys_operator.plan.several import Several
 from recsys_operator.plan.shares import ENDED, active, waiting
 from recsys_operator.plan.wishes import wish
 from recsys_operator.state.actions import Action, PublishEvent, WriteVersionStatus
@@ -27,7 +28,10 @@ def act(word: Rollout, observed: Observed) -> Part:
     elif rollout is not None:
         now = moves.walk(observed, rollout)
         actions = _DECISIONS[word](now) if word in _DECISIONS else moves.note(now, _waits(word, observed), _PAUSED.get(word))
-    return Part(actions=actions, facts=_facts(word, observed, rollout), busy=word not in (Rollout.IDLE, Rollout.QUARANTINED))
+    return Part(actions=actions, facts=_facts(word, observed, rollout), busy=word not in _AT_REST)
+
+
+_AT_REST = (Rollout.IDLE, Rollout.QUARANTINED, Rollout.ARM_AWAITED, Rollout.ARM_UNAVAILABLE)
 
 
 def _refuse(observed: Observed, version: VersionState) -> tuple[Action, ...]:
@@ -42,7 +46,13 @@ def _refuse(observed: Observed, version: VersionState) -> tuple[Action, ...]:
 def _load(now: Walk) -> tuple[Action, ...]:
     if now.rollout.status.phase is RolloutPhase.LOADING:
         return ()
-    return moves.to(now, RolloutPhase.LOADING, "Began", f"{now.name} is loaded beside {now.stable}")
+    names = ", ".join(pin.name for pin in now.rollout.spec.tried)
+    return moves.to(now, RolloutPhase.LOADING, "Began", f"{names} {'are' if now.rollout.spec.arms else 'is'} loaded beside {now.stable}")
+
+
+def _loaded(now: Walk) -> str:
+    names = [pin.name for pin in now.rollout.in_it]
+    return f"{', '.join(names)} {'are' if len(names) > 1 else 'is'} mapped and verified in every replica"
 
 
 def _next(now: Walk) -> tuple[Action, ...]:
@@ -63,9 +73,46 @@ def _back(now: Walk, words: str, verdict: str = "RolledBack", by: str = "") -> t
     return moves.to(now, RolloutPhase.ROLLING_BACK, verdict, words, by)
 
 
+def _earned(now: Walk) -> tuple[Action, ...]:
+    if not isinstance(now.trial, Several):
+        return _promote(now, now.numbers)
+    late = not now.trial.better
+    name = now.trial.best or now.trial.supported or now.name
+    when = f" of those shown to be better, after {now.rollout.spec.progress_deadline_seconds} s" if late else ""
+    return moves.also(_promote(now, f"{name} earns the most{when}: {now.numbers}"), moves.taken(now, name))
+
+
+def _promote_asked(now: Walk) -> tuple[Action, ...]:
+    name = now.rollout.spec.control.arm or now.rollout.spec.candidate.name
+    return moves.also(_promote(now, f"{_by(now)}; {now.numbers}", _who(now)), moves.taken(now, name))
+
+
+def _failing(now: Walk) -> tuple[Action, ...]:
+    return moves.also(_back(now, f"harm is shown: {now.numbers}"), _all_gone(now))
+
+
+def _all_gone(now: Walk) -> dict[str, object]:
+    """Of a test every arm that is still in it; after a promotion the phase says it."""
+    walking = now.rollout.status.phase is not RolloutPhase.HOLDING
+    return moves.gone(now, [pin.name for pin in now.rollout.in_it]) if walking else {}
+
+
+def _arm_leaves(now: Walk) -> tuple[Action, ...]:
+    if now.rollout.status.phase in (RolloutPhase.PENDING, RolloutPhase.LOADING):
+        refused = refused_arms(now.rollout, now.seen)
+        return moves.leave(now, [pin.name for pin in refused], f"{_why_refused(now)}; the others go on")
+    assert isinstance(now.trial, Several)
+    shown = "; ".join(f"{name}: {now.trial.of(name)}" for name in now.trial.harmful)
+    return moves.leave(now, now.trial.harmful, f"harm is shown of {shown}; {now.stable} takes over, the others go on")
+
+
 def _refused(now: Walk) -> tuple[Action, ...]:
-    why = now.seen.refused(now.name) if now.seen else None
-    return _back(now, f"a replica refused {now.name}: {why}")
+    return moves.also(_back(now, _why_refused(now)), _all_gone(now))
+
+
+def _why_refused(now: Walk) -> str:
+    found = refused_arms(now.rollout, now.seen)
+    return "; ".join(f"a replica refused {pin.name}: {now.seen.refused(pin.name) if now.seen else None}" for pin in found)
 
 
 def _late_back(now: Walk) -> tuple[Action, ...]:
@@ -106,14 +153,15 @@ def _returned(now: Walk) -> tuple[Action, ...]:
 _DECISIONS: dict[Rollout, Callable[[Walk], tuple[Action, ...]]] = {
     Rollout.FIRST: lambda now: moves.to(now, RolloutPhase.PROMOTING, "Began", f"{now.name} is the first version: it takes all users"),
     Rollout.LOADING: _load,
-    Rollout.LOADED: lambda now: moves.enter(now, 0, f"{now.name} is mapped and verified in every replica"),
+    Rollout.LOADED: lambda now: moves.enter(now, 0, _loaded(now)),
     Rollout.RETURNED: _returned,
     Rollout.ARRIVED: moves.arrive,
     Rollout.EARNED: _next,
     Rollout.NEXT_ASKED: _next_asked,
-    Rollout.EARNED_LAST: lambda now: _promote(now, now.numbers),
-    Rollout.PROMOTE_ASKED: lambda now: _promote(now, f"{_by(now)}; {now.numbers}", _who(now)),
-    Rollout.FAILING: lambda now: _back(now, f"harm is shown: {now.numbers}"),
+    Rollout.EARNED_LAST: _earned,
+    Rollout.PROMOTE_ASKED: _promote_asked,
+    Rollout.FAILING: _failing,
+    Rollout.ARM_LEAVES: _arm_leaves,
     Rollout.REFUSED: _refused,
     Rollout.LATE: _late_back,
     Rollout.SUPERSEDED: _superseded,
@@ -166,7 +214,9 @@ def _facts(word: Rollout, observed: Observed, rollout: RolloutState | None) -> t
         reason, message = rollback.told(rollback.judge(observed), observed)
         progressing = Fact(type=ConditionType.PROGRESSING, holds=False, reason=reason, message=message[:2000])
     else:
-        progressing = Fact(type=ConditionType.PROGRESSING, holds=False, reason=str(word), message="no rollout is under way")
+        lacks = taking_part.lacking(observed) if word in (Rollout.ARM_AWAITED, Rollout.ARM_UNAVAILABLE) else None
+        message = lacks.words if lacks else "no rollout is under way"
+        progressing = Fact(type=ConditionType.PROGRESSING, holds=False, reason=str(word), message=message[:2000])
     ended = [r for r in observed.rollouts if r.status.phase in ENDED]
     back = bool(ended) and ended[-1].status.phase in (RolloutPhase.ROLLED_BACK, RolloutPhase.ABORTED)
     reason = str(ended[-1].status.phase) if ended else "NoRollout"

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from recsys_operator.plan import shares, triggers
+from recsys_operator.plan import shares, taking_part, triggers
 from recsys_operator.plan.names import version_name
 from recsys_operator.plan.quality import put_aside
 from recsys_operator.plan.topics import HOLDING, Topics
@@ -60,7 +60,9 @@ def held(observed: Observed, topics: Topics) -> str | None:
 
 def _walks(observed: Observed) -> bool:
     """Whether a candidate is waited for: one that waits itself, or one under way that a newer version may not supersede."""
-    begun = {rollout.spec.candidate.name for rollout in observed.rollouts}
+    if shares.active(observed) is None and (lacks := taking_part.lacking(observed)) and lacks.trained:
+        return False  # what its test waits for is still to be made
+    begun = {pin.name for rollout in observed.rollouts for pin in rollout.spec.tried}
     over = begun if observed.model.spec.rollout.newer_version == "Supersede" else set[str]()
     return any(version.status.phase is VersionPhase.CANDIDATE and version.name not in over for version in observed.versions)
 

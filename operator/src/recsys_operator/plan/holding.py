@@ -11,7 +11,7 @@ from recsys_operator.plan import findings, shares, steps
 from recsys_operator.plan.evidence import Verdict
 from recsys_operator.plan.once import once
 from recsys_operator.plan.reports import Counted, reports
-from recsys_operator.plan.weighing import level_of, place_of, totals, weigh
+from recsys_operator.plan.weighing import level_of, of_one_arm, place_in, place_of, totals, weigh
 from recsys_operator.state.observed import Observed, RolloutState
 from recsys_schemas.serving_evidence import stratum_of
 from recsys_schemas.v1alpha1.rollout import Evidence
@@ -38,13 +38,14 @@ def guard(observed: Observed, rollout: RolloutState) -> Guard | None:
         return Guard(failing=weighing.failing, evidence=weighing.evidence, words=weighing.words) if weighing else None
     last = steps.weight_at(spec, len(spec.steps) - 1)
     before = seen.counted(spec.stable.name, stratum_of(shares.at_weight(observed, rollout, last)))
-    candidate = seen.counted(spec.candidate.name, stratum_of(now))
+    candidate = seen.counted(rollout.lead.name, stratum_of(now))
     return _against(rollout, before, candidate)
 
 
 def _against(rollout: RolloutState, before: Counted, candidate: Counted) -> Guard:
-    level = level_of(rollout.spec.analysis, place_of(rollout.spec, 100))["errors"]
-    found = findings.errors(rollout.spec.analysis, before.errors, candidate.errors, level)
+    analysis, place = of_one_arm(rollout.spec), place_in(rollout) if rollout.spec.arms else place_of(rollout.spec, 100)
+    level = level_of(analysis, place)["errors"]
+    found = findings.errors(analysis, before.errors, candidate.errors, level)
     return Guard(
         failing=found.verdict is Verdict.WORSE,
         evidence=Evidence(stable=totals(before), candidate=totals(candidate), shown=[found.shown]),

@@ -1,14 +1,16 @@
 """Moves: the written status that follows from a word of the rollout, with its decision and its Event."""
 
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Literal
 
-from recsys_operator.plan import holding, shares, steps
+from recsys_operator.plan import holding, shares, steps, taking_part
 from recsys_operator.plan.reports import Reports, reports
 from recsys_operator.plan.trials import Trial, told, trial_of
 from recsys_operator.state.actions import Action, CreateRollout, PublishEvent, WriteRolloutStatus
 from recsys_operator.state.observed import Observed, RolloutState, VersionState
+from recsys_schemas.v1alpha1.arms import LeftArm
 from recsys_schemas.v1alpha1.rollout import Decision, Evidence, Pinned, RolloutPhase, RolloutSpec, RolloutStatus
 from recsys_schemas.v1alpha1.version import ModelReference
 
@@ -34,8 +36,8 @@ class Walk:
 
     @property
     def name(self) -> str:
-        """The candidate."""
-        return self.rollout.spec.candidate.name
+        """The candidate, or the arm that was taken in its stead."""
+        return self.rollout.lead.name
 
     @property
     def stable(self) -> str:
@@ -59,12 +61,14 @@ def begin(observed: Observed, version: VersionState) -> tuple[Action, ...]:
     """Make the rollout: later edits of the model do not change it."""
     asked = observed.model.spec.rollout
     digest = version.status.artifact.digest if version.status.artifact else ""
+    walk = asked.walk(len(taking_part.named(observed, version.name)))
     spec = RolloutSpec(
         model_ref=ModelReference(name=observed.model.key.name, uid=observed.model.uid),
         stable=shares.champion(observed),
         candidate=Pinned(name=version.name, digest=digest),
         strategy=asked.strategy,
-        steps=asked.walk(),
+        steps=walk,
+        arms=taking_part.beside(observed, version.name, walk),
         analysis=asked.analysis,
         progress_deadline_seconds=asked.progress_deadline_seconds,
         hold_seconds=asked.hold_seconds,
@@ -92,10 +96,48 @@ def to(now: Walk, phase: RolloutPhase, verdict: str, words: str, by: str = "") -
     return _written(now, status, verdict, words, warn=phase is RolloutPhase.ROLLING_BACK)
 
 
+def also(actions: tuple[Action, ...], more: Mapping[str, object]) -> tuple[Action, ...]:
+    """The same, with further fields of the status written."""
+    return tuple(
+        replace(each, status=each.status.model_copy(update=more)) if isinstance(each, WriteRolloutStatus) else each for each in actions
+    )
+
+
+def taken(now: Walk, name: str) -> dict[str, object]:
+    """What the status says of the arm that all users get: nothing of the candidate."""
+    return {"winner": next((pin for pin in now.rollout.spec.tried[1:] if pin.name == name), None)}
+
+
+def gone(now: Walk, names: Collection[str]) -> dict[str, object]:
+    """What the status says of arms that are sent back; nothing where there is but the candidate: its phase says so."""
+    before, tried = now.rollout.status.left, now.rollout.in_it
+    out = [LeftArm(name=pin.name, digest=pin.digest, since=now.observed.now) for pin in tried if pin.name in names]
+    return {"left": [*before, *out]} if now.rollout.spec.arms else {}
+
+
+def leave(now: Walk, names: Collection[str], words: str) -> tuple[Action, ...]:
+    """Arms of a test are sent back, and the others go on: their users are the stable version's, and all is counted anew."""
+    before, candidate = now.rollout.status, now.rollout.spec.candidate.name
+    status = before.model_copy(
+        update={
+            "phase": before.phase if before.phase is RolloutPhase.LOADING else RolloutPhase.PROGRESSING,
+            "step_since": None,
+            "weight": 0 if candidate in names else before.weight,
+            "verified": False,
+            "paused": None,
+            "evidence": Evidence(),
+            "decisions": _decided(now, "Left", words),
+            "message": words[:1000],
+            **gone(now, names),
+        }
+    )
+    return _written(now, status, "Left", words, warn=True)
+
+
 def enter(now: Walk, step: int, words: str, by: str = "") -> tuple[Action, ...]:
     """Ask for a step's share; the step begins when every replica reports it."""
     before, spec = now.rollout.status, now.rollout.spec
-    weight = steps.weight_at(spec, step)
+    weight = 0 if spec.candidate.name in now.rollout.left else steps.weight_at(spec, step)
     same = before.phase is not RolloutPhase.LOADING and steps.verb_at(spec, step) == steps.verb_at(spec, before.step)
     words = f"{words}: {steps.told(spec, step)}"
     status = before.model_copy(

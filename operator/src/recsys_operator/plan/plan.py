@@ -36,9 +36,9 @@ from recsys_operator.state.actions import (
     WriteRolloutStatus,
     WriteVersionStatus,
 )
-from recsys_operator.state.observed import Observed, Unavailable, VersionState
+from recsys_operator.state.observed import Observed, RolloutState, Unavailable, VersionState
 from recsys_operator.state.plan import Part, Plan
-from recsys_schemas.v1alpha1.rollout import RolloutPhase
+from recsys_schemas.v1alpha1.rollout import Pinned, RolloutPhase
 from recsys_schemas.v1alpha1.version import VersionPhase
 
 SOON = timedelta(seconds=0.25)
@@ -109,24 +109,31 @@ def _phases(observed: Observed) -> tuple[Action, ...]:
     champion = shares.champion(observed)
     versions = {version.name: version for version in observed.versions}
     actions: list[Action] = []
-    newest = {walk.spec.candidate.name: walk for walk in observed.rollouts}
+    newest = {pin.name: walk for walk in observed.rollouts for pin in walk.spec.tried}
     for name, walk in newest.items():
         version = versions.get(name)
         if version is None:
             continue
-        match walk.status.phase:
-            case RolloutPhase.SUCCESSFUL | RolloutPhase.HOLDING:
-                phase = VersionPhase.CHAMPION if champion == walk.spec.candidate else VersionPhase.RETIRED
-            case RolloutPhase.ROLLED_BACK | RolloutPhase.ABORTED:
-                phase = VersionPhase.ROLLED_BACK
-            case RolloutPhase.SUPERSEDED | RolloutPhase.INCONCLUSIVE:
-                phase = VersionPhase.RETIRED
-            case _:
-                phase = VersionPhase.CANDIDATE
+        phase = _phase_of(name, walk, champion)
         if version.status.phase is not phase:
             written = version.status.model_copy(update={"phase": phase, "message": walk.status.message[:900]})
             actions.append(WriteVersionStatus(name=version.name, status=written))
     return tuple(actions)
+
+
+def _phase_of(name: str, walk: RolloutState, champion: Pinned | None) -> VersionPhase:
+    """What the newest rollout in which a version took part makes of it."""
+    if name in walk.left:
+        return VersionPhase.ROLLED_BACK
+    match walk.status.phase:
+        case RolloutPhase.SUCCESSFUL | RolloutPhase.HOLDING:
+            return VersionPhase.CHAMPION if champion == walk.lead and walk.lead.name == name else VersionPhase.RETIRED
+        case RolloutPhase.ROLLED_BACK | RolloutPhase.ABORTED:
+            return VersionPhase.ROLLED_BACK if walk.lead.name == name else VersionPhase.RETIRED
+        case RolloutPhase.SUPERSEDED | RolloutPhase.INCONCLUSIVE:
+            return VersionPhase.RETIRED
+        case _:
+            return VersionPhase.CANDIDATE
 
 
 _OVER = frozenset({VersionPhase.RETIRED, VersionPhase.REJECTED, VersionPhase.ROLLED_BACK, VersionPhase.FAILED})

@@ -15,9 +15,11 @@ def remember(observed: Observed) -> list[Quarantined]:
     """What the status keeps: the digests whose time is not over, oldest first."""
     known = {each.digest: each for each in observed.model.status.quarantined}
     for walk in observed.rollouts:
-        pin, ended = walk.spec.candidate, walk.status.ended_at
+        pin, ended = walk.lead, walk.status.ended_at
         if walk.status.phase in _SENT_BACK and ended is not None:
             known[pin.digest] = Quarantined(digest=pin.digest, version=pin.name, since=ended)
+        for arm in walk.status.left:
+            known[arm.digest] = Quarantined(digest=arm.digest, version=arm.name, since=arm.since)
     seconds = observed.model.spec.rollout.on_failure.quarantine_seconds
     begun = observed.now - timedelta(seconds=seconds) if seconds is not None else None
     kept = [each for each in known.values() if begun is None or each.since > begun]

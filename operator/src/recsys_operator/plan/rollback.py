@@ -50,7 +50,7 @@ def judge(observed: Observed) -> Rollback:
     if asked is None:
         return Rollback.NOT_ASKED
     rollout, champion = shares.active(observed), shares.champion(observed)
-    if rollout is not None and rollout.spec.candidate.name == asked.version:
+    if rollout is not None and rollout.lead.name == asked.version:
         return Rollback.RETURNING
     if isinstance(observed.manifest, Unavailable) or isinstance(observed.ray, Unavailable):
         return Rollback.UNAVAILABLE
@@ -111,14 +111,14 @@ def _version(observed: Observed, name: str) -> VersionState | None:
 def _served(observed: Observed) -> list[str]:
     """Versions that have an object and took all users once."""
     there = {version.name for version in observed.versions}
-    done = (walk.spec.candidate.name for walk in observed.rollouts if walk.status.phase is RolloutPhase.SUCCESSFUL)
+    done = (walk.lead.name for walk in observed.rollouts if walk.status.phase is RolloutPhase.SUCCESSFUL)
     return [name for name in dict.fromkeys(done) if name in there]
 
 
 def overrules(observed: Observed, rollout: RolloutState) -> bool:
     """Whether a rollout is under way for another version than the one that all users are to have."""
     asked = wish(observed)
-    return asked is not None and rollout.spec.candidate.name != asked.version and judge(observed) is Rollback.ENDING_ANOTHER
+    return asked is not None and rollout.lead.name != asked.version and judge(observed) is Rollback.ENDING_ANOTHER
 
 
 def _last_trial(observed: Observed, name: str) -> JobState | None:

@@ -3,15 +3,16 @@
 from datetime import timedelta
 from enum import StrEnum
 
-from recsys_operator.plan import holding, quarantine, rollback, steps
+from recsys_operator.plan import holding, quarantine, rollback, steps, taking_part
 from recsys_operator.plan.freezing import frozen
-from recsys_operator.plan.reports import own_app, reports
+from recsys_operator.plan.reports import Reports, own_app, reports
+from recsys_operator.plan.several import Several
 from recsys_operator.plan.shares import active, verified, waiting
 from recsys_operator.plan.topics import HOLDING, Topics
 from recsys_operator.plan.trials import Trial, trial_of
 from recsys_operator.plan.wishes import wish
 from recsys_operator.state.observed import Observed, RolloutState, Unavailable, VersionState
-from recsys_schemas.v1alpha1.rollout import RolloutPhase
+from recsys_schemas.v1alpha1.rollout import Pinned, RolloutPhase
 
 
 class Rollout(StrEnum):
@@ -19,6 +20,8 @@ class Rollout(StrEnum):
 
     IDLE = "Idle"
     QUARANTINED = "Quarantined"
+    ARM_AWAITED = "ArmAwaited"
+    ARM_UNAVAILABLE = "ArmUnavailable"
     BEGINNING = "Beginning"
     FIRST = "First"
     LOADING = "Loading"
@@ -29,6 +32,7 @@ class Rollout(StrEnum):
     SUPERSEDED = "Superseded"
     BLIND = "Blind"
     FAILING = "Failing"
+    ARM_LEAVES = "ArmLeaves"
     LATE = "Late"
     UNVERIFIED = "Unverified"
     ARRIVED = "Arrived"
@@ -54,23 +58,24 @@ _SENT_BACK = frozenset({Rollout.REFUSED, Rollout.ABORT_ASKED, Rollout.FAILING, R
 _STOPPED = frozenset({Rollout.HELD, Rollout.FROZEN})
 _WAITING = frozenset({Rollout.BLIND, Rollout.UNVERIFIED, Rollout.AWAITING_APPROVAL, Rollout.PAUSED, Rollout.EARNING}) | _STOPPED
 _ONWARD = frozenset({Rollout.ARRIVED, Rollout.NEXT_ASKED, Rollout.EARNED})
-_WALKING = _WAITING | _ONWARD | _SENT_BACK - {Rollout.REFUSED} | {Rollout.EARNED_LAST, Rollout.PROMOTE_ASKED}
+_WALKING = _WAITING | _ONWARD | _SENT_BACK - {Rollout.REFUSED} | {Rollout.EARNED_LAST, Rollout.PROMOTE_ASKED, Rollout.ARM_LEAVES}
 _ENDING = frozenset({Rollout.ROLLING_BACK, Rollout.ROLLED_BACK})
 _DONE = frozenset({Rollout.PROMOTING, Rollout.ARMING, Rollout.PROMOTED})
 _ON_GUARD = frozenset({Rollout.ARMED, Rollout.CONFIRMED, Rollout.FAILING, Rollout.ABORT_ASKED, Rollout.BLIND, Rollout.UNVERIFIED})
-_NEXT = frozenset({Rollout.IDLE, Rollout.BEGINNING, Rollout.QUARANTINED})
+_NOT_BEGUN = frozenset({Rollout.IDLE, Rollout.QUARANTINED, Rollout.ARM_AWAITED, Rollout.ARM_UNAVAILABLE})
+_NEXT = _NOT_BEGUN | {Rollout.BEGINNING}
 _OF_ANOTHER = frozenset({Rollout.LOADING, Rollout.RETURNED, Rollout.ABORT_ASKED, Rollout.REFUSED, Rollout.LATE})
 """How a rollout begins that a person asked for, outside of this table: see `plan.rollback`."""
-_BEFORE_USERS = (_SENT_BACK - {Rollout.FAILING}) | {Rollout.LOADING, Rollout.LOADED} | _STOPPED
+_BEFORE_USERS = (_SENT_BACK - {Rollout.FAILING}) | {Rollout.LOADING, Rollout.LOADED, Rollout.ARM_LEAVES} | _STOPPED
 
 MOVES: dict[Rollout, frozenset[Rollout]] = {
-    Rollout.IDLE: _NEXT | _OF_ANOTHER,
-    Rollout.QUARANTINED: _NEXT | _OF_ANOTHER,
+    **dict.fromkeys(sorted(_NOT_BEGUN), _NEXT | _OF_ANOTHER),
     Rollout.BEGINNING: _BEFORE_USERS | {Rollout.FIRST},
     Rollout.FIRST: _DONE,
     Rollout.LOADING: _BEFORE_USERS | {Rollout.RETURNED},
     Rollout.RETURNED: _DONE,
     Rollout.LOADED: _WALKING,
+    Rollout.ARM_LEAVES: _WALKING | _BEFORE_USERS,
     **dict.fromkeys(sorted(_SENT_BACK), _ENDING),
     **dict.fromkeys(sorted(_STOPPED), _WALKING | _BEFORE_USERS),
     **dict.fromkeys(sorted(_WAITING - _STOPPED - {Rollout.BLIND, Rollout.UNVERIFIED}), _WALKING),
@@ -97,7 +102,7 @@ def judge(observed: Observed, topics: Topics) -> Rollout:
         version = waiting(observed)
         if version is None:
             return Rollout.IDLE
-        return Rollout.QUARANTINED if _sent_back_before(observed, version) else Rollout.BEGINNING
+        return Rollout.QUARANTINED if _sent_back_before(observed, version) else _judge_arms(observed)
     match rollout.status.phase:
         case RolloutPhase.PROMOTING:
             if not verified(observed):
@@ -111,6 +116,14 @@ def judge(observed: Observed, topics: Topics) -> Rollout:
             return _judge_loading(observed, rollout, topics)
         case _:
             return _judge_walk(observed, rollout, topics)
+
+
+def _judge_arms(observed: Observed) -> Rollout:
+    """Whether all that are to take part in its test are there."""
+    found = taking_part.lacking(observed)
+    if found is None:
+        return Rollout.BEGINNING
+    return Rollout.ARM_AWAITED if found.awaited else Rollout.ARM_UNAVAILABLE
 
 
 def _no_app(observed: Observed) -> bool:
@@ -147,13 +160,14 @@ def _judge_loading(observed: Observed, rollout: RolloutState, topics: Topics) ->
     if rollout.spec.control.abort or rollback.overrules(observed, rollout):
         return Rollout.ABORT_ASKED
     seen = reports(observed)
-    if seen is not None and seen.refused(rollout.spec.candidate.name):
-        return Rollout.REFUSED
+    refused = refused_arms(rollout, seen)
+    if refused:
+        return Rollout.ARM_LEAVES if len(refused) < len(rollout.in_it) else Rollout.REFUSED
     if rollout.spec.purpose == "Promote" and _overtaken(observed):
         return Rollout.SUPERSEDED
     if _late(observed, rollout):
         return Rollout.LATE
-    loaded = seen is not None and seen.ready(rollout.spec.candidate.name, rollout.spec.candidate.digest)
+    loaded = seen is not None and all(seen.ready(pin.name, pin.digest) for pin in rollout.in_it)
     if not loaded or rollout.status.phase is not RolloutPhase.LOADING:
         return Rollout.LOADING
     if rollout.spec.purpose == "Return":
@@ -167,10 +181,12 @@ def _judge_walk(observed: Observed, rollout: RolloutState, topics: Topics) -> Ro
         return Rollout.ABORT_ASKED
     if trial is not None and trial.failing:
         return Rollout.FAILING
+    if isinstance(trial, Several) and trial.harmful:
+        return Rollout.ARM_LEAVES
     if _overtaken(observed):
         return Rollout.SUPERSEDED
     if _late(observed, rollout):
-        return Rollout.LATE
+        return Rollout.EARNED_LAST if _supported(observed, rollout, topics) else Rollout.LATE
     if trial is None:
         return Rollout.BLIND
     if not verified(observed):
@@ -180,11 +196,26 @@ def _judge_walk(observed: Observed, rollout: RolloutState, topics: Topics) -> Ro
     return _stopped(observed, rollout, topics) or _judge_step(observed, rollout, trial)
 
 
+def _supported(observed: Observed, rollout: RolloutState, topics: Topics) -> bool:
+    """Whether a test with several arms has one at its deadline that is shown to be better, and may be taken now."""
+    trial = trial_of(observed, rollout)
+    if not isinstance(trial, Several) or rollout.status.step_since is None or not verified(observed):
+        return False
+    return trial.supported is not None and steps.waited(rollout, trial, observed.now) and _stopped(observed, rollout, topics) is None
+
+
+def refused_arms(rollout: RolloutState, seen: Reports | None) -> list[Pinned]:
+    """Of what is tried, what a replica could not map."""
+    return [pin for pin in rollout.in_it if seen is not None and seen.refused(pin.name)]
+
+
 def _judge_step(observed: Observed, rollout: RolloutState, trial: Trial) -> Rollout:
     control, step = rollout.spec.control, steps.present(rollout)
-    if control.promote == "Full":
+    named = control.arm or rollout.spec.candidate.name
+    asked = "None" if named in rollout.left else control.promote  # what left a test is not promoted
+    if asked == "Full":
         return Rollout.PROMOTE_ASKED
-    if control.promote == "Next" and control.step == rollout.status.step:
+    if asked == "Next" and control.step == rollout.status.step:
         return Rollout.PROMOTE_ASKED if steps.is_last(rollout) else Rollout.NEXT_ASKED
     if step.pause is not None and step.pause.approval:
         return Rollout.AWAITING_APPROVAL

@@ -13,6 +13,8 @@ ENDED = frozenset(phase for phase in RolloutPhase if phase.ended)
 PROMOTED = frozenset({RolloutPhase.SUCCESSFUL, RolloutPhase.HOLDING})
 """Phases in which the candidate serves all users but those held back."""
 
+MOST_ARMS = 8
+"""So many a record may have: what is only kept loaded gives way to what is tried."""
 _LEARNING = frozenset({VersionPhase.PENDING, VersionPhase.TRAINING})
 
 
@@ -23,7 +25,7 @@ def active(observed: Observed) -> RolloutState | None:
 
 def champion(observed: Observed) -> Pinned | None:
     """What serves: the candidate of the newest rollout that promoted it."""
-    done = [rollout.spec.candidate for rollout in observed.rollouts if rollout.status.phase in PROMOTED]
+    done = [rollout.lead for rollout in observed.rollouts if rollout.status.phase in PROMOTED]
     return done[-1] if done else None
 
 
@@ -31,7 +33,7 @@ def waiting(observed: Observed) -> VersionState | None:
     """The version that passed its trial and has no rollout yet; none while another is asked for."""
     if wish(observed) is not None:
         return None
-    begun = {rollout.spec.candidate.name for rollout in observed.rollouts}
+    begun = {pin.name for rollout in observed.rollouts for pin in rollout.spec.tried}
     ready = [version for version in observed.versions if version.status.phase is VersionPhase.CANDIDATE and version.name not in begun]
     return ready[0] if ready else None
 
@@ -42,12 +44,16 @@ def retained(observed: Observed) -> frozenset[str]:
     done = [rollout for rollout in observed.rollouts if rollout.status.phase in PROMOTED]
     serving = next((version for version in observed.versions if best and version.name == best.name), None)
     named = [best, *(rollout.spec.stable for rollout in done[-1:])]
-    named += [active_now.spec.stable, active_now.spec.candidate] if active_now else []
+    named += [active_now.spec.stable, *active_now.spec.tried] if active_now else []
     kept = held_back(observed)
     named += [kept[0]] if kept else []
     named += kept_loaded(observed)
     learning = [version.spec.parent for version in observed.versions if version.status.phase in _LEARNING]
     words = [*learning, observed.model.spec.rollout.rollback_to, serving.spec.parent if serving else None]
+    words += [arm.version for arm in observed.model.spec.rollout.arms]
+    there = {version.name for version in observed.versions}
+    # A rollout goes with the object of its candidate: where another arm was taken, it says that this one has served.
+    words += [walk.spec.candidate.name for walk in observed.rollouts if walk.status.winner and walk.lead.name in there]
     return frozenset(pin.name for pin in named if pin) | frozenset(word for word in words if word)
 
 
@@ -65,7 +71,7 @@ def kept_loaded(observed: Observed) -> list[Pinned]:
     """Versions that served before and stay loaded beside the champion, the newest first; none of those that were sent back."""
     best, most = champion(observed), observed.model.spec.rollout.keep_loaded
     made = {version.name: version.status.artifact.digest for version in observed.versions if version.status.artifact}
-    served = [walk.spec.candidate for walk in reversed(observed.rollouts) if walk.status.phase in PROMOTED]
+    served = [walk.lead for walk in reversed(observed.rollouts) if walk.status.phase in PROMOTED]
     there = [pin for pin in served if made.get(pin.name) == pin.digest and pin != best and not quarantine.of(observed, pin.digest)]
     return list({pin.name: pin for pin in there}.values())[:most]
 
@@ -75,30 +81,46 @@ def arms(observed: Observed, status: RolloutStatus | None = None) -> list[Arm]:
     asked = _asked(observed, status)
     taken = {arm.version for arm in asked}
     kept = [pin for pin in kept_loaded(observed) if pin.name not in taken] if asked else []
-    return [*asked, *(_arm(pin, Variant.HOLDBACK, 0) for pin in kept)]
+    return [*asked, *(_arm(pin, Variant.HOLDBACK, 0) for pin in kept)][:MOST_ARMS]
 
 
 def _asked(observed: Observed, status: RolloutStatus | None) -> list[Arm]:
     walk = active(observed)
     if walk is None:
         return _beside(observed, champion(observed), 100)
-    now, candidate, stable = status or walk.status, walk.spec.candidate, walk.spec.stable
+    now, stable = status or walk.status, walk.spec.stable
     if now.phase is RolloutPhase.PROMOTING or now.phase in PROMOTED:
-        return _promoted(observed, walk, now.phase)
+        return _promoted(observed, walk, now)
     if now.phase is RolloutPhase.ROLLING_BACK or now.phase in ENDED:
         return _beside(observed, stable, 100)
     if stable is None:
         return []
-    verb = steps.verb_at(walk.spec, now.step) if now.phase in (RolloutPhase.PROGRESSING, RolloutPhase.PAUSED) else None
+    walks = now.phase in (RolloutPhase.PROGRESSING, RolloutPhase.PAUSED)
+    verb = steps.verb_at(walk.spec, now.step) if walks else None
     mirrored = verb.shadow.percent if verb and verb.shadow else 0
     mixed = verb.interleave.percent if verb and verb.interleave else 0
-    tried = _arm(candidate, Variant.CANDIDATE, now.weight).model_copy(update={"mirrored": mirrored, "interleaved": mixed})
-    return [*_beside(observed, stable, 100 - now.weight), tried]
+    left = frozenset(arm.name for arm in now.left)
+    own = now.weight or (steps.weight_at(walk.spec, now.step) if walks and walk.spec.candidate.name in left else 0)
+    tried = _tried(walk, own, left, begun=walks)
+    first = tried[0].model_copy(update={"mirrored": mirrored, "interleaved": mixed})
+    return [*_beside(observed, stable, 100 - sum(arm.share for arm in tried)), first, *tried[1:]]
+
+
+def _tried(walk: RolloutState, weight: int, left: frozenset[str], *, begun: bool) -> list[Arm]:
+    """The candidate with so much, and the arms beside it with theirs once the test has begun; what left cedes its place."""
+    weights = {walk.spec.candidate.name: weight} | {arm.name: arm.weight if begun else 0 for arm in walk.spec.arms}
+    return [
+        _arm(pin, Variant.CANDIDATE, 0 if pin.name in left else weights[pin.name]).model_copy(
+            update={"ceded": weights[pin.name] if pin.name in left else 0}
+        )
+        for pin in walk.spec.tried
+    ]
 
 
 def at_weight(observed: Observed, walk: RolloutState, weight: int) -> dict[str, int]:
     """Version → share, where the candidate of a rollout under way has so much."""
-    return {arm.version: arm.share for arm in _beside(observed, walk.spec.stable, 100 - weight)} | {walk.spec.candidate.name: weight}
+    tried = {arm.version: arm.share for arm in _tried(walk, weight, walk.left, begun=True)}
+    return {arm.version: arm.share for arm in _beside(observed, walk.spec.stable, 100 - sum(tried.values()))} | tried
 
 
 def _beside(observed: Observed, stable: Pinned | None, share: int) -> list[Arm]:
@@ -111,13 +133,14 @@ def _beside(observed: Observed, stable: Pinned | None, share: int) -> list[Arm]:
     return [_arm(stable, Variant.STABLE, share - kept[1]), _arm(kept[0], Variant.HOLDBACK, kept[1])]
 
 
-def _promoted(observed: Observed, walk: RolloutState, phase: RolloutPhase) -> list[Arm]:
-    """The candidate for all users, but for those held back on what served before; that stays loaded while the way back is armed."""
+def _promoted(observed: Observed, walk: RolloutState, now: RolloutStatus) -> list[Arm]:
+    """What was taken for all users, but for those held back on what served before; that stays loaded while the way back is armed."""
     kept = min(observed.model.spec.rollout.holdback, walk.spec.holdback)
-    warm = walk.spec.hold_seconds > 0 and phase is not RolloutPhase.SUCCESSFUL
+    warm = walk.spec.hold_seconds > 0 and now.phase is not RolloutPhase.SUCCESSFUL
+    taken = now.winner or walk.spec.candidate
     if walk.spec.stable is None or not (kept or warm):
-        return [_arm(walk.spec.candidate, Variant.STABLE, 100)]
-    return [_arm(walk.spec.candidate, Variant.STABLE, 100 - kept), _arm(walk.spec.stable, Variant.HOLDBACK, kept)]
+        return [_arm(taken, Variant.STABLE, 100)]
+    return [_arm(taken, Variant.STABLE, 100 - kept), _arm(walk.spec.stable, Variant.HOLDBACK, kept)]
 
 
 def _arm(version: Pinned, variant: Variant, share: int) -> Arm:

@@ -44,6 +44,7 @@ def compose(observed: Observed, facts: Sequence[Fact], retry: ServingRetry | Non
         phase=_phase(observed, stalled.holds is True),
         champion=_champion(observed),
         challenger=_challenger(observed),
+        arms=_arms(observed),
         cluster=cluster.status(observed),
         replication=_replication(observed),
         ingestion=_ingestion(observed),
@@ -116,6 +117,7 @@ def _stalled(observed: Observed, facts: Sequence[Fact]) -> Fact:
         "BackoffLimitExceeded",
         "Unreadable",
         "RollbackRefused",
+        "ArmUnavailable",
         "NameTaken",
         "NoImage",
         "ClusterDiffers",
@@ -148,7 +150,7 @@ def _champion(observed: Observed) -> ServedVersion | None:
     pinned = shares.champion(observed)
     if pinned is None:
         return None
-    ended = [r.status.ended_at for r in observed.rollouts if r.spec.candidate == pinned and r.status.phase == "Successful"]
+    ended = [r.status.ended_at for r in observed.rollouts if r.lead == pinned and r.status.phase == "Successful"]
     app = own_app(observed)
     share = next((arm.share for arm in app.record.arms if arm.version == pinned.name), 0) if app and app.record else 0
     return ServedVersion(version=pinned.name, digest=pinned.digest, weight=share, since=ended[-1] if ended else None)
@@ -158,8 +160,17 @@ def _challenger(observed: Observed) -> ServedVersion | None:
     active = shares.active(observed)
     if active is None or active.status.phase is RolloutPhase.HOLDING:
         return None
-    candidate = active.spec.candidate
-    return ServedVersion(version=candidate.name, digest=candidate.digest, weight=active.status.weight)
+    return ServedVersion(version=active.lead.name, digest=active.lead.digest, weight=active.status.weight)
+
+
+def _arms(observed: Observed) -> list[ServedVersion]:
+    """What takes part in a test beside the challenger."""
+    active = shares.active(observed)
+    if active is None or active.status.phase not in (RolloutPhase.PROGRESSING, RolloutPhase.PAUSED):
+        return []
+    return [
+        ServedVersion(version=arm.name, digest=arm.digest, weight=0 if arm.name in active.left else arm.weight) for arm in active.spec.arms
+    ]
 
 
 def _replication(observed: Observed) -> Replication | None:
@@ -243,7 +254,7 @@ def _serving(observed: Observed, retry: ServingRetry | None) -> ServingStatus | 
 
 def _history(observed: Observed) -> list[HistoryEntry]:
     ended = [
-        HistoryEntry(version=r.spec.candidate.name, outcome=_outcome(r), time=r.status.ended_at, message=r.status.message)
+        HistoryEntry(version=r.lead.name, outcome=_outcome(r), time=r.status.ended_at, message=r.status.message)
         for r in observed.rollouts
         if r.status.ended_at
     ]

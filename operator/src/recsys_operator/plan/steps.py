@@ -70,3 +70,10 @@ def earned(rollout: RolloutState, trial: Trial, now: datetime) -> bool:
     least = step.interleave.min_clicked if step.interleave else analysis.minimum_requests
     shown = trial.better if step.interleave or rollout.spec.strategy == "ABTest" else not trial.doubtful
     return waited >= timedelta(seconds=analysis.minimum_seconds) and trial.answers >= least and shown
+
+
+def waited(rollout: RolloutState, trial: Trial, now: datetime) -> bool:
+    """Whether a test has had its least time, and each of its arms its least answers."""
+    arrived, analysis = rollout.status.step_since, rollout.spec.analysis
+    long_enough = arrived is not None and now - arrived >= timedelta(seconds=analysis.minimum_seconds)
+    return long_enough and trial.answers >= analysis.minimum_requests

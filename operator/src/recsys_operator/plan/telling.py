@@ -78,7 +78,7 @@ def news(observed: Observed, saying: Saying) -> News:
         id=f"{observed.model.uid}/{rollout.name}/{decision.number}",
         model=identity(observed.model),
         rollout=rollout.name,
-        candidate=rollout.spec.candidate.name,
+        candidate=rollout.lead.name,
         stable=rollout.spec.stable.name if rollout.spec.stable else None,
         time=decision.time,
         step=decision.step,

@@ -6,11 +6,12 @@ from recsys_operator.plan import shares, steps
 from recsys_operator.plan.once import once
 from recsys_operator.plan.preferred import Preferred, preferred
 from recsys_operator.plan.reports import reports
+from recsys_operator.plan.several import Several, several
 from recsys_operator.plan.shadowed import Shadowed, shadowed
 from recsys_operator.plan.weighing import Weighing, weigh
 from recsys_operator.state.observed import Observed, RolloutState
 
-Trial: TypeAlias = Weighing | Shadowed | Preferred
+Trial: TypeAlias = Weighing | Shadowed | Preferred | Several
 
 
 @once
@@ -23,6 +24,8 @@ def trial_of(observed: Observed, rollout: RolloutState) -> Trial | None:
     if verb and verb.shadow:
         return shadowed(rollout, verb.shadow, seen)
     now = shares.in_force(observed)
+    if rollout.spec.arms:
+        return several(rollout, seen, now)
     if verb and verb.interleave:
         return preferred(rollout, verb.interleave, seen, now)
     return weigh(rollout, seen, now, observed.metrics)
@@ -38,4 +41,7 @@ def told(rollout: RolloutState, trial: Trial | None) -> str:
     if verb.interleave:
         return f"{count} of {verb.interleave.min_clicked} mixed lists with a preference; {numbers}{doubt}"
     share = rollout.status.weight
+    if isinstance(trial, Several):
+        left = f"; left: {', '.join(sorted(rollout.left))}" if rollout.left else ""
+        return f"{count} of {analysis.minimum_requests} answers of each arm, at least {analysis.minimum_seconds} s; {numbers}{left}{doubt}"
     return f"{count} of {analysis.minimum_requests} answers at {share} %, at least {analysis.minimum_seconds} s; {numbers}{doubt}"

@@ -13,7 +13,7 @@ from recsys_operator.plan.reports import Counted, Reports
 from recsys_operator.state.observed import Measured, RolloutState, Unavailable
 from recsys_schemas.serving_evidence import stratum_of
 from recsys_schemas.v1alpha1.analysis import Analysis
-from recsys_schemas.v1alpha1.rollout import ArmTotals, Evidence, RolloutSpec
+from recsys_schemas.v1alpha1.rollout import ArmTotals, Evidence, RolloutPhase, RolloutSpec
 
 WATCHED = ("errors", "reward", "latency p50", "latency p99", "fallbacks", "empty lists", "users")
 """What is watched in every rollout."""
@@ -125,24 +125,44 @@ def weigh(
     seen: Reports,
     shares: Mapping[str, int] | None = None,
     metrics: Mapping[str, Measured | Unavailable] | None = None,
+    arm: str | None = None,
 ) -> Weighing | None:
     """Compare what both arms did at the present shares; None without a stable arm: there is nothing to compare with.
 
-    `shares` (version → percent) are those in force, where more than the two arms have one; `metrics` what was read of the spec's own.
+    `shares` (version → percent) are those in force, where more than the two arms have one; `metrics` what was read of the spec's own;
+    `arm` is compared, or else the candidate or what was taken in its stead.
     """
-    spec, weight = rollout.spec, rollout.status.weight
+    spec, weight, name = rollout.spec, rollout.status.weight, arm or rollout.lead.name
     if spec.stable is None:
         return None
-    given = shares or {spec.stable.name: 100 - weight, spec.candidate.name: weight}
+    given = shares or {spec.stable.name: 100 - weight, name: weight}
     stratum = stratum_of(given)
-    stable, candidate = seen.counted(spec.stable.name, stratum), seen.counted(spec.candidate.name, stratum)
-    theirs, ours = given.get(spec.stable.name, 0), given.get(spec.candidate.name, 0)
+    stable, candidate = seen.counted(spec.stable.name, stratum), seen.counted(name, stratum)
+    theirs, ours = given.get(spec.stable.name, 0), given.get(name, 0)
     share = ours / (ours + theirs) if ours + theirs else 0.0
-    place = place_of(spec, weight)
-    found = weighed(spec.analysis, stable, candidate, place=place, share=share)
-    level = level_of(spec.analysis, place)
-    more = tuple(findings.metric(each, (metrics or {}).get(each.name), level[each.name]) for each in spec.analysis.metrics)
+    place, analysis = place_in(rollout), of_one_arm(spec)
+    found = weighed(analysis, stable, candidate, place=place, share=share)
+    level = level_of(analysis, place)
+    more = tuple(findings.metric(each, (metrics or {}).get(each.name), level[each.name]) for each in analysis.metrics)
     return replace(found, findings=found.findings + more)
+
+
+def of_one_arm(spec: RolloutSpec) -> Analysis:
+    """What one arm must earn: of the error budget each arm of a test has an equal part (Bonferroni), also once others have left."""
+    analysis, number = spec.analysis, len(spec.tried)
+    if number == 1:
+        return analysis
+    parts = {"alpha": analysis.alpha / number, "alpha_not_worse": analysis.alpha_not_worse / number}
+    return analysis.model_copy(update=parts)
+
+
+def place_in(rollout: RolloutState) -> int:
+    """How many other shares of the rollout came before the present ones: with each arm that leaves a test they are others."""
+    spec, status = rollout.spec, rollout.status
+    if not spec.arms:
+        return place_of(spec, status.weight)
+    over = status.phase not in (RolloutPhase.PENDING, RolloutPhase.LOADING, RolloutPhase.PROGRESSING, RolloutPhase.PAUSED)
+    return len(status.left) + over
 
 
 def place_of(spec: RolloutSpec, weight: int) -> int:

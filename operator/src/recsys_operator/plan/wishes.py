@@ -66,7 +66,7 @@ def _newest(observed: Observed) -> SwitchAsk | None:
 def _is_over(observed: Observed, asked: SwitchAsk) -> bool:
     asked_at = observed.now - timedelta(seconds=asked.age_seconds)
     promoted = [walk for walk in observed.rollouts if walk.status.phase in _PROMOTED]
-    serving = promoted[-1].spec.candidate.name if promoted else None
+    serving = promoted[-1].lead.name if promoted else None
     decided = [each.time for walk in promoted for each in walk.status.decisions if each.verdict == "Promoted"]
     return (
         asked.age_seconds >= OPEN_SECONDS

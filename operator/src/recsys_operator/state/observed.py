@@ -13,7 +13,7 @@ from recsys_schemas.snapshot import SnapshotManifest
 from recsys_schemas.upkeep import UpkeepReport
 from recsys_schemas.v1alpha1.model import ModelSpec
 from recsys_schemas.v1alpha1.model_status import ModelStatus
-from recsys_schemas.v1alpha1.rollout import RolloutSpec, RolloutStatus
+from recsys_schemas.v1alpha1.rollout import Pinned, RolloutSpec, RolloutStatus
 from recsys_schemas.v1alpha1.serving import Autoscaling, ReplicaResources
 from recsys_schemas.v1alpha1.version import VersionSpec, VersionStatus
 from recsys_schemas.version_card import PreflightReport, RunProgress, VersionCard
@@ -266,6 +266,21 @@ class RolloutState:
     name: str
     spec: RolloutSpec
     status: RolloutStatus
+
+    @property
+    def lead(self) -> Pinned:
+        """What takes all users if it ends well: the candidate, or the arm of a test that won."""
+        return self.status.winner or self.spec.candidate
+
+    @property
+    def left(self) -> frozenset[str]:
+        """Arms of a test that were sent back while it went on."""
+        return frozenset(arm.name for arm in self.status.left)
+
+    @property
+    def in_it(self) -> list[Pinned]:
+        """The candidate and the arms beside it, without those that left."""
+        return [pin for pin in self.spec.tried if pin.name not in self.left]
 
 
 AUDIT = "audit topic"

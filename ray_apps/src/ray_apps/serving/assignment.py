@@ -25,7 +25,8 @@ class Split:
 def split_of(salt: str, arms: Sequence[Arm]) -> Split:
     """Lay the arms on the line; the order in which they are given does not matter.
 
-    A candidate's part always begins at 0, so growing its share from 5 to 25 keeps the first 5 % of users on it.
+    A candidate's part always begins at 0, so growing its share from 5 to 25 keeps the first 5 % of users on it. Of several each has its
+    place by its name, which the stable arm takes over when it leaves: who is on another arm stays there.
 
     Raises:
         ValueError: the shares do not sum to 100.
@@ -34,12 +35,15 @@ def split_of(salt: str, arms: Sequence[Arm]) -> Split:
     if total != 100:
         raise ValueError(f"arms: shares sum to {total}; make them sum to 100")
     ordered = sorted(arms, key=lambda arm: (_ORDER[arm.variant], arm.version))
+    stable = next((arm.version for arm in arms if arm.variant is Variant.STABLE), "")
+    taken_over = sum(arm.ceded for arm in arms)
     bounds: list[tuple[int, str]] = []
     percent = 0
     for arm in ordered:
-        percent += arm.share
-        if arm.share:
-            bounds.append((RESOLUTION * percent // 100, arm.version))
+        own = arm.share - taken_over if arm.version == stable else arm.share
+        percent += own + arm.ceded
+        if own or arm.ceded:
+            bounds.append((RESOLUTION * percent // 100, stable if arm.ceded else arm.version))
     return Split(
         key=hashlib.blake2b(salt.encode(), digest_size=32).digest(),
         bounds=tuple(bounds),

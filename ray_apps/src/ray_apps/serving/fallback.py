@@ -108,7 +108,8 @@ async def answer(serving: Serving, question: Question, tallies: Tallies, chain: 
 
 def named(serving: Serving, question: Question) -> LoadedArm | None:
     """The arm that a tester names; None when none is named, or there is none."""
-    return next((serving.arms.get(arm.version) for arm in serving.record.arms if arm.variant is question.tested), None)
+    there = (arm.version for arm in serving.record.arms if arm.variant is question.tested and not arm.ceded)
+    return next((serving.arms.get(version) for version in there), None)
 
 
 def variant_of(serving: Serving, by: LoadedArm, question: Question) -> Variant:

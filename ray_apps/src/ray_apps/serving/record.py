@@ -48,6 +48,10 @@ def check_arms(arms: list[Arm]) -> None:
     mixed, kept = sum(arm.interleaved for arm in arms), sum(arm.share for arm in arms if arm.variant is not Variant.STABLE)
     if mixed and mixed + kept > 100:
         raise RecordRefused(f"arms: {mixed} % of the users get mixed lists and {kept} % another arm; mix the stable arm's users only")
+    left, own = [arm for arm in arms if arm.ceded], next(arm.share for arm in arms if arm.variant is Variant.STABLE)
+    if any(arm.share or arm.variant is not Variant.CANDIDATE for arm in left) or sum(arm.ceded for arm in left) > own:
+        seen = ", ".join(f"{arm.version} {arm.ceded} (share {arm.share}, {arm.variant})" for arm in left)
+        raise RecordRefused(f"arms: ceded are {seen}; only a candidate without a share cedes, and the stable arm's {own} has them all")
 
 
 def check_succession(old: ServingRecord | None, new: ServingRecord) -> None:

@@ -29,8 +29,10 @@ SETTINGS = {
 MOST_FAILURES = 3
 """Workers that die are started again so often, from the last epoch that was kept."""
 
-GIVES_WAY = 10
-"""By so much a worker is nicer than who serves on the same node: it takes what cores are left."""
+GIVES_WAY, NICEST = 10, 19
+"""By so much whatever a run starts is nicer than who serves on the same node: it takes what cores are left."""
+_GAVE_WAY = "RECSYS_GAVE_WAY"
+"""In the environment of processes that Ray made nicer when they began."""
 
 
 def run_on_ray(job: TrainJob, algorithms: Algorithms, written: Written) -> VersionCard:
@@ -85,19 +87,29 @@ def trainer(job: TrainJob, config: dict[str, Any]) -> Any:
 
 
 def _connect() -> None:
-    """Join the cluster of this job, and let its actors know which one: Ray Train's own do not, where a machine has several."""
+    """Join the cluster of this job."""
     import ray  # noqa: PLC0415 — as above
 
     address = os.environ.get("RAY_ADDRESS")
     if address and not ray.is_initialized():
-        ray.init(runtime_env={"env_vars": {"RAY_ADDRESS": address}})
+        ray.init(runtime_env={"env_vars": environment(address, os.nice(0))})
+
+
+def environment(address: str, niceness: int) -> dict[str, str]:
+    """What processes of this job are told, by the niceness of who serves.
+
+    Their cluster, which Ray Train's own do not know where a machine has several; and to give way from their start on, trials of a search
+    too: seconds of imports come before any work.
+    """
+    return {"RAY_ADDRESS": address, "RAY_worker_niceness": str(min(NICEST, niceness + GIVES_WAY)), _GAVE_WAY: "1"}
 
 
 def _work(config: dict[str, Any]) -> None:
     """What each worker does. A refusal is left on the board: Ray Train would take an exception for a reason to try again."""
     from ray import train  # noqa: PLC0415 — as above
 
-    os.nice(GIVES_WAY)
+    if _GAVE_WAY not in os.environ:
+        os.nice(GIVES_WAY)
     context = train.get_context()
     job = TrainJob.model_validate_json(config["job"])
     hands = Foreman(job=job, board=config["board"], rank=context.get_world_rank(), workers=context.get_world_size())

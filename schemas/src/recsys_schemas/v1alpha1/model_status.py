@@ -5,6 +5,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from recsys_schemas.v1alpha1.arms import MOST_BESIDE
 from recsys_schemas.v1alpha1.conditions import Condition
 from recsys_schemas.v1alpha1.ray_cluster import KeptCluster
 from recsys_schemas.v1alpha1.replication import Replication
@@ -183,6 +184,8 @@ class ModelStatus(Resource):
     """What serves."""
     challenger: ServedVersion | None = None
     """What tries to replace it."""
+    arms: Annotated[list[ServedVersion], Field(max_length=MOST_BESIDE)] = []
+    """Of a test with several arms: what takes part beside the challenger."""
     cluster: KeptCluster | None = None
     """The Ray cluster that KubeRay keeps; absent with spec.ray.dashboardURL."""
     replication: Replication | None = None

@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from recsys_schemas.v1alpha1.analysis import Analysis
-from recsys_schemas.v1alpha1.resource import Resource, cel
+from recsys_schemas.v1alpha1.arms import MOST_BESIDE, ArmEvidence, ArmTotals, BesideArm, LeftArm, Pinned, Shown
+from recsys_schemas.v1alpha1.resource import Resource, cel, list_map
 from recsys_schemas.v1alpha1.strategy import Step, Strategy
 from recsys_schemas.v1alpha1.version import ModelReference
 
@@ -48,15 +49,6 @@ _ENDED = frozenset(
 )
 
 
-class Pinned(Resource):
-    """A version, pinned by digest."""
-
-    name: Annotated[str, Field(max_length=63)]
-    """Its name."""
-    digest: Annotated[str, Field(max_length=128)]
-    """Its digest."""
-
-
 class Control(Resource):
     """What a person asks of a running rollout."""
 
@@ -79,6 +71,8 @@ class Control(Resource):
     step: Annotated[int | None, Field(ge=0, le=19)] = None
     """With Next: the index of the step that is left. One that is not the present step any more is left alone, so that asking twice skips
     nothing."""
+    arm: Annotated[str | None, Field(max_length=63)] = None
+    """With promote, of a test with several arms: the version that is taken. Default: the candidate."""
     requested_by: Annotated[str, Field(max_length=253)] = ""
     """Who asks; decisions name them."""
     reason: Annotated[str, Field(max_length=500)] = ""
@@ -89,6 +83,7 @@ _ONLY_CONTROL = (
     "self.modelRef == oldSelf.modelRef && self.purpose == oldSelf.purpose && self.candidate == oldSelf.candidate"
     " && self.steps == oldSelf.steps"
     " && self.strategy == oldSelf.strategy && self.holdSeconds == oldSelf.holdSeconds && self.holdback == oldSelf.holdback"
+    " && self.arms == oldSelf.arms"
     " && self.analysis == oldSelf.analysis && self.progressDeadlineSeconds == oldSelf.progressDeadlineSeconds"
     " && has(self.stable) == has(oldSelf.stable) && (!has(self.stable) || self.stable == oldSelf.stable)"
 )
@@ -100,6 +95,14 @@ class RolloutSpec(Resource):
     model_config = Resource.model_config | {
         "json_schema_extra": cel(
             (_ONLY_CONTROL, "only spec.control of a rollout may be changed"),
+            (
+                (
+                    "!has(self.control) || !has(self.control.arm) || self.control.arm == self.candidate.name"
+                    " || (has(self.arms) && self.arms.exists(a, a.name == self.control.arm))"
+                ),
+                "control: arm is no arm of this rollout: name its candidate, or one of spec.arms",
+                "'control: arm ' + self.control.arm + ' is no arm of this rollout: name its candidate, or one of spec.arms'",
+            ),
         )
     }
 
@@ -123,25 +126,15 @@ class RolloutSpec(Resource):
     """For how long the way back stays armed after the promotion."""
     holdback: int = 0
     """How many percent of the users stay on the stable version after the promotion."""
+    arms: Annotated[list[BesideArm], Field(max_length=MOST_BESIDE, json_schema_extra=list_map("name"))] = []
+    """Of an ABTest with several arms: those beside the candidate."""
     control: Control = Field(default_factory=Control)
     """What a person asks."""
 
-
-class ArmTotals(Resource):
-    """Counters of one arm, summed over replicas."""
-
-    requests: int = 0
-    """Assigned to it."""
-    errors: int = 0
-    """It failed; another answered."""
-    impressions: int = 0
-    """Answers that it gave."""
-    rewards: int = 0
-    """Of those, followed by an event that named them."""
-    error_design_effect: float = 1.0
-    """By how much errors cluster in users: that many requests prove as much as one independent one."""
-    reward_design_effect: float = 1.0
-    """By how much rewards cluster in users: that many answers prove as much as one independent one."""
+    @property
+    def tried(self) -> list[Pinned]:
+        """The candidate, and the arms beside it."""
+        return [self.candidate, *(Pinned(name=arm.name, digest=arm.digest) for arm in self.arms)]
 
 
 class ShadowEvidence(Resource):
@@ -176,21 +169,6 @@ class PreferenceEvidence(Resource):
     """With as many, and at least one."""
 
 
-class Shown(Resource):
-    """What one metric shows of the candidate."""
-
-    metric: Annotated[str, Field(max_length=63)]
-    """errors, reward, latency p50, latency p99, fallbacks, empty lists, users, or one that the spec adds."""
-    verdict: Literal["Better", "Worse", "NotWorse", "Undecided", "InsufficientData", "Invalid"]
-    """In one word."""
-    harm: float = 0.0
-    """How far the proof of harm is: 0 nothing speaks for it, 1 it is shown."""
-    not_worse: float = 0.0
-    """How far the proof of NotWorse is."""
-    words: Annotated[str, Field(max_length=500)] = ""
-    """The numbers of both arms."""
-
-
 class Evidence(Resource):
     """What has been counted at the present share. Counts under different shares are never added up."""
 
@@ -204,6 +182,8 @@ class Evidence(Resource):
     """While lists are mixed."""
     shown: Annotated[list[Shown], Field(max_length=32)] = []
     """What each metric shows."""
+    arms: Annotated[list[ArmEvidence], Field(max_length=MOST_BESIDE)] = []
+    """Of a test with several arms: what those beside the candidate did that are still in it."""
 
 
 class Decision(Resource):
@@ -215,8 +195,9 @@ class Decision(Resource):
     """When."""
     step: int
     """At which step."""
-    verdict: Literal["Began", "Advanced", "Held", "Promoted", "Confirmed", "RolledBack", "Aborted", "Superseded", "Inconclusive"]
-    """What was decided. Confirmed: promoted, and nothing spoke against it while the way back was armed."""
+    verdict: Literal["Began", "Advanced", "Held", "Left", "Promoted", "Confirmed", "RolledBack", "Aborted", "Superseded", "Inconclusive"]
+    """What was decided. Left: an arm of a test with several was sent back, and the test goes on. Confirmed: promoted, and nothing spoke
+    against it while the way back was armed."""
     by: Annotated[str, Field(max_length=253)] = ""
     """Who asked for it; empty when nobody did."""
     words: Annotated[str, Field(max_length=1024)]
@@ -248,6 +229,10 @@ class RolloutStatus(Resource):
     """When it ended."""
     evidence: Evidence = Field(default_factory=Evidence)
     """What both arms did at the present share."""
+    left: Annotated[list[LeftArm], Field(max_length=MOST_BESIDE + 1)] = []
+    """Arms of a test with several that were sent back while it went on."""
+    winner: Pinned | None = None
+    """The arm that was promoted, where it is not the candidate."""
     decisions: Annotated[list[Decision], Field(max_length=50)] = []
     """The last 50 verdicts, oldest first."""
     message: str = ""

@@ -5,7 +5,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from recsys_schemas.v1alpha1.analysis import Analysis
-from recsys_schemas.v1alpha1.resource import Resource, cel
+from recsys_schemas.v1alpha1.arms import ARM_RULES, MOST_BESIDE, NamedArm
+from recsys_schemas.v1alpha1.resource import Resource, cel, list_map
 from recsys_schemas.v1alpha1.triggers import ZONE
 
 Strategy = Literal["Canary", "BlueGreen", "ABTest", "Shadow", "Interleave"]
@@ -202,6 +203,7 @@ class Rollout(Resource):
                 ),
                 "steps: interleave.percent and holdback exceed 100 together: lower one of them",
             ),
+            *ARM_RULES,
         )
     }
 
@@ -230,8 +232,12 @@ class Rollout(Resource):
             ),
         ),
     ] = []
-    """The walk to 100 %. Default: Canary 5, 25, 50; BlueGreen a shadow step; ABTest 50; Shadow a shadow step and an approval; Interleave
-    an interleave step of all users."""
+    """The walk to 100 %. Default: Canary 5, 25, 50; BlueGreen a shadow step; ABTest 50, with arms as many for each as for the stable
+    version; Shadow a shadow step and an approval; Interleave an interleave step of all users."""
+    arms: Annotated[list[NamedArm], Field(max_length=MOST_BESIDE, json_schema_extra=list_map("version"))] = []
+    """Of an ABTest: further versions that take part beside the candidate, each against the stable one with its part of analysis.alpha. One
+    that is shown to do harm leaves at once; the one that is shown to be better and earns most takes all users. A version to come may be
+    named: the test waits for it."""
     analysis: Analysis = Field(default_factory=Analysis)
     """What a step must earn."""
     on_failure: OnFailure = Field(default_factory=OnFailure)
@@ -251,6 +257,8 @@ class Rollout(Resource):
     """Wait: no version is trained while a candidate walks. Supersede: training goes on, and a newer version that passed its gates and its
     trial ends the rollout of an older one; choose cooldowns longer than a walk, or no version ever arrives."""
 
-    def walk(self) -> list[Step]:
-        """The steps of a rollout that begins now."""
+    def walk(self, beside: int = 0) -> list[Step]:
+        """The steps of a rollout that begins now, with so many arms beside the candidate."""
+        if beside and not self.steps:
+            return [Step(set_weight=(100 - self.holdback) // (beside + 2))]
         return list(self.steps) or list(_OWN_STEPS[self.strategy])

@@ -14,6 +14,7 @@ Occasion = Literal[
     "Began",
     "Advanced",
     "Held",
+    "Left",
     "Promoted",
     "Confirmed",
     "RolledBack",

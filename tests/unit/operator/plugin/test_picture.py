@@ -46,6 +46,23 @@ def test_shares_evidence_and_verdicts_are_drawn() -> None:
     assert lines[-1] == "  03:40:00 Advanced     step 1 of 2 earned (asked by ann)"
 
 
+def test_each_arm_of_a_test_is_drawn_with_its_evidence_and_one_that_left_says_so() -> None:
+    shown = [{"metric": "reward", "verdict": "Better", "harm": 0.0, "notWorse": 1.0, "words": "700/2388 against 510/2400"}]
+    body = rollout(step=0, left=[{"name": "movies-000003"}])
+    body["spec"] |= {"steps": [{"setWeight": 20}], "arms": [{"name": f"movies-00000{n}", "weight": 20} for n in (3, 4)]}
+    body["status"]["weight"] = 20
+    body["status"]["evidence"]["arms"] = [{"name": "movies-000004", "shown": shown}]
+    lines = draw(MODEL, body, NOW, width=200)
+    assert [line.split()[:2] + line.split()[3:] for line in lines if "movies-00000" in line and " %" in line][:4] == [
+        ["candidate", "movies-000002", "20", "%"],
+        ["arm", "movies-000003", "0", "%", "left", "the", "test"],
+        ["arm", "movies-000004", "20", "%"],
+        ["stable", "movies-000001", "60", "%"],
+    ]
+    assert lines.index("  movies-000002") < lines.index("  movies-000004")
+    assert f"{bar(0.0)}│ {bar(1.0)}│ Better: 700/2388 against 510/2400" in lines[lines.index("  movies-000004") + 2]
+
+
 @pytest.mark.parametrize("width", [20, 60, 100])
 def test_no_line_is_wider_than_the_terminal_and_colours_take_no_place(width: int) -> None:
     lines = draw(MODEL, rollout(), NOW, colours=True, width=width)

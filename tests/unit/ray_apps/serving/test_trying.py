@@ -235,6 +235,8 @@ def caller_arm(record: dict[str, Any], user: str) -> str:
     [
         ([{"mirrored": 5}, {}], "only one candidate may be"),
         ([{"share": 60}, {"share": 40, "interleaved": 70}], "mix the stable arm's users only"),
+        ([{"share": 60}, {"share": 40, "ceded": 10}], "only a candidate without a share cedes"),
+        ([{"share": 100, "ceded": 10}, {}], "only a candidate without a share cedes"),
     ],
 )
 def test_records_that_no_replica_could_serve_are_refused(make_record: Any, changes: list[dict[str, int]], words: str):

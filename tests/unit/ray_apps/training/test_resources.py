@@ -11,7 +11,7 @@ from ray_apps.algorithms.recommender import Fitting
 from ray_apps.training.job import run
 from ray_apps.training.refusals import Refusal, TrainingRefused
 from ray_apps.training.resources import resources, threads
-from ray_apps.training.workers import SETTINGS, _refusal, trainer
+from ray_apps.training.workers import SETTINGS, _refusal, environment, trainer
 from recsys_schemas.train_job import TrainJob, WorkerResources
 from unit.ray_apps.algorithms.test_algorithms import interactions
 from unit.ray_apps.training import planted
@@ -70,3 +70,8 @@ def test_a_worker_that_ray_killed_for_memory_is_told_from_one_that_died_otherwis
     assert found.refusal is Refusal.NO_MEMORY
     assert _refusal(job, {1: RuntimeError("The actor died: the node was running low on memory")}) is not None
     assert _refusal(job, {1: RuntimeError("The actor died: connection lost")}) is None
+
+
+@pytest.mark.parametrize(("serving_at", "told"), [(0, "10"), (15, "19")])
+def test_whatever_a_run_starts_gives_way_to_who_serves_from_its_start_on(serving_at: int, told: str):
+    assert environment("127.0.0.1:1", serving_at)["RAY_worker_niceness"] == told

@@ -42,6 +42,7 @@ class Again:
     """None: nothing is decided."""
     weight: int = 0
     decision: Decision | None = None
+    about: str = ""
 
 
 def decide(model: ModelIdentity, inputs: Inputs) -> Again:
@@ -52,7 +53,7 @@ def decide(model: ModelIdentity, inputs: Inputs) -> Again:
     if not written or not written[-1].decisions or written[-1].decisions[-1].number != inputs.decided:
         return Again(word=str(word))
     last = written[-1]
-    return Again(word=str(word), phase=last.phase, weight=last.weight, decision=last.decisions[-1])
+    return Again(word=str(word), phase=last.phase, weight=last.weight, decision=last.decisions[-1], about=about(inputs.spec, last))
 
 
 def differences(record: AuditRecord) -> list[str]:
@@ -76,9 +77,20 @@ def differences(record: AuditRecord) -> list[str]:
         "word": (outcome.word, found.word),
         "phase": (outcome.phase, found.phase),
         "weight": (outcome.weight, found.weight),
-        "action": (record.action, action(record.candidate, found.phase, found.weight)),
+        "about": (outcome.about, found.about),
+        "action": (record.action, action(found.about or record.candidate, found.phase, found.weight)),
     }
     return [f"{name}: recorded {said}, its inputs give {given}" for name, (said, given) in pairs.items() if said != given]
+
+
+def about(spec: RolloutSpec, status: RolloutStatus) -> str:
+    """The versions that a decision on a test of several arms is about; empty where there is but the candidate."""
+    if not spec.arms:
+        return ""
+    if status.winner is not None:
+        return status.winner.name
+    left = {arm.name for arm in status.left}
+    return ", ".join(pin.name for pin in spec.tried if pin.name not in left) or spec.candidate.name
 
 
 def action(candidate: str, phase: RolloutPhase | None, weight: int) -> str:
@@ -160,7 +172,8 @@ def _other(model: ModelIdentity, kept: OtherRollout) -> RolloutState:
     )
     told = {"time": kept.promoted_at, "step": 0, "verdict": "Promoted", "words": _EARLIER}
     decisions = [Decision.model_validate(told)] if kept.promoted_at is not None else []
-    return RolloutState(name=kept.name, spec=spec, status=RolloutStatus(phase=kept.phase, ended_at=kept.ended_at, decisions=decisions))
+    status = RolloutStatus(phase=kept.phase, ended_at=kept.ended_at, decisions=decisions, winner=kept.winner, left=kept.left)
+    return RolloutState(name=kept.name, spec=spec, status=status)
 
 
 def _version(model: ModelIdentity, kept: OtherVersion, inputs: Inputs) -> VersionState:

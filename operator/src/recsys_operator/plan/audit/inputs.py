@@ -58,6 +58,8 @@ def _others(observed: Observed, rollout: RolloutState) -> list[OtherRollout]:
             holdback=each.spec.holdback,
             phase=each.status.phase,
             ended_at=each.status.ended_at,
+            winner=each.status.winner,
+            left=each.status.left,
             promoted_at=max((one.time for one in each.status.decisions if one.verdict == "Promoted"), default=None),
         )
         for each in _kept(observed, rollout)
@@ -73,7 +75,7 @@ def _kept(observed: Observed, rollout: RolloutState) -> list[RolloutState]:
 
 def _versions(observed: Observed, rollout: RolloutState) -> list[OtherVersion]:
     newer, asked = shares.waiting(observed), wish(observed)
-    names = {each.spec.candidate.name for each in _kept(observed, rollout)}
+    names = {pin.name for each in _kept(observed, rollout) for pin in (each.spec.candidate, each.lead)}
     names |= {asked.version} if asked else set()
     names |= {newer.name} if newer else set()
     return [
@@ -98,8 +100,8 @@ def _reports(observed: Observed, rollout: RolloutState) -> list[ReplicaReport] |
     seen, spec = observed.evidence, rollout.spec
     if seen is None or isinstance(seen, Unavailable):
         return None
-    candidate, arms = spec.candidate.name, [pin.name for pin in (spec.stable, spec.candidate) if pin]
-    slim = [_without_counts(each, candidate) for each in seen.replicas]
+    candidate, arms = spec.candidate.name, [pin.name for pin in (spec.stable, *spec.tried) if pin]
+    slim = [_without_counts(each, frozenset(pin.name for pin in spec.tried)) for each in seen.replicas]
     now = stratum_of(shares.in_force(observed))
     last = stratum_of(shares.at_weight(observed, rollout, steps.weight_at(spec, len(spec.steps) - 1)))
     before = stratum_of({spec.stable.name: 100}) if spec.stable else now
@@ -117,13 +119,13 @@ def _reports(observed: Observed, rollout: RolloutState) -> list[ReplicaReport] |
     ]
 
 
-def _without_counts(report: ReplicaReport, candidate: str) -> ReplicaReport:
+def _without_counts(report: ReplicaReport, tried: frozenset[str]) -> ReplicaReport:
     return ReplicaReport(
         replica_id=report.replica_id,
         epoch=report.epoch,
         age_seconds=report.age_seconds,
-        ready={name: digest for name, digest in report.ready.items() if name == candidate},
-        refused={name: why for name, why in report.refused.items() if name == candidate},
+        ready={name: digest for name, digest in report.ready.items() if name in tried},
+        refused={name: why for name, why in report.refused.items() if name in tried},
         counters={},
         switch=report.switch,
     )

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from recsys_operator.plan import telling
 from recsys_operator.plan.audit import inputs
-from recsys_operator.plan.audit.again import action
+from recsys_operator.plan.audit.again import about, action
 from recsys_operator.plan.names import identity
 from recsys_operator.plan.once import once
 from recsys_operator.plan.rollout import Rollout
@@ -83,7 +83,7 @@ def keeping(observed: Observed, seen: Topics, word: Rollout, walk: Part) -> Part
     def kept(action: Action) -> Action:
         if not isinstance(action, WriteRolloutStatus) or not action.status.decisions or action.status.decisions[-1].number <= before:
             return action
-        outcome = Outcome(word=str(word), phase=action.status.phase, weight=action.status.weight)
+        outcome = Outcome(word=str(word), phase=action.status.phase, weight=action.status.weight, about=about(rollout.spec, action.status))
         packed = pack(Kept(inputs=inputs.of(observed, rollout, seen), outcome=outcome))
         *others, last = action.status.decisions
         decisions = [*others, last.model_copy(update={"kept": packed if len(packed) <= MOST_KEPT else ""})]
@@ -157,7 +157,7 @@ def _line(observed: Observed) -> list[tuple[Told, AuditRecord]]:
 
 def _record(observed: Observed, saying: Saying, sequence: int, previous: str) -> AuditRecord:
     spec, decision, kept = saying.rollout.spec, saying.decision, unpack(saying.decision.kept)
-    done = action(spec.candidate.name, kept.outcome.phase, kept.outcome.weight) if kept else "not kept"
+    done = action(kept.outcome.about or spec.candidate.name, kept.outcome.phase, kept.outcome.weight) if kept else "not kept"
     record = AuditRecord(
         model=identity(observed.model),
         sequence=sequence,
