@@ -54,7 +54,8 @@ class Scene:
     kafka: Kafka = field(default_factory=Kafka)
 
     def seen(self) -> Observed:
-        """What a pass of the operator sees."""
+        """What a pass of the operator sees that has no other's reading to share."""
+        self.kafka.ends.readings.clear()
         at, now = Connection(bootstrap_servers=(self.servers,)), datetime.now(UTC)
         topics = asyncio.run(self.kafka.read(at, [self.topic], ends_of=[self.topic], now=now)).topics
         newest = latest_manifest(open_store(self.job.storage_uri))

@@ -1,8 +1,9 @@
 """Requests/s at saturation, CPU a request, and times at half load, of four ways to an answer, in turns on the same cores.
 
 bare ASGI: the same scoring and nothing else, the limit. ours: complete, through Ray Serve's HAProxy, one replica, with access, the answer
-log to Kafka, live knowledge and evidence. plain Ray Serve: as its guides have a split, Python proxy, router and handles. echo: a deployment
-that sends the body back, behind the same ingress as ours. Each figure is the median of the rounds: other work beside it only ever slows.
+log to Kafka, live knowledge and evidence; told are also the parts of its answers by reason, and what a large catalogue's shortlist finds.
+plain Ray Serve: as its guides have a split, Python proxy, router and handles. echo: a deployment that sends the body back, behind the same
+ingress as ours. Each figure is the median of the rounds: other work beside it only ever slows.
 """
 
 import argparse
@@ -17,7 +18,7 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from bench.serving import cpu
+from bench.serving import approximate, cpu
 from bench.serving.ways import APPS, AS_IT_COMES, Catalogue, Ours, Way, bare, plain
 from bench.serving_line import EVEN, TOKENS, good_arrays, write_version
 from ray_apps.stores.objects import Store, open_store
@@ -134,8 +135,13 @@ def measure(folder: Path, stack: ExitStack, sizes: list[str], rounds: int, secon
         catalogue = version_of(store, size, number)
         with bare(folder, store.uri, catalogue, users) as limit:
             ways = [limit, *line.serve(catalogue, users), plain(slow_head, store.uri, folder, catalogue, users)]
+            model = f"{head.serve_url}/{arguments.name}"
+            before = approximate.answered(model)
             figures = compare(ways, rounds, seconds)
-        figures |= ratios(figures)
+            shown = approximate.parts(before, approximate.answered(model))
+        figures |= ratios(figures) | {"ours, answers": shown}
+        if found := approximate.recall(store, folder / "cache", catalogue):
+            figures["ours, shortlist"] = found
         tell("serving", f"{size} items", figures)
 
 

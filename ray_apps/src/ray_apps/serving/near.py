@@ -41,9 +41,7 @@ class Near:
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
         started = time.monotonic()
         try:
-            users = np.linspace(0, len(version.user_ids) - 1, min(ASKED, len(version.user_ids)), dtype=np.int64)
-            histories = [version.history(version.user_ids[int(user)]) for user in users]
-            made = shortlist_of(model, model.items, [history for history in histories if history[0].size])
+            made = measured(model, version)
         except Exception:
             logger.exception("no shortlist", extra={"event": "ShortlistFailed"})
             return
@@ -59,3 +57,10 @@ class Near:
                     "milliseconds": round(made.expected_ms, 2),
                 },
             )
+
+
+def measured(model: Factored, version: LoadedVersion) -> Shortlist:
+    """A version's shortlist, measured with users of its own."""
+    users = np.linspace(0, len(version.user_ids) - 1, min(ASKED, len(version.user_ids)), dtype=np.int64)
+    histories = [version.history(version.user_ids[int(user)]) for user in users]
+    return shortlist_of(model, model.items, [history for history in histories if history[0].size])

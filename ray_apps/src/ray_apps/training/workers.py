@@ -92,6 +92,8 @@ def _connect() -> None:
 
     address = os.environ.get("RAY_ADDRESS")
     if address and not ray.is_initialized():
+        # Ray starts a submitted job's own process at nice 0 by this very variable; ours is for what the job starts.
+        os.environ["RAY_OVERRIDE_JOB_RUNTIME_ENV"] = "1"
         ray.init(runtime_env={"env_vars": environment(address, os.nice(0))})
 
 
