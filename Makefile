@@ -46,9 +46,9 @@ demo: $(VENV) ## The whole line on real parts, with a report at its end: DATA=fo
 	@DATA='$(DATA)' KEEP='$(KEEP)' $(PYTHON) -m recsys_dev.demo
 
 .PHONY: test
-test: $(VENV) ## All tests on real parts (35 min; 15 min more the first time): ARGS='-k words' goes to pytest.
+test: $(VENV) ## All tests on real parts (40 min; 15 min more the first time): ARGS='-k words' goes to pytest.
 	@echo "All tests: fast ones, then a real Kubernetes API, Kafka brokers and Ray, all on loopback."
-	@echo "It takes up to 35 min on 2 cores; the first time 10 to 15 min more, to build Kubernetes and fetch Kafka and Ray."
+	@echo "It takes up to 40 min on 2 cores; the first time 10 to 15 min more, to build Kubernetes and fetch Kafka and Ray."
 	@$(MAKE) tools
 	@dev/test-all.sh $(ARGS)
 

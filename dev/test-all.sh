@@ -7,7 +7,7 @@ set -uo pipefail
 cd "$(dirname "$0")/.."
 logs=$(mktemp -d)
 trap 'rm -rf "$logs"' EXIT
-order=("no real parts" "a real Kubernetes API, S3" "real Kafka brokers" "storms" "a real Ray" "the whole line")
+order=("no real parts" "a real Kubernetes API" "real Kafka brokers" "storms" "a real Ray" "the whole line" "S3 and peers")
 
 run() {
     local name=$1 began=$SECONDS
@@ -27,7 +27,7 @@ run() {
 without_brokers() {
     renice -n 10 $BASHPID >/dev/null
     run "no real parts" tests/unit tests/properties tests/worlds "$@"
-    run "a real Kubernetes API, S3" tests/contracts tests/kube "$@"
+    run "a real Kubernetes API" tests/kube "$@"
 }
 
 with_brokers() {
@@ -39,6 +39,7 @@ with_brokers() {
 with_ray() {
     run "a real Ray" tests/ray "$@"
     run "the whole line" tests/e2e "$@"
+    run "S3 and peers" tests/contracts "$@"
 }
 
 without_brokers "$@" &
