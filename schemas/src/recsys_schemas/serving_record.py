@@ -8,6 +8,9 @@ from pydantic import Field
 from recsys_schemas.artifact import Artifact
 from recsys_schemas.kafka_access import KafkaSecurity
 
+MOST_ARMS = 8
+"""Each is mapped in every replica."""
+
 
 class Variant(StrEnum):
     """Which arm answered."""
@@ -110,7 +113,7 @@ class ServingRecord(Artifact):
     """Grows with each change; replicas report the one that they serve."""
     salt: str
     """Part of the hash that splits the users."""
-    arms: Annotated[list[Arm], Field(max_length=8)]
+    arms: Annotated[list[Arm], Field(max_length=MOST_ARMS)]
     """Shares sum to 100, or the list is empty before the first version."""
     attribution_seconds: Annotated[float, Field(gt=0)] = 300.0
     """Answers, and the rewards that name them, are counted as impressions and rewards once the answer is this old:

@@ -199,9 +199,9 @@ def _judge_walk(observed: Observed, rollout: RolloutState, topics: Topics) -> Ro
 def _supported(observed: Observed, rollout: RolloutState, topics: Topics) -> bool:
     """Whether a test with several arms has one at its deadline that is shown to be better, and may be taken now."""
     trial = trial_of(observed, rollout)
-    if not isinstance(trial, Several) or rollout.status.step_since is None or not verified(observed):
+    if not isinstance(trial, Several) or not verified(observed):
         return False
-    return trial.supported is not None and steps.waited(rollout, trial, observed.now) and _stopped(observed, rollout, topics) is None
+    return trial.supported is not None and steps.ripe(rollout, trial, observed.now) and _stopped(observed, rollout, topics) is None
 
 
 def refused_arms(rollout: RolloutState, seen: Reports | None) -> list[Pinned]:

@@ -4,7 +4,7 @@ from recsys_operator.plan import quarantine, steps
 from recsys_operator.plan.reports import own_app, reports
 from recsys_operator.plan.wishes import wish
 from recsys_operator.state.observed import Observed, RolloutState, VersionState
-from recsys_schemas.serving_record import Arm, Variant
+from recsys_schemas.serving_record import MOST_ARMS, Arm, Variant
 from recsys_schemas.v1alpha1.rollout import Pinned, RolloutPhase, RolloutStatus
 from recsys_schemas.v1alpha1.version import VersionPhase
 
@@ -13,8 +13,6 @@ ENDED = frozenset(phase for phase in RolloutPhase if phase.ended)
 PROMOTED = frozenset({RolloutPhase.SUCCESSFUL, RolloutPhase.HOLDING})
 """Phases in which the candidate serves all users but those held back."""
 
-MOST_ARMS = 8
-"""So many a record may have: what is only kept loaded gives way to what is tried."""
 _LEARNING = frozenset({VersionPhase.PENDING, VersionPhase.TRAINING})
 
 
@@ -81,6 +79,7 @@ def arms(observed: Observed, status: RolloutStatus | None = None) -> list[Arm]:
     asked = _asked(observed, status)
     taken = {arm.version for arm in asked}
     kept = [pin for pin in kept_loaded(observed) if pin.name not in taken] if asked else []
+    # What is only kept loaded gives way to what is tried.
     return [*asked, *(_arm(pin, Variant.HOLDBACK, 0) for pin in kept)][:MOST_ARMS]
 
 

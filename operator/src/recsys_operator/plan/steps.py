@@ -67,13 +67,13 @@ def earned(rollout: RolloutState, trial: Trial, now: datetime) -> bool:
         return step.pause.seconds is not None and waited >= timedelta(seconds=step.pause.seconds)
     if step.shadow is not None:
         return waited >= timedelta(seconds=step.shadow.seconds) and trial.answers >= step.shadow.min_requests and not trial.doubtful
-    least = step.interleave.min_clicked if step.interleave else analysis.minimum_requests
-    shown = trial.better if step.interleave or rollout.spec.strategy == "ABTest" else not trial.doubtful
-    return waited >= timedelta(seconds=analysis.minimum_seconds) and trial.answers >= least and shown
+    if step.interleave is not None:
+        return waited >= timedelta(seconds=analysis.minimum_seconds) and trial.answers >= step.interleave.min_clicked and trial.better
+    return ripe(rollout, trial, now) and (trial.better if rollout.spec.strategy == "ABTest" else not trial.doubtful)
 
 
-def waited(rollout: RolloutState, trial: Trial, now: datetime) -> bool:
-    """Whether a test has had its least time, and each of its arms its least answers."""
+def ripe(rollout: RolloutState, trial: Trial, now: datetime) -> bool:
+    """Whether a share has had its least time, and each arm its least answers."""
     arrived, analysis = rollout.status.step_since, rollout.spec.analysis
     long_enough = arrived is not None and now - arrived >= timedelta(seconds=analysis.minimum_seconds)
     return long_enough and trial.answers >= analysis.minimum_requests
