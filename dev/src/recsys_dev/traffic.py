@@ -5,6 +5,7 @@ in a thread of its own, so that whoever watches the line is not in its way.
 """
 
 import asyncio
+import contextlib
 import json
 import threading
 import time
@@ -67,7 +68,8 @@ class Traffic:
         asyncio.run(self._visits())
 
     async def _visits(self) -> None:
-        sender = asyncio.create_task(self._send_events())
+        ended = asyncio.Event()
+        sender = asyncio.create_task(self._send_events(ended))
         in_flight: set[asyncio.Task[None]] = set()
         due = time.monotonic()
         while not self._stopped.is_set():
@@ -81,6 +83,7 @@ class Traffic:
             task.add_done_callback(in_flight.discard)
         if in_flight:
             await asyncio.wait(in_flight, timeout=STOP_DEADLINE_S / 2)
+        ended.set()
         await sender
         await self._line.close()
 
@@ -120,11 +123,13 @@ class Traffic:
         if len(self._recent) > MOST_REMEMBERED_USERS:
             self._recent.popitem(last=False)
 
-    async def _send_events(self) -> None:
-        while not self._stopped.is_set() or self._to_send:
+    async def _send_events(self, ended: asyncio.Event) -> None:
+        """Send what users watched; an answer may still bring some until visits have `ended`."""
+        while not ended.is_set() or self._to_send:
             batch = [self._to_send.popleft() for _ in range(min(len(self._to_send), EVENTS_AT_ONCE))]
             if not batch:
-                await asyncio.sleep(EVENTS_EVERY_S)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(ended.wait(), EVENTS_EVERY_S)
                 continue
             if not await self._post(batch) and self._stopped.is_set():
                 return

@@ -1,8 +1,10 @@
 """The load generator against a real server on loopback."""
 
 import http.server
+import itertools
 import json
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -11,7 +13,7 @@ import pytest
 from recsys_dev.events import Event
 from recsys_dev.processes import wait_until
 from recsys_dev.tallies import quantiles
-from recsys_dev.traffic import Traffic, probe
+from recsys_dev.traffic import EVENTS_EVERY_S, Traffic, probe
 
 
 class Reader:
@@ -42,9 +44,11 @@ class Server(http.server.ThreadingHTTPServer):
     status = 200
     hang_up = False
     chunked = False
+    answers_after_s = 0.0
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
+        self.numbers = itertools.count(1)
         self.asked: list[dict[str, Any]] = []
         self.events: list[dict[str, Any]] = []
         self.tokens: set[str] = set()
@@ -69,8 +73,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.answer(200, {"accepted": len(body["events"])})
             return
         self.own.asked.append(body)
-        request_id = f"r{len(self.own.asked)}"
-        items = [{"item_id": f"m{len(self.own.asked)}", "score": 1.0}]
+        time.sleep(self.own.answers_after_s)
+        number = next(self.own.numbers)
+        request_id = f"r{number}"
+        items = [{"item_id": f"m{number}", "score": 1.0}]
         told = {"request_id": request_id, "model_version": "movies-000001", "variant": "stable", "reason": "personal", "items": items}
         self.answer(self.own.status, told)
 
@@ -123,6 +129,14 @@ def test_answers_are_counted_by_version_and_reactions_come_back_with_their_reque
     assert len({event["event_id"] for event in server.events}) == tally.ok
     assert server.tokens == {"Bearer secret"}
     assert tally.users_of("movies-000001") == 1
+
+
+def test_what_is_watched_in_an_answer_that_comes_after_the_end_is_sent_too(server: Server):
+    server.answers_after_s = 3 * EVENTS_EVERY_S
+    traffic = Traffic(url_of(server), "secret", Reader(), rate=50).start()
+    after(traffic, 1)
+    tally = traffic.stop()
+    assert tally.events_sent == len(server.events) == tally.ok == tally.sent
 
 
 def test_what_was_just_watched_is_not_asked_for_again(server: Server):
