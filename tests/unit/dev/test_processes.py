@@ -22,7 +22,7 @@ def run_dir(tmp_path: Path) -> Iterator[Path]:
 
 
 def until(condition: Callable[[], bool], what: str) -> None:
-    processes.wait_until(condition, what=what, deadline_s=30)
+    processes.wait_until(condition, what=what, deadline_s=60)
 
 
 def shell(words: str) -> Command:
