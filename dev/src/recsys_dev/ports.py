@@ -1,7 +1,11 @@
 """Loopback ports: pick free ones, and refuse a taken one with a name for who holds it."""
 
+import fcntl
+import os
 import secrets
 import socket
+import tempfile
+from pathlib import Path
 
 from recsys_dev.errors import Unmet
 from recsys_dev.process_table import port_holder
@@ -9,6 +13,10 @@ from recsys_dev.process_table import port_holder
 LOOPBACK = "127.0.0.1"
 LOWEST, HIGHEST = 20000, 32000
 """Below every usual ephemeral range, so that no outgoing connection takes a port between its picking and its use."""
+
+
+_LAST_GIVEN = Path(tempfile.gettempdir()) / f"recsys-ports-{os.getuid()}"
+"""How far the range has gone round."""
 
 
 def is_free(port: int, host: str = LOOPBACK) -> bool:
@@ -27,18 +35,26 @@ def is_free(port: int, host: str = LOOPBACK) -> bool:
 def free_ports(count: int, host: str = LOOPBACK) -> list[int]:
     """Return `count` different ports of this machine, on loopback unless told otherwise, that nothing listens on.
 
+    Whoever gets one may take a minute until it listens there: no process of this user is given it before the whole range has gone round.
+
     Raises:
         Unmet: when the whole range is taken.
     """
     span = HIGHEST - LOWEST
-    first = secrets.randbelow(span)
     found: list[int] = []
-    for step in range(span):
-        port = LOWEST + (first + step) % span
-        if is_free(port, host):
-            found.append(port)
-        if len(found) == count:
-            return found
+    with _LAST_GIVEN.open("a+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        given = file.read()
+        first = int(given) + 1 if given.isdecimal() else secrets.randbelow(span)
+        for step in range(span):
+            port = LOWEST + (first + step) % span
+            if is_free(port, host):
+                found.append(port)
+            if len(found) == count:
+                file.truncate(0)
+                file.write(str(port - LOWEST))
+                return found
     raise Unmet(f"{count} free ports", f"only {len(found)} between {LOWEST} and {HIGHEST}", "Stop other servers: `make down`.")
 
 
