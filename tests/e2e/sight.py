@@ -1,11 +1,13 @@
 """What anyone can see of a line, and waiting for it: conditions, Ray's jobs and applications, records on topics."""
 
+import contextlib
 import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
+import httpx
 from confluent_kafka import Consumer, TopicPartition
 
 from recsys_dev.eyes import Eyes, Seen
@@ -27,8 +29,10 @@ def until(look: Callable[[], T | None], *, what: str, within_s: float, or_tell: 
     """
     end = time.monotonic() + within_s
     while True:
-        if found := look():
-            return found
+        # An API server or a Ray head that was late is asked again.
+        with contextlib.suppress(httpx.HTTPError):
+            if found := look():
+                return found
         if time.monotonic() > end:
             raise TimeoutError(f"{what}: not within {within_s:.0f} s; {or_tell()}")
         time.sleep(LOOK_EVERY_S)

@@ -22,8 +22,8 @@ from recsys_dev.go_build import Progress
 from recsys_dev.ports import free_ports, require_free
 from recsys_dev.processes import Child
 
-READY_DEADLINE_S = 120.0
-COMMAND_DEADLINE_S = 120.0
+READY_DEADLINE_S = 300.0
+COMMAND_DEADLINE_S = 300.0
 TOKEN_SECONDS = 24 * 3600
 ATTEMPTS = 3
 
@@ -212,7 +212,7 @@ def _start(run_dir: Path, programs: Path, ports: Ports, *, audit: bool, site: Si
 def _client(papers: Papers) -> httpx.Client:
     context = ssl.create_default_context(cafile=papers.authority_file)
     context.load_cert_chain(papers.admin.certificate_file, papers.admin.key_file)
-    return httpx.Client(base_url=papers.server, verify=context, trust_env=False, timeout=10)
+    return httpx.Client(base_url=papers.server, verify=context, trust_env=False, timeout=60)
 
 
 def _wait(client: httpx.Client, path: str, children: Sequence[Child]) -> None:

@@ -15,6 +15,8 @@ from recsys_dev.errors import Unmet
 from recsys_dev.process_table import MARK, marked, start_time
 
 POLL_SECONDS = 0.05
+KILLED_S = 90.0
+"""A killed process is gone at once, but for a machine that has too much to do."""
 LOG_TAIL_LINES = 12
 LOG_TAIL_BYTES = 16_384
 
@@ -129,7 +131,7 @@ def stop(child: Child, *, deadline_s: float = 15.0) -> None:
 
     Nothing is signalled unless the pid still has the recorded start time.
     """
-    for number, patience in ((signal.SIGTERM, deadline_s), (signal.SIGKILL, 10.0)):
+    for number, patience in ((signal.SIGTERM, deadline_s), (signal.SIGKILL, KILLED_S)):
         if not child.is_alive():
             break
         _signal_group(child.pid, number)
@@ -150,7 +152,7 @@ def stop_all(run_dir: Path, *, deadline_s: float = 15.0) -> list[str]:
 def stop_marked(run_dir: Path, *, deadline_s: float = 15.0) -> list[int]:
     """End the processes that carry this run directory's mark: those whose parent died before it could end them."""
     left = {pid: start_time(pid) for pid in marked(run_dir)}
-    for number, patience in ((signal.SIGTERM, deadline_s), (signal.SIGKILL, 10.0)):
+    for number, patience in ((signal.SIGTERM, deadline_s), (signal.SIGKILL, KILLED_S)):
         for pid, started in left.items():
             if started is not None and start_time(pid) == started:
                 _signal(pid, number)
