@@ -212,7 +212,7 @@ def _start(run_dir: Path, programs: Path, ports: Ports, *, audit: bool, site: Si
 def _client(papers: Papers) -> httpx.Client:
     context = ssl.create_default_context(cafile=papers.authority_file)
     context.load_cert_chain(papers.admin.certificate_file, papers.admin.key_file)
-    return httpx.Client(base_url=papers.server, verify=context, trust_env=False, timeout=60)
+    return httpx.Client(base_url=papers.server, verify=context, trust_env=False, timeout=30)
 
 
 def _wait(client: httpx.Client, path: str, children: Sequence[Child]) -> None:

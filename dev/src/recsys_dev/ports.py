@@ -15,10 +15,6 @@ LOWEST, HIGHEST = 20000, 32000
 """Below every usual ephemeral range, so that no outgoing connection takes a port between its picking and its use."""
 
 
-_LAST_GIVEN = Path(tempfile.gettempdir()) / f"recsys-ports-{os.getuid()}"
-"""How far the range has gone round."""
-
-
 def is_free(port: int, host: str = LOOPBACK) -> bool:
     """Return whether a server could listen there now."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
@@ -35,27 +31,38 @@ def is_free(port: int, host: str = LOOPBACK) -> bool:
 def free_ports(count: int, host: str = LOOPBACK) -> list[int]:
     """Return `count` different ports of this machine, on loopback unless told otherwise, that nothing listens on.
 
-    Whoever gets one may take a minute until it listens there: no process of this user is given it before the whole range has gone round.
+    Runs side by side are given different ones: a port is given again only when all others have been.
 
     Raises:
         Unmet: when the whole range is taken.
     """
     span = HIGHEST - LOWEST
     found: list[int] = []
-    with _LAST_GIVEN.open("a+") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        file.seek(0)
-        given = file.read()
-        first = int(given) + 1 if given.isdecimal() else secrets.randbelow(span)
+    with _turn_file().open("r+b", buffering=0) as place:
+        fcntl.flock(place, fcntl.LOCK_EX)
+        first = _place(place.read())
         for step in range(span):
             port = LOWEST + (first + step) % span
             if is_free(port, host):
                 found.append(port)
             if len(found) == count:
-                file.truncate(0)
-                file.write(str(port - LOWEST))
+                place.seek(0)
+                place.truncate()
+                place.write(str(port + 1 - LOWEST).encode())
                 return found
     raise Unmet(f"{count} free ports", f"only {len(found)} between {LOWEST} and {HIGHEST}", "Stop other servers: `make down`.")
+
+
+def _turn_file() -> Path:
+    """Where this user's runs note which port is the next one's."""
+    path = Path(tempfile.gettempdir()) / f"recsys-ports-{os.getuid()}"
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600))
+    return path
+
+
+def _place(noted: bytes) -> int:
+    """Where to begin; anywhere, when nothing is noted."""
+    return int(noted) % (HIGHEST - LOWEST) if noted.isdigit() else secrets.randbelow(HIGHEST - LOWEST)
 
 
 def require_free(port: int, purpose: str, host: str = LOOPBACK) -> None:
