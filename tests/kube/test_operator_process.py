@@ -101,7 +101,7 @@ def test_a_model_whose_world_is_missing_says_what_to_do_and_is_let_go_when_asked
     topics = until(lambda: operators.condition("TopicsReady"))
     assert "spec.kafka.bootstrapServers: no broker answers at 127.0.0.1:1" in topics["message"]
     assert "kubectl create secret generic ray-auth" in operators.condition("Stalled")["message"]
-    assert operators.place.get("rm", "movies")["metadata"]["finalizers"] == ["recsys.dev/finalizer"]
+    assert "finalizers" not in operators.place.get("rm", "movies")["metadata"], "nothing was begun that must be taken back"
     assert {path: answer(base + path) for path in ("/healthz", "/readyz", "/metrics", "/else")} == {
         "/healthz": 200,
         "/readyz": 200,
@@ -110,7 +110,7 @@ def test_a_model_whose_world_is_missing_says_what_to_do_and_is_let_go_when_asked
     }
     metrics = httpx.get(f"{base}/metrics", trust_env=False).text
     assert "recsys_leader 1.0" in metrics
-    assert 'recsys_actions_total{action="AddFinalizer",outcome="done"} 1.0' in metrics
+    assert "recsys_reconciles_total{" in metrics
     before = operators.place.get("rm", "movies")
     operators.place.secret("ray-auth", token="x")
     until(lambda: operators.condition("Serving"), lambda seen: "spec.ray.dashboardURL" in seen["message"])
@@ -137,8 +137,7 @@ def test_metrics_of_a_model_go_with_it_and_say_nothing_that_nobody_knows(operato
     assert f"recsys_model_ready{labels} 0.0" in seen
     assert f"recsys_dead_letter_fraction_limit{labels} 0.05" in seen
     assert not [line for line in seen if "lag" in line], "no broker has answered"
-    operators.place.kubectl("delete", "rm", "movies", "--wait=false")
-    operators.place.kubectl("patch", "rm", "movies", "--type=merge", "-p", '{"metadata":{"finalizers":null}}')
+    operators.place.kubectl("delete", "rm", "movies", "--timeout=60s")
     until(told, lambda lines: not lines)
     assert 'model="books"' in httpx.get(f"{base}/metrics", trust_env=False).text
 
@@ -189,8 +188,7 @@ def test_the_rights_that_the_chart_gives_are_enough(operators: Operators) -> Non
     kubeconfig = place.cluster.service_account_kubeconfig(place.namespace, account)
     process, _ = operators.start(kubeconfig, RECSYS_LEASE_NAME=account)
     until(lambda: operators.condition("TopicsReady"))
-    place.kubectl("delete", "rm", "movies", "--wait=false")
-    until(lambda: [line for line in operators.lines() if line["message"] == "action" and line["action"] == "AddFinalizer"])
+    place.kubectl("delete", "rm", "movies", "--timeout=60s")
     process.terminate()
     assert process.wait(timeout=30) == 0
     assert not [line for line in operators.lines() if "403" in json.dumps(line) or "orbidden" in json.dumps(line)]

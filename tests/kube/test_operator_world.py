@@ -230,6 +230,8 @@ def test_finalizers_of_others_stay(here: Place) -> None:
     do(here, seen, RemoveFinalizer(), RemoveFinalizer())
     assert names() == ["example.com/other"]
     other = replace(model, uid="another")
+    with pytest.raises(UnavailableError, match="has been deleted; nothing is begun for it"):
+        do(here, replace(seen, model=other), AddFinalizer())
     here.world(lambda world: set_finalizer(world.kube, other, present=True))
     assert names() == ["example.com/other"]
     here.kubectl("patch", "rm", "movies", "--type=merge", "-p", '{"metadata": {"finalizers": []}}')

@@ -170,6 +170,8 @@ class World(Serving):
 
     def apply(self, action: Action) -> None:  # noqa: PLR0912 - one case for each action
         """Do one action, as idempotently as the real world does."""
+        held = self.finalizer or not isinstance(action, SubmitJob | DeployApp | ThrottleReplication)
+        assert held, f"{type(action).__name__}: nothing would take it back, were the model deleted now"
         match action:
             case AddFinalizer():
                 self.finalizer = True

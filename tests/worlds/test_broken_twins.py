@@ -24,7 +24,7 @@ from recsys_operator.plan import (
     weighing,
 )
 from recsys_operator.plan.evidence import Grouped
-from recsys_operator.state.actions import Action, SubmitJob
+from recsys_operator.state.actions import Action, SubmitJob, ThrottleReplication
 from recsys_operator.state.observed import Observed, RolloutState, VersionState
 from recsys_schemas.serving_evidence import GROUPS
 from recsys_schemas.serving_record import Arm, ServingRecord
@@ -103,6 +103,7 @@ TWINS: dict[str, tuple[object, str, object]] = {
     "shares that do not sum to 100": (shares, "arms", lopsided),
     "a version takes the first free number": (due, "version_name", first_free),
     "a step is skipped": (moves, "enter", skip_a_step),
+    "a job is begun for a model that nothing holds": (plan, "TAKEN_BACK", ThrottleReplication),
     "random job ids": (runs, "run_prefix", drawn),
     "replicas out of sync hold nothing": (due, "HOLDING", frozenset()),
     "a trigger fires for ever": (training, "in_progress", always(None)),

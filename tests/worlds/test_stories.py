@@ -229,6 +229,19 @@ def test_deleting_a_model_removes_its_application_and_jobs_and_keeps_its_topics(
     assert len(once.topics) == len(once.spec.kafka.topics) + 1
 
 
+def test_a_model_for_which_nothing_was_begun_is_held_by_nobody(world: World):
+    world.unreachable.add("ray")
+    for _ in range(5):
+        world.step()
+        world.tick()
+    assert world.topics
+    assert world.status.observed_generation == 1
+    assert not world.finalizer
+    world.unreachable.clear()
+    world.run_until(serves("movies-000001"))
+    assert world.finalizer
+
+
 def test_a_deletion_does_not_wait_for_ever_for_a_dead_cluster(once: World):
     once.run_until(serves("movies-000001"))
     once.deleting_since = once.now

@@ -1,4 +1,4 @@
-"""`python -m recsys_operator.smoke`: what `helm test` runs: a model is applied, the operator sees to it, and lets it go when it is deleted.
+"""`python -m recsys_operator.smoke`: what `helm test` runs: a model is applied, the operator sees to it, and it is deleted again.
 
 The model is suspended, and names a Ray cluster and brokers that need not be there: what is tried is that the definitions are served, that
 the operator leads, sees, and may write. 0 when that is so; else the last line says what is not, and where to look.
@@ -12,13 +12,13 @@ import time
 from recsys_operator.settings import SettingsError, read_settings
 from recsys_operator.world.errors import WorldError
 from recsys_operator.world.kube import Json, Kube, load_configuration, open_kube
-from recsys_operator.world.objects import FINALIZER, KINDS, MODELS, folder, place
+from recsys_operator.world.objects import KINDS, MODELS, folder, place
 from recsys_schemas.v1alpha1 import API_VERSION
 
 NAME = "recsys-smoke-test"
 SEEN_S = 90.0
-GONE_S = 120.0
-"""An operator that reaches no Ray cluster waits a minute before it lets a model go."""
+GONE_S = 30.0
+"""Nothing was begun for it, so that nothing holds it."""
 _AGAIN_S = 0.5
 
 
@@ -35,7 +35,7 @@ def main() -> int:
     except (SettingsError, WorldError, NotSoundError) as error:
         sys.stderr.write(f"smoke test: {error}\n")
         return 1
-    sys.stdout.write(f"smoke test: {namespace}/{NAME} was seen to, and let go\n")
+    sys.stdout.write(f"smoke test: {namespace}/{NAME} was seen to, and is gone\n")
     return 0
 
 
@@ -65,8 +65,6 @@ async def _until(kube: Kube, path: str, *, gone: bool, within: float) -> None:
         if gone and body is None:
             return
         if not gone and body is not None and body.get("status", {}).get("observedGeneration") == body["metadata"]["generation"]:
-            if FINALIZER not in body["metadata"].get("finalizers", []):
-                raise NotSoundError(f"{path}: has a status and no finalizer; may the operator patch recommendermodels?")
             return
         await asyncio.sleep(_AGAIN_S)
     what = "is still there" if gone else "has no status"

@@ -167,6 +167,14 @@ SERVE_SWITCH_SECONDS = Metric(
     help="From a serving record's coming to a replica that serves until it is in force there; versions are loaded meanwhile.",
     buckets=(0.001, 0.01, 0.05, 0.2, 1.0, 5.0, 30.0),
 )
+SERVE_SHORTLIST_RECALL = Metric(
+    name="recsys_shortlist_recall",
+    kind="gauge",
+    source="serving",
+    unit="",
+    labels=("model", "version"),
+    help="Part of the exact best 20 that a version's shortlist finds, 0 to 1, measured on users of its own; for versions that have one.",
+)
 
 ALL = (
     RECONCILES,
@@ -202,4 +210,5 @@ ALL = (
     SERVE_FILTERED,
     SERVE_EXPLORED,
     SERVE_SWITCH_SECONDS,
+    SERVE_SHORTLIST_RECALL,
 )

@@ -1,9 +1,10 @@
-"""Requests/s at saturation, CPU a request, and times at half load, of four ways to an answer, in turns on the same cores.
+"""Requests/s at saturation, CPU a request, and times at half load, of five ways to an answer, in turns on the same cores.
 
 bare ASGI: the same scoring and nothing else, the limit. ours: complete, through Ray Serve's HAProxy, one replica, with access, the answer
 log to Kafka, live knowledge and evidence; told are also the parts of its answers by reason, and what a large catalogue's shortlist finds.
-plain Ray Serve: as its guides have a split, Python proxy, router and handles. echo: a deployment that sends the body back, behind the same
-ingress as ours. Each figure is the median of the rounds: other work beside it only ever slows.
+plain Ray Serve: as its guides have a split, Python proxy, router and handles, with room for all clients at once and no access log. router,
+same ingress: that application with the settings and the HAProxy that ours has. echo: a deployment that sends the body back, behind the same
+ingress. Each figure is the median of the rounds: other work beside it only ever slows.
 """
 
 import argparse
@@ -140,8 +141,7 @@ def measure(folder: Path, stack: ExitStack, sizes: list[str], rounds: int, secon
             figures = compare(ways, rounds, seconds)
             shown = approximate.parts(before, approximate.answered(model))
         figures |= ratios(figures) | {"ours, answers": shown}
-        if found := approximate.recall(store, folder / "cache", catalogue):
-            figures["ours, shortlist"] = found
+        figures |= approximate.recall(store, folder / "cache", catalogue)
         tell("serving", f"{size} items", figures)
 
 

@@ -1,4 +1,4 @@
-"""The four ways to an answer, each with its address, its requests and the processes on its path."""
+"""The five ways to an answer, each with its address, its requests and the processes on its path."""
 
 import json
 import os
@@ -22,8 +22,13 @@ from recsys_schemas.serving_record import ServingArguments
 
 APPS = Path(__file__).resolve().parents[1] / "apps"
 DEADLINE_S = 240.0
-AS_IT_COMES = {"RAY_SERVE_THROUGHPUT_OPTIMIZED": "0", "RAY_SERVE_ENABLE_HA_PROXY": "0"}
-"""Ray Serve without the settings of `recsys_dev.ray_settings`: its own Python proxy."""
+AS_IT_COMES = {
+    "RAY_SERVE_THROUGHPUT_OPTIMIZED": "0",
+    "RAY_SERVE_ENABLE_HA_PROXY": "0",
+    "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "",
+}
+"""Ray Serve without the settings of `recsys_dev.ray_settings`: its own Python proxy, and no door of ours."""
+ROUTED = "router, same ingress"
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
@@ -93,18 +98,19 @@ def bare(folder: Path, store: str, catalogue: Catalogue, users: list[str]) -> Ge
 
 
 class Ours:
-    """The serving API as the operator deploys it, and a bare echo behind the same ingress."""
+    """The serving API as the operator deploys it; behind the same ingress a bare echo, and the plain way's router and handles."""
 
     def __init__(self, head: RayHead, arguments: ServingArguments, folder: Path, token_file: Path) -> None:
         self._head, self._arguments, self._folder, self._token_file = head, arguments, folder, token_file
         self._epoch = 0
 
     def serve(self, catalogue: Catalogue, users: list[str]) -> list[Way]:
-        """Make a version the stable arm of the one replica; both ways once it answers."""
+        """Make a version the stable arm of the one replica; all three ways once it answers."""
         self._epoch += 1
         ours = application(self._arguments, record(self._epoch, arm(catalogue.version, catalogue.digest, 100)), replicas=1)
         echo = {"name": "echo", "route_prefix": "/echo", "import_path": "bare_echo:echo", "args": {}}
-        _put(self._head, [ours, echo])
+        routed = _plain_application("routed", self._arguments.storage_uri, self._folder, catalogue)
+        _put(self._head, [ours, echo, routed])
         name, head = self._arguments.name, self._head
         ways = [
             Way(
@@ -119,6 +125,12 @@ class Ours:
                 url=head.serve_url,
                 requests=questions(self._folder, "echo", "/echo", users),
                 pids=lambda: _pids(head, ":echo:"),
+            ),
+            Way(
+                name=ROUTED,
+                url=head.serve_url,
+                requests=questions(self._folder, "routed", "/routed/", users),
+                pids=lambda: _pids(head, ":routed:"),
             ),
         ]
         for way in ways:
@@ -139,8 +151,7 @@ class Ours:
 
 def plain(head: RayHead, store: str, folder: Path, catalogue: Catalogue, users: list[str]) -> Way:
     """Ray Serve as it comes: Python proxy, router, handles to versions."""
-    args = {"store": store, "cache": str(folder / "cache"), "version": catalogue.version, "digest": catalogue.digest}
-    _put(head, [{"name": "plain", "route_prefix": "/plain", "import_path": "plain_serve:plain", "args": args}])
+    _put(head, [_plain_application("plain", store, folder, catalogue)])
     way = Way(
         name="plain Ray Serve",
         url=head.serve_url,
@@ -149,6 +160,11 @@ def plain(head: RayHead, store: str, folder: Path, catalogue: Catalogue, users: 
     )
     way.wait()
     return way
+
+
+def _plain_application(name: str, store: str, folder: Path, catalogue: Catalogue) -> dict[str, Any]:
+    args = {"store": store, "cache": str(folder / "cache"), "version": catalogue.version, "digest": catalogue.digest}
+    return {"name": name, "route_prefix": f"/{name}", "import_path": "plain_serve:plain", "args": args}
 
 
 def _put(head: RayHead, applications: list[dict[str, Any]]) -> None:

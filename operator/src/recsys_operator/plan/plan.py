@@ -28,11 +28,16 @@ from recsys_operator.state.actions import (
     AddFinalizer,
     AppendRecord,
     DeleteVersion,
+    DeployApp,
+    KeepCluster,
     Notify,
     PublishEvent,
     RemoveApp,
     RemoveFinalizer,
+    RunOwnJob,
     StopJob,
+    SubmitJob,
+    ThrottleReplication,
     WriteRolloutStatus,
     WriteVersionStatus,
 )
@@ -53,6 +58,11 @@ LET_GO = timedelta(seconds=60)
 """A deletion waits so long for an engine that does not answer; then the model goes, and a warning says what may be left."""
 
 
+TAKEN_BACK = SubmitJob | RunOwnJob | DeployApp | ThrottleReplication | KeepCluster
+"""What a model does outside itself that must be undone when it goes. Before the first of it the model is held; until then nothing
+is in the way of its deletion, not even an operator that is away."""
+
+
 def plan(observed: Observed) -> Plan:
     """Decide one pass: a pure function of what was seen."""
     if observed.model.deleting_since is not None:
@@ -71,11 +81,12 @@ def plan(observed: Observed) -> Plan:
     parts.append(definitions.part(observed))
     # Last: where the cluster cannot be written, all else has been done.
     parts.append(cluster.act(cluster.judge(observed), observed))
-    first: tuple[Action, ...] = () if observed.model.has_finalizer else (AddFinalizer(),)
-    actions = first + tuple(action for part in parts for action in part.actions)
+    actions = tuple(action for part in parts for action in part.actions)
     written_now = {action.name for action in actions if isinstance(action, WriteVersionStatus | DeleteVersion)}
     actions += upkeep.lost(observed, written_now)
     actions = recording.trimmed(observed, cluster.with_own_jobs(observed, actions))
+    if not observed.model.has_finalizer and any(isinstance(action, TAKEN_BACK) for action in actions):
+        actions = (AddFinalizer(), *actions)
     facts = [fact for part in parts for fact in part.facts]
     busy = any(part.busy for part in parts)
     asleep = observed.model.spec.suspend and observed.model.generation == observed.model.status.observed_generation

@@ -33,6 +33,7 @@ from recsys_operator.state.actions import (
 from recsys_operator.state.observed import AUDIT, Key, ModelState, Observed, Standing
 from recsys_operator.world import audit_topic, kuberay, ray_jobs, webhooks
 from recsys_operator.world.connection import read_connection
+from recsys_operator.world.errors import UnavailableError
 from recsys_operator.world.kube import Json
 from recsys_operator.world.objects import ROLLOUTS, VERSIONS, dump, place
 from recsys_operator.world.owned import create_owned, publish_event, set_finalizer, write_status
@@ -55,7 +56,10 @@ async def apply(world: World, observed: Observed, action: Action) -> Standing | 
         case SubmitJob() | RunOwnJob() | StopJob() | ForgetJob() | DeployApp() | RemoveApp():
             await _apply_to_ray(world, observed.model, action)
         case AddFinalizer():
-            return await set_finalizer(world.kube, observed.model, present=True)
+            held = await set_finalizer(world.kube, observed.model, present=True)
+            if held is None:
+                raise UnavailableError(f"{observed.model.key}: has been deleted; nothing is begun for it")
+            return held
         case _:
             await _apply_to_kubernetes(world, observed, action)
     return None

@@ -374,6 +374,7 @@ class Api:
         self._replica.metrics.dropped = self._replica.log.dropped
         self._replica.metrics.switches = self._replica.arms.switches
         self._replica.metrics.in_hand = self._in_hand.mean
+        self._replica.metrics.recalls = self._replica.arms.recalls()
         await asgi.send_bytes(send, 200, self._replica.metrics.text(), b"text/plain; version=0.0.4; charset=utf-8")
 
     async def _description(self, _: Scope, __: Receive, send: Send) -> None:

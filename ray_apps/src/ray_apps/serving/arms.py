@@ -171,6 +171,11 @@ class Arms:
         told = {arm.name: arm.live.state() for arm in list(self._loaded.values())}
         return {name: state for name, state in told.items() if state is not None}
 
+    def recalls(self) -> dict[str, float]:
+        """Version → what its shortlist finds of the exact best, of the arms that have one."""
+        lists = {arm.name: arm.near.shortlist for arm in list(self._loaded.values())}
+        return {name: shortlist.recall for name, shortlist in lists.items() if shortlist is not None}
+
     def renew(self) -> None:
         """Live records of items have changed: put them on every arm's shelf."""
         with self._changed:

@@ -144,17 +144,17 @@ async def _own(first: LoadedArm, question: Question, chain: Chain, so_far: SoFar
     except ArmFailure as failure:
         so_far.late = isinstance(failure, ArmLate)
     if ranked is None and so_far.late and so_far.left_ms > kept_ms > 0:
-        ranked = _approximate(first, question)
+        ranked = _approximate(first, question, so_far.barred.size)
     so_far.own_ms = so_far.elapsed_ms
     return ranked
 
 
-def _approximate(arm: LoadedArm, question: Question) -> Ranked | None:
-    """The best of an arm's shortlist; None without one."""
+def _approximate(arm: LoadedArm, question: Question, barred: int) -> Ranked | None:
+    """The best of an arm's shortlist, where about so many items may not be shown; None without one."""
     shortlist = arm.near.shortlist
     if shortlist is None:
         return None
-    look = shortlist.look()
+    look = shortlist.look(1 - barred / max(arm.shelf.own, 1))
     try:
         ranked = rank(arm, question, look)
     except Exception:  # noqa: BLE001 - whatever a version does wrong, its user still gets an answer

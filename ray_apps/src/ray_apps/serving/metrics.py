@@ -1,7 +1,7 @@
 """What this replica has counted, as Prometheus text. Names come from the schemas."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from prometheus_client.core import CollectorRegistry, CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import generate_latest
@@ -17,6 +17,7 @@ from recsys_schemas.metric_names import (
     SERVE_REQUESTS,
     SERVE_SECONDS,
     SERVE_SHED,
+    SERVE_SHORTLIST_RECALL,
     SERVE_SWITCH_SECONDS,
 )
 
@@ -31,6 +32,7 @@ class AnswerMetrics(Collector):
         self.dropped = self.filtered = self.explored = self.shed = 0
         self.in_hand = 0.0
         self.switches = SwitchTimes()
+        self.recalls: Mapping[str, float] = {}
 
     def count(self, variant: str, reason: str, status: int, milliseconds: float) -> None:
         """Count one answer; variant and reason are empty for errors."""
@@ -58,7 +60,10 @@ class AnswerMetrics(Collector):
         switches.add_metric([self._model], buckets=self.switches.buckets(), sum_value=self.switches.seconds)
         in_hand = GaugeMetricFamily(SERVE_IN_HAND.name, SERVE_IN_HAND.help, labels=SERVE_IN_HAND.labels)
         in_hand.add_metric([self._model], self.in_hand)
-        return [answers, times, dropped, switches, in_hand, *self._plain()]
+        recalls = GaugeMetricFamily(SERVE_SHORTLIST_RECALL.name, SERVE_SHORTLIST_RECALL.help, labels=SERVE_SHORTLIST_RECALL.labels)
+        for version, recall in self.recalls.items():
+            recalls.add_metric([self._model, version], recall)
+        return [answers, times, dropped, switches, in_hand, recalls, *self._plain()]
 
     def _plain(self) -> Iterable[Metric]:
         for metric, count in ((SERVE_FILTERED, self.filtered), (SERVE_EXPLORED, self.explored), (SERVE_SHED, self.shed)):

@@ -9,7 +9,7 @@ import time
 import numpy as np
 
 from ray_apps.algorithms.factored import Factored
-from ray_apps.serving.shortlist import ASKED, FROM_ITEMS, MOST_BYTES, Shortlist, shortlist_of
+from ray_apps.serving.shortlist import ASKED, FROM_ITEMS, MOST_BYTES, Shortlist, bytes_of, shortlist_of
 from ray_apps.stores.registry import LoadedVersion
 
 NICE = 10
@@ -28,7 +28,7 @@ class Near:
     def begin(self, version: LoadedVersion) -> None:
         """Make it on a thread, if the version is large enough and scores by items' vectors."""
         model = version.model
-        if isinstance(model, Factored) and len(model.items) >= FROM_ITEMS and model.items.nbytes <= MOST_BYTES:
+        if isinstance(model, Factored) and len(model.items) >= FROM_ITEMS and bytes_of(model.items) <= MOST_BYTES:
             threading.Thread(target=self._make, args=(model, version), name="shortlist", daemon=True).start()
 
     def close(self) -> None:
@@ -53,7 +53,7 @@ class Near:
                     "event": "ShortlistMade",
                     "seconds": round(time.monotonic() - started, 1),
                     "recall": round(made.recall, 3),
-                    "cells": made.looked_at,
+                    "ranked": made.ranked,
                     "milliseconds": round(made.expected_ms, 2),
                 },
             )

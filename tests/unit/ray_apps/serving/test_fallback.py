@@ -29,7 +29,8 @@ class Near:
 
     unseen = -1.0
 
-    def look(self) -> "Near":
+    def look(self, allowed: float) -> "Near":
+        self.allowed = allowed
         return self
 
     def scores(self, history: Any, weights: Any) -> Any:
