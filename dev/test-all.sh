@@ -21,6 +21,7 @@ run() {
     printf '== %s: begins\n' "$name"
     .venv/bin/python -m pytest -o cache_dir="$logs/$name.cache" "$@" >"$logs/$name.log" 2>&1
     local status=$?
+    failures "$logs/$name.log" >"$logs/$name.first"
     if [ "$status" -eq 1 ]; then
         again "$name" "$@"
         status=$?
@@ -34,20 +35,36 @@ run() {
     flock "$logs" sh -c 'printf "\n== %s\n" "$1"; cat "$2"' - "$name" "$logs/$name.log"
 }
 
+# The last lines of a session that name what failed; what tests have logged may begin with the same words.
+failures() {
+    awk '/^=+ short test summary info =+$/ {told = 1; list = ""; next}
+         /^=+ / {told = 0}
+         told && /^(FAILED|ERROR) / {list = list substr($0, 1, 240) "\n"}
+         END {printf "%s", list}' "$1"
+}
+
+# How many tests have failed since they last passed, by what pytest keeps of it.
+left() {
+    .venv/bin/python -c 'import json, pathlib, sys; kept = pathlib.Path(sys.argv[1]); print(len(json.loads(kept.read_text())) if kept.exists() else 0)' \
+        "$logs/$1.cache/v/cache/lastfailed"
+}
+
+# 0 when all that failed, and nothing less, has passed the second time. A session that was broken off (-x) has not run the rest.
 again() {
-    local name=$1 failed
+    local name=$1 failed passed
     shift
-    failed=$(grep -cE '^(FAILED|ERROR) ' "$logs/$name.log")
+    failed=$(left "$name")
     if [ "$failed" -eq 0 ] || [ "$failed" -gt "$most_again" ]; then return 1; fi
     case $name in "real Kafka brokers" | storms) return 1 ;; esac
+    if grep -qE '^!+ (stopping after|.*Interrupted)' "$logs/$name.log"; then return 1; fi
     printf '\n== %s: what failed, once more\n' "$name" >>"$logs/$name.log"
-    grep -E '^(FAILED|ERROR) ' "$logs/$name.log" | cut -c 1-240 >"$logs/$name.first"
     .venv/bin/python -m pytest -o cache_dir="$logs/$name.cache" --last-failed --last-failed-no-failures=none "$@" >"$logs/$name.second" 2>&1
     local status=$?
     # What the summary counts is the first session.
     sed -E 's/^=+ (.*(passed|failed|error).* in .*[^=]) ?=+$/-- \1/' "$logs/$name.second" >>"$logs/$name.log"
-    if [ "$status" -eq 0 ]; then mv "$logs/$name.first" "$logs/$name.shaky"; fi
-    return "$status"
+    passed=$(tail -n 1 "$logs/$name.second" | grep -oE '[0-9]+ passed' | cut -d ' ' -f 1)
+    if [ "$status" -ne 0 ] || [ "${passed:-0}" -ne "$failed" ] || [ "$(left "$name")" -ne 0 ]; then return 1; fi
+    mv "$logs/$name.first" "$logs/$name.shaky"
 }
 
 without_brokers() {
@@ -74,7 +91,14 @@ with_ray "$@" &
 wait
 
 printf '\n'
-for name in "${order[@]}"; do cat "$logs/$name.summary"; done
+for name in "${order[@]}"; do
+    # Its lane was killed before it had told anything.
+    if [ ! -e "$logs/$name.summary" ]; then
+        touch "$logs/$name.failed" "$logs/$name.first"
+        printf '%-28s         did not come to its end\n' "$name" >"$logs/$name.summary"
+    fi
+    cat "$logs/$name.summary"
+done
 count() { cat "$logs"/*.summary | grep -oE "[0-9]+ ($1)" | awk '{n += $1} END {print n + 0}'; }
 for name in "${order[@]}"; do
     if [ -e "$logs/$name.shaky" ]; then
@@ -84,7 +108,7 @@ for name in "${order[@]}"; do
     if [ -e "$logs/$name.failed" ]; then
         printf 'failed: %s\n' "$name"
         # Which ones, again: their reports are far above.
-        grep -E '^(FAILED|ERROR) ' "$logs/$name.log" | cut -c 1-240 | awk '!told[$0]++' | head -n 20 || true
+        head -n 20 "$logs/$name.first"
     fi
 done
 shaky=$(cat /dev/null "$logs"/*.shaky 2>/dev/null | wc -l)

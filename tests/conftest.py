@@ -64,9 +64,9 @@ def topic_names(admin: AdminClient) -> Iterator[Callable[[str], str]]:
         return given[-1]
 
     yield name
-    made = [topic for topic in given if topic in admin.list_topics(timeout=10).topics]
-    for deleted in (admin.delete_topics(made) if made else {}).values():
-        deleted.result(timeout=30)
+    made = [topic for topic in given if topic in admin.list_topics(timeout=60).topics]
+    for deleted in (admin.delete_topics(made, request_timeout=60) if made else {}).values():
+        deleted.result(timeout=90)
 
 
 @pytest.fixture(scope="session")

@@ -24,6 +24,7 @@ from ray_apps.stores.objects import StorageError, Store, delta_options, open_sto
 from recsys_dev import objects
 from recsys_dev.errors import Unmet
 from recsys_dev.objects import ObjectStore
+from recsys_operator.world import registry
 from recsys_operator.world.errors import RefusedError, UnavailableError
 from recsys_operator.world.registry import Registry
 
@@ -85,12 +86,12 @@ def test_a_file_that_is_replaced_while_it_is_read_is_read_as_one_writer_wrote_it
     with ThreadPoolExecutor(2) as pool:
         writer = pool.submit(replace)
         try:
-            deadline = time.monotonic() + (60 if torn else 3)
+            deadline = time.monotonic() + (300 if torn else 3)
             while time.monotonic() < deadline and not (torn and seen - set(written)):
                 seen.add(read(store, "latest"))
         finally:
             stop.set()
-        writer.result(timeout=30)
+        writer.result(timeout=120)
     assert bool(seen - set(written)) is torn, seen
 
 
@@ -206,6 +207,8 @@ def test_a_bucket_that_is_not_there_and_a_wrong_secret_are_told_with_the_mend(bu
 def test_to_the_operator_a_bucket_that_is_not_there_and_a_wrong_secret_are_told_alike_each_time(
     bucket: str, monkeypatch: pytest.MonkeyPatch
 ):
+    monkeypatch.setattr(registry, "CALL_S", 60.0)  # a server on a busy machine is late
+
     def look(uri: str) -> str:
         told: list[str] = []
         for _ in range(2):

@@ -1,7 +1,5 @@
 """The rights that the chart gives are those that the operator uses: by the audit log of all that the files before this one did."""
 
-import json
-
 import pytest
 import yaml
 
@@ -45,7 +43,7 @@ def for_kuberay(line: Line, given: set[Right]) -> set[Right]:
 def asked(line: Line) -> dict[Right, set[int]]:
     """What the operator has asked for, with the answers that it got."""
     found: dict[Right, set[int]] = {}
-    for event in map(json.loads, line.cluster.audit_log.read_text().splitlines()):
+    for event in line.cluster.audited():
         about = event.get("objectRef")
         if event["user"]["username"] == f"system:serviceaccount:{SYSTEM}:{RELEASE}" and about is not None and "resource" in about:
             resource = "/".join(filter(None, (about["resource"], about.get("subresource"))))

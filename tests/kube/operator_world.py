@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 from kubernetes.client import Configuration
 from kubernetes.config import load_kube_config
 
-from recsys_dev.kubernetes import Cluster
+from recsys_dev import processes
+from recsys_dev.kubernetes import Cluster, CommandFailedError
 from recsys_operator.state.observed import Key, ModelState, Observed
 from recsys_operator.world.objects import MODELS, Unreadable, place, read_model
 from recsys_operator.world.observe import observe
@@ -30,6 +31,19 @@ def define(cluster: Cluster) -> None:
     cluster.kubectl("wait", "--for=condition=Established", "-f", str(DEFINITIONS), "--timeout=60s")
     # A kind's storage answers a moment after its definition is established; kubectl waits for it.
     cluster.kubectl("get", "rm,rmv,rro", "--all-namespaces")
+
+
+def in_force(cluster: Cluster, account: str, verb: str, what: str, *, namespace: str) -> None:
+    """Wait until a right of a ServiceAccount (`namespace:name`) holds: who authorises learns of a binding a moment after it was made."""
+
+    def may() -> bool:
+        try:
+            cluster.kubectl("auth", "can-i", verb, what, "--namespace", namespace, f"--as=system:serviceaccount:{account}")
+        except CommandFailedError:
+            return False
+        return True
+
+    processes.wait_until(may, what=f"that {account} may {verb} {what} in {namespace}", deadline_s=60)
 
 
 def configuration(kubeconfig: Path) -> Configuration:

@@ -89,6 +89,11 @@ def test_replicas_follow_the_load_between_the_bounds(cluster: Cluster, namespace
     assert f"/apis/{METRICS}/v1beta1/namespaces/{namespace}/recsys_requests" in load.asked
     load.requests_per_second = 10_000
     processes.wait_until(lambda: replicas() == 6, what="no more than six replicas", deadline_s=ACTS_S)
-    conditions = {each["type"]: each for each in here.get("hpa", "movies")["status"]["conditions"]}
-    assert (conditions["AbleToScale"]["status"], conditions["ScalingActive"]["status"]) == ("True", "True")
-    assert conditions["ScalingLimited"]["reason"] == "TooManyReplicas"
+
+    def conditions() -> dict[str, Any]:
+        return {each["type"]: each for each in here.get("hpa", "movies")["status"]["conditions"]}
+
+    # The controller writes the scale first, and what it thinks of it a moment later.
+    limited = "TooManyReplicas"
+    processes.wait_until(lambda: conditions()["ScalingLimited"]["reason"] == limited, what=limited, deadline_s=ACTS_S)
+    assert (conditions()["AbleToScale"]["status"], conditions()["ScalingActive"]["status"]) == ("True", "True")

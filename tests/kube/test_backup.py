@@ -109,8 +109,8 @@ def test_a_restored_model_has_the_past_that_was_backed_up(here: Place):
     assert taken.returncode == 0, taken.stderr
     assert f"2 versions, 3 rollouts; the files lie in {STORE}: keep that store too" in taken.stderr
     here.kubectl("delete", "rm", "movies", "--wait=true")
-    here.kubectl("wait", "rro", "--all", "--for=delete", "--timeout=60s")
-    here.kubectl("wait", "rmv", "--all", "--for=delete", "--timeout=60s")
+    here.kubectl("wait", "rro", "--all", "--for=delete", "--timeout=110s")
+    here.kubectl("wait", "rmv", "--all", "--for=delete", "--timeout=110s")
     done = recsys(here, "restore", "-", given=taken.stdout)
     assert done.returncode == 0, done.stderr
     assert "restored with 2 versions and 3 rollouts" in done.stdout

@@ -1,6 +1,7 @@
 """The chart on a real API server of its own: what it installs, what an upgrade reaches, what stays, and who may do what."""
 
 import json
+import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from kube.operator_world import in_force
 from recsys_dev import kubernetes, processes, runs
 from recsys_dev.kubernetes import Cluster, CommandFailedError
 from recsys_schemas.kinds import KINDS
@@ -38,7 +40,7 @@ RESTRICTED = "pod-security.kubernetes.io/enforce=restricted"
 @pytest.fixture(scope="module")
 def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A cluster that nobody else installs definitions into."""
-    run_dir = runs.claim(ROOT / "build" / "run" / "tests" / tmp_path_factory.mktemp("chart").name)
+    run_dir = runs.claim(ROOT / "build" / "run" / "tests" / f"{tmp_path_factory.mktemp('chart').name}-{os.getpid()}")
     try:
         yield kubernetes.start(run_dir, progress=print)
     finally:
@@ -293,6 +295,7 @@ def person(cluster: Cluster, role: str, kind: str = "clusterrole") -> Path:
     name = f"has-{role}"
     cluster.kubectl("create", "serviceaccount", name, "-n", TEAM)
     cluster.kubectl("create", "rolebinding", name, "-n", TEAM, f"--{kind}={role}", f"--serviceaccount={TEAM}:{name}")
+    in_force(cluster, f"{TEAM}:{name}", "get", "recommenderrollouts.recsys.dev", namespace=TEAM)
     return cluster.service_account_kubeconfig(TEAM, name)
 
 
@@ -336,6 +339,7 @@ def test_nobody_asks_anything_of_a_rollout_in_another_name(installed: Cluster):
     installed.kubectl("create", "serviceaccount", "has-second", "-n", TEAM)
     bound = ("create", "rolebinding", "has-second", "-n", TEAM, f"--clusterrole={RELEASE}-approver", f"--serviceaccount={TEAM}:has-second")
     installed.kubectl(*bound)
+    in_force(installed, f"{TEAM}:has-second", "get", "recommenderrollouts.recsys.dev", namespace=TEAM)
     somebody = installed.service_account_kubeconfig(TEAM, "has-second")
     for asked in (control(f"{RELEASE}-viewer", promote="Full"), control(f"{RELEASE}-viewer", paused=True)):
         with pytest.raises(CommandFailedError, match=r"requestedBy: write your own user name, .*has-second"):

@@ -72,7 +72,7 @@ def admit(cluster: Cluster, manifests: str) -> None:
 
 def findings(judge: Path, manifests: str) -> set[Finding]:
     argv = [judge, "score", "--kubernetes-version", "v1.36", "--enable-optional-test", OPTIONAL, "-o", "json", "-"]
-    done = subprocess.run(argv, input=manifests, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(argv, input=manifests, capture_output=True, text=True, check=False, timeout=180)
     assert done.returncode in (0, 1), done.stderr
     return {
         Finding(check=each["check"]["id"], about=f"{judged['type_meta']['kind']}/{judged['object_meta']['name']}", says=comment["summary"])
@@ -139,7 +139,7 @@ class Conformance:
     def wrong(self, manifests: str) -> list[str]:
         """What is wrong with the objects, of which it must have seen every one."""
         argv = [self.program, "-strict", "-verbose", "-output", "json", "-schema-location", self.schemas, "-"]
-        done = subprocess.run(argv, input=manifests, capture_output=True, text=True, check=False, timeout=60)
+        done = subprocess.run(argv, input=manifests, capture_output=True, text=True, check=False, timeout=180)
         assert done.returncode in (0, 1), done.stderr
         told = json.loads(done.stdout)["resources"]
         assert {each["status"] for each in told} <= {"statusValid", "statusInvalid", "statusError"}, told

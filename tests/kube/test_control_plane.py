@@ -4,11 +4,13 @@ import signal
 import socket
 import ssl
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import httpx
 import pytest
 
+from kube.operator_world import in_force
 from recsys_dev import kubernetes, process_table, processes
 from recsys_dev.control_plane import Ports
 from recsys_dev.errors import Unmet
@@ -73,8 +75,9 @@ def test_a_service_account_may_do_only_what_its_role_allows(cluster: Cluster, na
     cluster.kubectl("apply", "-n", namespace, "-f", "-", input=READER)
     kubeconfig = cluster.service_account_kubeconfig(namespace, "reader")
     assert kubeconfig.stat().st_mode & 0o077 == 0
-    seen = cluster.kubectl("get", "configmaps", "-o", "name", kubeconfig=kubeconfig)
-    assert "configmap/kube-root-ca.crt" in seen
+    in_force(cluster, f"{namespace}:reader", "list", "configmaps", namespace=namespace)
+    seen = partial(cluster.kubectl, "get", "configmaps", "-o", "name", kubeconfig=kubeconfig)
+    until(lambda: "configmap/kube-root-ca.crt" in seen(), "what a controller puts into every namespace")
     for words in (("create", "configmap", "c"), ("get", "secrets"), ("get", "configmaps", "-n", "kube-system")):
         with pytest.raises(CommandFailedError, match=r"[Ff]orbidden"):
             cluster.kubectl(*words, kubeconfig=kubeconfig)
@@ -114,8 +117,7 @@ def test_requests_are_in_the_audit_log(cluster: Cluster, namespace: str):
     cluster.kubectl("create", "configmap", "noted", "-n", namespace)
 
     def is_noted() -> bool:
-        events = [json.loads(line) for line in cluster.audit_log.read_text().splitlines()]
-        return any(e.get("verb") == "create" and e.get("objectRef", {}).get("name") == "noted" for e in events)
+        return any(e.get("verb") == "create" and e.get("objectRef", {}).get("name") == "noted" for e in cluster.audited())
 
     until(is_noted, "the request is in the audit log")
 

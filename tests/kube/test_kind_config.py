@@ -18,7 +18,7 @@ def refusal(kind: Path, config: Path, empty: Path) -> str:
     """Return why kind makes no cluster: it reads the config strictly first, and then finds no container engine on an empty PATH."""
     environment = {**os.environ, "PATH": str(empty), "KIND_EXPERIMENTAL_PROVIDER": "docker"}
     argv = [kind, "create", "cluster", "--config", config]
-    done = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False, timeout=180)
     assert done.returncode != 0
     return done.stderr
 

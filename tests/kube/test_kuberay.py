@@ -55,7 +55,7 @@ def rayed(defined: Cluster) -> Iterator[Cluster]:
     child = processes.start(defined.run_dir, "kuberay", Command(argv=argv, env={"KUBECONFIG": str(defined.kubeconfig)}))
     health = f"http://{LOOPBACK}:{probes}/readyz"
     try:
-        processes.wait_until(lambda: _answers(health), what="KubeRay", deadline_s=90, children=[child])
+        processes.wait_until(lambda: _answers(health), what="KubeRay", deadline_s=120, children=[child])
         yield defined
     finally:
         processes.stop(child)
@@ -102,7 +102,7 @@ def state(seen: Observed) -> ClusterState:
 
 
 def until(look: Callable[[], bool], what: str) -> None:
-    processes.wait_until(look, what=what, deadline_s=60)
+    processes.wait_until(look, what=what, deadline_s=120)
 
 
 def pods(here: Place) -> list[dict[str, Any]]:

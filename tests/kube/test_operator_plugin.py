@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from kube.operator_world import Place, define
+from kube.operator_world import Place, define, in_force
 from ray_apps.stores.objects import open_store
 from ray_apps.training.job import run
 from recsys_dev.kubernetes import Cluster
@@ -222,6 +222,7 @@ def test_a_user_without_the_right_is_told_so_in_the_servers_words(here: Place) -
     here.kubectl("create", "role", "reader", "--verb=get,list", "--resource=recommenderrollouts.recsys.dev")
     here.kubectl("create", "rolebinding", "reader", "--role=reader", f"--serviceaccount={here.namespace}:reader")
     kubeconfig = here.cluster.service_account_kubeconfig(here.namespace, "reader")
+    in_force(here.cluster, f"{here.namespace}:reader", "get", "recommenderrollouts.recsys.dev", namespace=here.namespace)
     assert recsys(here, "explain", "movies-000002", kubeconfig=kubeconfig).returncode == 0
     done = recsys(here, "abort", "movies-000002", kubeconfig=kubeconfig)
     assert done.returncode == 2

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import httpx
 import pytest
 
-from kube.operator_world import Place, define
+from kube.operator_world import Place, define, in_force
 from recsys_dev.kubernetes import Cluster
 from recsys_dev.ports import free_ports
 from unit.operator.world.receiving import receiving, signed
@@ -90,34 +90,37 @@ def operators(defined: Cluster, namespace: str, tmp_path: Path) -> Iterator[Oper
 
 def answer(url: str) -> int:
     try:
-        return httpx.get(url, timeout=5, trust_env=False).status_code
+        return httpx.get(url, timeout=60, trust_env=False).status_code
     except httpx.HTTPError:
         return 0
+
+
+def text(url: str) -> str:
+    """What a page says; nothing while nobody answers."""
+    try:
+        return httpx.get(url, timeout=60, trust_env=False).text
+    except httpx.HTTPError:
+        return ""
 
 
 def test_a_model_whose_world_is_missing_says_what_to_do_and_is_let_go_when_asked(operators: Operators) -> None:
     operators.place.model()
     process, base = operators.start()
-    topics = until(lambda: operators.condition("TopicsReady"))
-    assert "spec.kafka.bootstrapServers: no broker answers at 127.0.0.1:1" in topics["message"]
+    silent = "spec.kafka.bootstrapServers: no broker answers at 127.0.0.1:1"
+    until(lambda: operators.condition("TopicsReady"), lambda topics: silent in topics.get("message", ""))
     assert "kubectl create secret generic ray-auth" in operators.condition("Stalled")["message"]
     assert "finalizers" not in operators.place.get("rm", "movies")["metadata"], "nothing was begun that must be taken back"
-    assert {path: answer(base + path) for path in ("/healthz", "/readyz", "/metrics", "/else")} == {
-        "/healthz": 200,
-        "/readyz": 200,
-        "/metrics": 200,
-        "/else": 404,
-    }
-    metrics = httpx.get(f"{base}/metrics", trust_env=False).text
-    assert "recsys_leader 1.0" in metrics
+    answers = {"/healthz": 200, "/readyz": 200, "/metrics": 200, "/else": 404}
+    until(lambda: {path: answer(base + path) for path in answers}, lambda seen: seen == answers)
+    metrics = until(lambda: text(f"{base}/metrics"), lambda seen: "recsys_leader 1.0" in seen)
     assert "recsys_reconciles_total{" in metrics
     before = operators.place.get("rm", "movies")
     operators.place.secret("ray-auth", token="x")
-    until(lambda: operators.condition("Serving"), lambda seen: "spec.ray.dashboardURL" in seen["message"])
+    until(lambda: operators.condition("Serving"), lambda seen: "spec.ray.dashboardURL" in seen.get("message", ""))
     after = operators.place.get("rm", "movies")
     assert after["metadata"].get("annotations") == before["metadata"].get("annotations")
     process.terminate()
-    assert process.wait(timeout=30) == 0
+    assert process.wait(timeout=120) == 0
     assert operators.holder() == ""
     assert [line["message"] for line in operators.lines()][-1] == "stopped"
     assert not [line for line in operators.lines() if "exc_info" in line]
@@ -128,18 +131,17 @@ def test_metrics_of_a_model_go_with_it_and_say_nothing_that_nobody_knows(operato
     operators.place.model("books")
     _, base = operators.start()
 
-    def told() -> list[str]:
-        text = httpx.get(f"{base}/metrics", trust_env=False).text if answer(f"{base}/metrics") else ""
-        return [line for line in text.splitlines() if 'model="movies"' in line]
+    def told(model: str = "movies") -> list[str]:
+        seen = until(lambda: text(f"{base}/metrics"))
+        return [line for line in seen.splitlines() if f'model="{model}"' in line]
 
-    seen = until(told)
     labels = f'{{model="movies",namespace="{operators.place.namespace}"}}'
-    assert f"recsys_model_ready{labels} 0.0" in seen
-    assert f"recsys_dead_letter_fraction_limit{labels} 0.05" in seen
+    wanted = {f"recsys_model_ready{labels} 0.0", f"recsys_dead_letter_fraction_limit{labels} 0.05"}
+    seen = until(told, lambda lines: wanted <= set(lines))
     assert not [line for line in seen if "lag" in line], "no broker has answered"
-    operators.place.kubectl("delete", "rm", "movies", "--timeout=60s")
+    operators.place.kubectl("delete", "rm", "movies", "--timeout=110s")
     until(told, lambda lines: not lines)
-    assert 'model="books"' in httpx.get(f"{base}/metrics", trust_env=False).text
+    assert told("books")
 
 
 def test_one_of_two_leads_and_the_other_takes_over_when_it_is_killed(operators: Operators) -> None:
@@ -149,25 +151,33 @@ def test_one_of_two_leads_and_the_other_takes_over_when_it_is_killed(operators: 
     until(lambda: answer(f"{base}/readyz"), lambda status: status == 200)
     operators.place.model()
     until(lambda: operators.condition("TopicsReady"))
-    assert f"-{first.pid}-" in operators.holder()
-    assert not [line for line in operators.lines(1) if line["message"] == "leading"]
-    first.send_signal(signal.SIGKILL)
-    first.wait()
+    # On a machine that stood still for longer than the lease lasts, the second has taken it by right.
+    leads = 0 if f"-{first.pid}-" in until(operators.holder) else 1
+    leader, other = (first, second) if leads == 0 else (second, first)
+    assert f"-{leader.pid}-" in operators.holder()
+    assert leads == 1 or not [line for line in operators.lines(1) if line["message"] == "leading"]
+    leader.send_signal(signal.SIGKILL)
+    leader.wait()
     operators.place.model("films")
     until(lambda: operators.condition("TopicsReady", "films"))
-    assert f"-{second.pid}-" in operators.holder()
-    second.terminate()
-    assert second.wait(timeout=30) == 0
+    assert f"-{other.pid}-" in operators.holder()
+    other.terminate()
+    assert other.wait(timeout=120) == 0
 
 
 def test_a_lease_taken_by_another_stops_all_work(operators: Operators) -> None:
     operators.start()
     until(lambda: f"-{operators.running[0].pid}-" in operators.holder())
+
+    def said(words: str) -> int:
+        return len([line for line in operators.lines() if words in line["message"]])
+
+    lost, waits = said("lease lost"), said("waiting for the lease")
     stolen = {"spec": {"holderIdentity": "thief", "leaseDurationSeconds": 3600, "renewTime": "2026-09-01T00:00:00.000000Z"}}
     operators.place.kubectl("patch", "lease", "recsys-operator", "--type=merge", "-p", json.dumps(stolen))
-    until(lambda: [line for line in operators.lines() if "lease lost" in line["message"]])
+    until(lambda: said("lease lost") > lost)
     operators.place.model()
-    until(lambda: [line for line in operators.lines() if line["message"] == "waiting for the lease"], lambda seen: len(seen) == 2)
+    until(lambda: said("waiting for the lease") > waits)
     assert "status" not in operators.place.get("rm", "movies")
     assert operators.holder() == "thief"
     assert operators.running[0].poll() is None
@@ -186,11 +196,13 @@ def test_the_rights_that_the_chart_gives_are_enough(operators: Operators) -> Non
     ]["name"]
     place.model()
     kubeconfig = place.cluster.service_account_kubeconfig(place.namespace, account)
+    for verb, what in (("list", "recommendermodels.recsys.dev"), ("create", "leases.coordination.k8s.io")):
+        in_force(place.cluster, f"{place.namespace}:{account}", verb, what, namespace=place.namespace)
     process, _ = operators.start(kubeconfig, RECSYS_LEASE_NAME=account)
     until(lambda: operators.condition("TopicsReady"))
-    place.kubectl("delete", "rm", "movies", "--timeout=60s")
+    place.kubectl("delete", "rm", "movies", "--timeout=110s")
     process.terminate()
-    assert process.wait(timeout=30) == 0
+    assert process.wait(timeout=120) == 0
     assert not [line for line in operators.lines() if "403" in json.dumps(line) or "orbidden" in json.dumps(line)]
 
 
@@ -248,9 +260,9 @@ def test_each_decision_is_told_in_order_and_signed_though_the_receiver_fails_and
         until(receiver.ids)
         assert receiver.refused == 2
         # It dies while the receiver fails, and while nobody looks another decision is written down.
-        receiver.answers = [500] * 3
+        receiver.answers = [500] * 1000
         decide(place, "Began", "Advanced")
-        until(lambda: receiver.refused == 3)
+        until(lambda: receiver.refused > 2)
         killed(operators)
         decide(place, "Began", "Advanced", "Held", "Advanced")
         receiver.answers = []
@@ -283,7 +295,7 @@ def test_each_decision_is_told_in_order_and_signed_though_the_receiver_fails_and
 def test_a_setting_that_cannot_be_used_is_one_clear_line(operators: Operators, variable: str, value: str, says: str) -> None:
     environment = operators.environment() | {variable: value}
     done = subprocess.run(
-        [sys.executable, "-m", "recsys_operator"], env=environment, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-m", "recsys_operator"], env=environment, capture_output=True, text=True, timeout=120, check=False
     )
     assert (done.returncode, done.stdout) == (2, "")
     assert len(done.stderr.splitlines()) == 1

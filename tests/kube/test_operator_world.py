@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from kube.operator_world import NOW, Place, define
-from recsys_dev.kubernetes import Cluster
+from recsys_dev import processes
+from recsys_dev.kubernetes import Cluster, CommandFailedError
 from recsys_operator.plan.names import token_secret
 from recsys_operator.state.actions import (
     Action,
@@ -361,7 +362,16 @@ def test_a_model_whose_spec_fits_no_schema_known_here_says_which_field(here: Pla
     here.model()
     here.kubectl("patch", "crd", "recommendermodels.recsys.dev", "--type=json", "-p", _OPEN)
     try:
-        here.kubectl("patch", "rm", "movies", "--type=merge", "-p", '{"spec": {"model": {"algorithm": "Oracle"}}}')
+
+        def taken() -> bool:
+            """The API server judges by a changed definition a moment later."""
+            try:
+                here.kubectl("patch", "rm", "movies", "--type=merge", "-p", '{"spec": {"model": {"algorithm": "Oracle"}}}')
+            except CommandFailedError:
+                return False
+            return True
+
+        processes.wait_until(taken, what="the open definition in use", deadline_s=60)
     finally:
         define(here.cluster)
     seen = here.observe()

@@ -3,7 +3,6 @@
 import copy
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,11 +12,11 @@ from tests.kube.admission_rows_serving import SERVED
 from tests.kube.rollout_rows import METRICS, WALKS, WINDOWS
 from tests.kube.telling_rows import TOLD
 
+from kube.operator_world import define
 from recsys_dev.kubernetes import Cluster, CommandFailedError
 from recsys_schemas.kinds import KINDS, open_api
 from recsys_schemas.structural import RULES
 
-DEFINITIONS = Path(__file__).resolve().parents[2] / "charts" / "recsys-operator" / "files" / "crds"
 API = "recsys.dev/v1alpha1"
 
 TOPICS = [{"name": "watch", "role": "Watch"}, {"name": "asked", "role": "Requests"}, {"name": "answered", "role": "Responses"}]
@@ -499,8 +498,7 @@ for event in ("watch", "rate"):
 
 @pytest.fixture(scope="module", autouse=True)
 def definitions(cluster: Cluster) -> None:
-    cluster.kubectl("apply", "--server-side", "-f", str(DEFINITIONS))
-    cluster.kubectl("wait", "--for=condition=Established", "-f", str(DEFINITIONS), "--timeout=60s")
+    define(cluster)
 
 
 def good(kind: str, name: str = "movies") -> dict[str, Any]:

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 import yaml
 
+from kube.operator_world import define
 from recsys_dev.kubernetes import Cluster, CommandFailedError
 from recsys_schemas.kinds import KINDS, Kind
 from recsys_schemas.v1alpha1.model import ModelSpec
 
 ROOT = Path(__file__).resolve().parents[2]
-DEFINITIONS = ROOT / "charts" / "recsys-operator" / "files" / "crds"
 SMALLEST = ROOT / "examples" / "smallest.yaml"
 API = "recsys.dev/v1alpha1"
 REFERENCE = {"name": "movies", "uid": "8a7d3f1e"}
@@ -60,8 +60,7 @@ STATUS = {
 
 @pytest.fixture(scope="module", autouse=True)
 def definitions(cluster: Cluster) -> None:
-    cluster.kubectl("apply", "--server-side", "-f", str(DEFINITIONS))
-    cluster.kubectl("wait", "--for=condition=Established", "-f", str(DEFINITIONS), "--timeout=60s")
+    define(cluster)
 
 
 def made(kind: str, name: str, spec: Any, **labels: str) -> str:

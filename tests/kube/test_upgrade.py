@@ -21,7 +21,7 @@ from recsys_operator.world.objects import MODELS
 from recsys_operator.world.owned import write_status
 from recsys_operator.world.world import World
 
-ANSWER_S = 60.0
+ANSWER_S = 120.0
 here_only = pytest.mark.skipif(bool(why_not()), reason=f"the operator's past is not here: {why_not()}")
 
 

@@ -25,7 +25,7 @@ from recsys_schemas.v1alpha1.model_status import ModelStatus
 from recsys_schemas.v1alpha1.rollout import RolloutSpec, RolloutStatus
 from recsys_schemas.v1alpha1.version import VersionSpec, VersionStatus
 
-READY_DEADLINE_S = 30.0
+READY_DEADLINE_S = 60.0
 Json = dict[str, Any]
 _M = TypeVar("_M", bound=BaseModel)
 
@@ -160,7 +160,7 @@ def look_at(cluster: Cluster, run_dir: Path, namespace: str = NAMESPACE) -> Eyes
     socket = folder / "api"
     argv = [cluster.programs / "kubectl", "proxy", f"--unix-socket={socket}"]
     child = processes.start(run_dir, "kubectl-proxy", Command(argv=argv, env={"KUBECONFIG": str(cluster.kubeconfig)}))
-    http = httpx.Client(transport=httpx.HTTPTransport(uds=str(socket), retries=2), base_url="http://localhost", timeout=10.0)
+    http = httpx.Client(transport=httpx.HTTPTransport(uds=str(socket), retries=2), base_url="http://localhost", timeout=30.0)
 
     def answers() -> bool:
         with contextlib.suppress(httpx.TransportError):

@@ -30,7 +30,7 @@ from recsys_dev.ports import LOOPBACK, free_ports
 from recsys_dev.processes import Child, Command
 
 READY_DEADLINE_S = 120.0
-FORMAT_DEADLINE_S = 60.0
+FORMAT_DEADLINE_S = 120.0
 _quiet = logging.getLogger("recsys_dev.kafka.client")
 
 
@@ -68,7 +68,7 @@ class Brokers:
             raise Unmet(f"broker {broker}", f"not one of ours: {self.ids}", "Name one of `Brokers.ids`.")
         if child.is_alive():
             os.kill(child.pid, signal.SIGKILL)
-        processes.wait_until(lambda: not child.is_alive(), what=f"end of broker {broker}", deadline_s=30.0)
+        processes.wait_until(lambda: not child.is_alive(), what=f"end of broker {broker}", deadline_s=60.0)
 
     def restart(self, broker: int, *, deadline_s: float = READY_DEADLINE_S) -> None:
         """Start a broker that has ended, on its old data and ports; returns when every living broker is known again."""

@@ -4,6 +4,7 @@ There is no kubelet (see `recsys_dev.node` for one): objects, admission, RBAC, g
 """
 
 import contextlib
+import json
 import os
 import ssl
 import subprocess
@@ -11,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -54,6 +56,11 @@ class Cluster:
     def audit_log(self) -> Path:
         """Path of the audit log: one JSON event a line; exists when started with `audit=True`."""
         return self.run_dir / "log" / "audit.log"
+
+    def audited(self) -> list[dict[str, Any]]:
+        """The events of the audit log that are written whole; that of a request comes a moment after its answer."""
+        whole = self.audit_log.read_text().rpartition("\n")[0]
+        return [json.loads(line) for line in whole.splitlines()]
 
     @property
     def environment(self) -> dict[str, str]:
@@ -212,7 +219,7 @@ def _start(run_dir: Path, programs: Path, ports: Ports, *, audit: bool, site: Si
 def _client(papers: Papers) -> httpx.Client:
     context = ssl.create_default_context(cafile=papers.authority_file)
     context.load_cert_chain(papers.admin.certificate_file, papers.admin.key_file)
-    return httpx.Client(base_url=papers.server, verify=context, trust_env=False, timeout=10)
+    return httpx.Client(base_url=papers.server, verify=context, trust_env=False, timeout=30)
 
 
 def _wait(client: httpx.Client, path: str, children: Sequence[Child]) -> None:

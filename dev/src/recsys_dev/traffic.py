@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from recsys_dev.events import Audience
-from recsys_dev.http_line import HttpLine, LineBrokenError
+from recsys_dev.http_line import DEADLINE_S, HttpLine, LineBrokenError
 from recsys_dev.tallies import Latencies, Tally, quantiles
 
 SHOWN = 20
@@ -23,7 +23,8 @@ EVENTS_EVERY_S = 0.25
 EVENTS_AT_ONCE = 200
 MOST_EXCLUDED = 100
 MOST_REMEMBERED_USERS = 20_000
-STOP_DEADLINE_S = 15.0
+STOP_DEADLINE_S = 4 * DEADLINE_S
+"""What is in flight has its own deadline, and so has what is sent because of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +83,7 @@ class Traffic:
             in_flight.add(task)
             task.add_done_callback(in_flight.discard)
         if in_flight:
-            await asyncio.wait(in_flight, timeout=STOP_DEADLINE_S / 2)
+            await asyncio.wait(in_flight, timeout=2 * DEADLINE_S)
         ended.set()
         await sender
         await self._line.close()

@@ -69,11 +69,12 @@ def test_a_build_that_fails_says_why_and_leaves_the_old_program(module: Path):
 def test_two_runs_at_once_build_once(module: Path):
     assert module.exists()
     lines: list[str] = []
+    # The first build on a machine makes Go's own library too.
     runs = [threading.Thread(target=cache.ensure, args=([HELLO], lines.append)) for _ in range(2)]
     for run in runs:
         run.start()
     for run in runs:
-        run.join(timeout=120)
+        run.join(timeout=600)
     assert sum("built in" in line for line in lines) == 1
 
 

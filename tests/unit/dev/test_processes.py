@@ -22,7 +22,7 @@ def run_dir(tmp_path: Path) -> Iterator[Path]:
 
 
 def until(condition: Callable[[], bool], what: str) -> None:
-    processes.wait_until(condition, what=what, deadline_s=30)
+    processes.wait_until(condition, what=what, deadline_s=60)
 
 
 def shell(words: str) -> Command:
@@ -117,6 +117,14 @@ def test_waiting_ends_at_its_deadline(run_dir: Path):
     until(lambda: "thinking" in child.last_lines(), "the child has spoken")
     with pytest.raises(Unmet, match=r"broker ready: not so after 0 s\n--- slow\nstill thinking"):
         processes.wait_until(lambda: False, what="broker ready", deadline_s=0.2, children=[child])
+
+
+def test_what_came_true_while_whoever_waits_stood_still_is_no_failure(run_dir: Path):
+    brief = processes.start(run_dir, "brief", Command(argv=["true"]))
+    until(lambda: not brief.is_alive(), "the child has ended")
+    for deadline_s, children in ((-1, []), (60, [brief])):
+        looks = iter([False, True])
+        processes.wait_until(lambda looks=looks: next(looks), what="the second look", deadline_s=deadline_s, children=children)
 
 
 @pytest.mark.parametrize("content", ["", "42", "{}", '{"name": "x", "pid": "y", "started": "z", "log": "l"}'])

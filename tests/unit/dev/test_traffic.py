@@ -41,6 +41,7 @@ class Reader:
 
 class Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
+    request_queue_size = 128  # a connection that finds no room is tried again seconds later only
     status = 200
     hang_up = False
     chunked = False
@@ -114,7 +115,7 @@ def url_of(server: Server) -> str:
 
 
 def after(traffic: Traffic, requests: int) -> None:
-    wait_until(lambda: traffic.tally.sent >= requests, what="requests", deadline_s=30)
+    wait_until(lambda: traffic.tally.sent >= requests, what="requests", deadline_s=60)
 
 
 def test_answers_are_counted_by_version_and_reactions_come_back_with_their_request(server: Server):
@@ -141,9 +142,9 @@ def test_what_is_watched_in_an_answer_that_comes_after_the_end_is_sent_too(serve
 
 def test_what_was_just_watched_is_not_asked_for_again(server: Server):
     traffic = Traffic(url_of(server), "secret", Reader(), rate=50).start()
-    after(traffic, 10)
+    # Some are asked before the first answer has come.
+    wait_until(lambda: any("m1" in asked["exclude"] for asked in list(server.asked)), what="m1 to be left out", deadline_s=60)
     traffic.stop()
-    assert any("m1" in asked["exclude"] for asked in server.asked)
 
 
 def test_a_status_other_than_200_is_a_failed_request(server: Server):

@@ -20,7 +20,8 @@ DEADLINE_S = 10.0
 """Not renewed for so long: we stop, well before another may begin."""
 RETRY_S = 1.0
 """Another looks so often: what it adds to the duration is time in which nobody works."""
-RELEASE_S = 2.0
+RELEASE_S = 5.0
+"""A busy API server is waited for: without our word another waits `DURATION_S`."""
 
 LOG = logging.getLogger(__name__)
 

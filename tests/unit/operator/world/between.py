@@ -6,8 +6,10 @@ from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import pytest
 from kubernetes.client import Configuration
 
+from recsys_operator.world import kube as client
 from recsys_operator.world.kube import Kube, open_kube
 
 Answer = tuple[int, bytes]
@@ -50,4 +52,7 @@ def speak(host: str, work: Callable[[Kube], Awaitable[object]]) -> None:
         finally:
             await kube.close()
 
-    asyncio.run(run())
+    with pytest.MonkeyPatch.context() as patient:
+        for deadline in ("CALL_S", "_CONNECT_S"):
+            patient.setattr(client, deadline, 60.0)  # however busy the machine is
+        asyncio.run(run())

@@ -23,6 +23,8 @@ class Receiver:
     """What was not."""
     answers: list[int] = field(default_factory=list[int])
     """Statuses of the next requests; 0 hangs, then 204 for ever."""
+    answers_of: dict[str, int] = field(default_factory=dict[str, int])
+    """Statuses of requests by the last part of their path: of those that must not take each other's, however late they are."""
     before: Callable[[], None] = lambda: None
     """What happens once a message has been taken, before it is answered."""
     released: threading.Event = field(default_factory=threading.Event)
@@ -45,7 +47,8 @@ def receiving() -> Generator[Receiver]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            status = seen.answers.pop(0) if seen.answers else 204
+            named = seen.answers_of.get(self.path.rpartition("/")[2])
+            status = named if named is not None else seen.answers.pop(0) if seen.answers else 204
             if status == 0:
                 seen.released.wait(DEADLINE_S)
                 return

@@ -10,7 +10,7 @@ from recsys_operator.state.observed import Key
 
 MOVIES, FILMS = Key(namespace="default", name="movies"), Key(namespace="default", name="films")
 NOW = datetime(2026, 9, 1, tzinfo=UTC)
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 
 
 def scheduler(run: Callable[[Key], Awaitable[datetime | None]]) -> Scheduler:

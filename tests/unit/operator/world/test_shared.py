@@ -9,7 +9,7 @@ import pytest
 from recsys_operator.world.errors import UnavailableError
 from recsys_operator.world.shared import GOOD_FOR, MOST_S, Shared
 
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 
 
 def drive(story: Callable[[], Awaitable[None]]) -> None:

@@ -1,9 +1,9 @@
 """Webhooks against a real HTTP server that fails, delays, hangs and comes back: who waits, what arrives, and how often."""
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime
+from itertools import count
 from typing import Any
 
 import httpx
@@ -35,6 +35,12 @@ def news(number: int, verdict: str = "Promoted", words: str = "reward 3/10 <agai
         by="ann",
         words=words,
     )
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A receiver on a busy machine is late, and is not asked again for that."""
+    monkeypatch.setattr(webhooks, "CALL_S", DEADLINE_S)
 
 
 @pytest.fixture
@@ -86,18 +92,22 @@ def test_no_address_is_told_when_nobody_answers() -> None:
 
 
 def test_messages_come_in_order_each_once_whatever_fails_and_nobody_waits(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(webhooks, "CALL_S", 0.3)
-    receiver.answers = [500, 0, 204, 503, 429, 204]
+    receiver.answers_of = {"1": 500, "2": 0, "4": 503, "5": 429}
+    tries = count(1)
 
     async def work(http: httpx.AsyncClient) -> None:
-        courier, to = Courier(first_pause_s=0.01), Address(field="f", url=receiver.url)
-        began = time.process_time()
+        async def send(number: int) -> None:
+            own = next(tries)
+            # Only the one that hangs is not waited for: another that is late would come twice.
+            monkeypatch.setattr(webhooks, "CALL_S", 0.3 if receiver.answers_of.get(str(own)) == 0 else DEADLINE_S)
+            await post(http, Address(field="f", url=f"{receiver.url}/{own}"), place(), news(number))
+
+        courier = Courier(first_pause_s=0.01)
         for number in (1, 2, 3, 1, 2):
-            courier.offer("uid", "ops", news(number).id, lambda number=number: post(http, to, place(), news(number)))
-        assert time.process_time() - began < 1.0  # nothing was sent yet: offering does no I/O
+            courier.offer("uid", "ops", news(number).id, lambda number=number: send(number))
         assert receiver.came == []
         await until(lambda: len(courier.deliveries("uid")["ops"].sent) == 3)
-        courier.offer("uid", "ops", news(2).id, lambda: post(http, to, place(), news(2)))
+        courier.offer("uid", "ops", news(2).id, lambda: send(2))
         await until(lambda: not courier.lines["uid", "ops"].waiting)
         delivery = courier.deliveries("uid")["ops"]
         assert (delivery.attempts, delivery.message, delivery.given_up) == (0, "", 0)

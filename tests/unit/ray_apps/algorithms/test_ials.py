@@ -46,7 +46,7 @@ class Threads:
     steps: list[dict[int, Any]] = field(default_factory=list[dict[int, Any]])
 
     def __post_init__(self) -> None:
-        self.barrier = threading.Barrier(self.workers, action=lambda: self.steps.append({}), timeout=30)
+        self.barrier = threading.Barrier(self.workers, action=lambda: self.steps.append({}), timeout=120)
 
     def member(self) -> "Member":
         return Member(self)

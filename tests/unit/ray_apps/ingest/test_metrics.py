@@ -14,6 +14,7 @@ from ray_apps.ingest.publishing import Committed
 from ray_apps.ingest.ray_meters import RayMeters
 from ray_apps.ingest.session import Progress, Session
 from ray_apps.ingest.work import Alone
+from recsys_dev import processes
 from recsys_schemas.events import DeadLetterReason
 from recsys_schemas.metric_names import Metric
 from recsys_schemas.train_job import IngestJob, ModelIdentity, TopicToRead
@@ -83,11 +84,20 @@ def test_a_batch_that_the_writer_has_no_room_for_is_a_pause(metrics: Metrics, re
     session = Session(JOB, Alone(JOB, silent, {}), log=silent, metrics=metrics, progress=Progress(), stopping=threading.Event())
     session._hand_over(Batch(opened_at=0.0))
     assert registry.get_sample_value("recsys_ingest_pauses_total", OWN) is None
-    late = threading.Timer(0.3, session._handed.get)
+
+    def pauses() -> float:
+        return registry.get_sample_value("recsys_ingest_pauses_total", OWN) or 0
+
+    def make_room() -> None:
+        """Take one batch, but not before the reader has waited for it."""
+        processes.wait_until(lambda: pauses() == 1, what="a pause", deadline_s=60)
+        session._handed.get()
+
+    late = threading.Thread(target=make_room)
     late.start()
     session._hand_over(Batch(opened_at=1.0))
     late.join()
-    assert registry.get_sample_value("recsys_ingest_pauses_total", OWN) == 1
+    assert pauses() == 1
     assert (registry.get_sample_value("recsys_ingest_paused_seconds_total", OWN) or 0) > 0
 
 

@@ -16,7 +16,7 @@ from ray_apps.serving.jwks import KeySet
 from ray_apps.serving.jwt_bearer import Bearers
 from ray_apps.serving.openapi import openapi
 from recsys_schemas.serving_record import Role
-from unit.ray_apps.serving.conftest import Caller, make_replica, record
+from unit.ray_apps.serving.conftest import Caller, make_replica, record, until
 from unit.ray_apps.serving.test_jwt import HOSTILE, TRUST, Issuer, token
 
 OPEN = {"/healthz", "/readyz", "/v2/health/live", "/v2/health/ready"}
@@ -86,8 +86,7 @@ def running() -> Iterator[Caller]:
     made = record(1, ("good", 100))
     made["tokens"] = {hashlib.sha256(key.encode()).hexdigest(): role for role, key in KEYS.items()}
     caller.serve(made)
-    while not keys.known:
-        assert keys.trouble == "", keys.trouble
+    until(lambda: keys.known)
     yield caller
     keys.close()
     replica.close()

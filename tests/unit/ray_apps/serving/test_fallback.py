@@ -141,7 +141,7 @@ async def test_a_failed_arm_answers_from_no_shortlist_of_its_own(caller: Any, ma
 async def test_an_attempt_within_its_budget_is_the_arms_own(caller: Any, make_record: Any):
     caller.serve(make_record(1, ("good", 100)))
     assert isinstance(arms(caller)["good"].pace, Pace)
-    ranked = await attempt(arms(caller)["good"], of_user(RecommendationRequest(user_id="user-1")), 1000)
+    ranked = await attempt(arms(caller)["good"], of_user(RecommendationRequest(user_id="user-1")), LONG_MS)
     assert ranked.reason is Reason.PERSONAL
 
 

@@ -32,7 +32,7 @@ def served(story: Callable[[int], Awaitable[None]], protocol: type[HttpToolsProt
             server.lifespan = config.lifespan_class(config)
             await server.startup(sockets=[listening])
             try:
-                async with asyncio.timeout(20):
+                async with asyncio.timeout(120):
                     await story(listening.getsockname()[1])
             finally:
                 server.force_exit = True
@@ -63,7 +63,7 @@ async def is_answered(opened: Line) -> bool:
     return head.startswith(b"HTTP/1.1 200")
 
 
-async def ends(opened: Line, within_s: float = 10.0) -> bool:
+async def ends(opened: Line, within_s: float = 60.0) -> bool:
     try:
         async with asyncio.timeout(within_s):
             return await opened[0].read(1) == b""
@@ -78,7 +78,9 @@ def test_who_does_not_come_to_a_whole_request_is_let_go_and_who_asked_stays(said
     monkeypatch.setattr(Guest, "seconds", 0.2)
 
     async def story(port: int) -> None:
-        known = await asked(port)
+        known = await line(port, ASK)
+        while not await is_answered(known):  # on a busy machine it may not come to its request in time either
+            known = await line(port, ASK)
         assert await ends(await line(port, said))
         known[1].write(ASK)
         assert await is_answered(known)

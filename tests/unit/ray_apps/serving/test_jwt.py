@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
-from ray_apps.serving.jwks import KeySet, read_keys
+from ray_apps.serving.jwks import ASKED_AGAIN_S, KeySet, read_keys
 from ray_apps.serving.jwt_bearer import LONGEST, Bearers, NoKeysError, RefusedTokenError
 from recsys_schemas.serving_record import JwtTrust, Role
 
@@ -116,7 +116,7 @@ def mac(secret: bytes) -> Callable[[bytes], bytes]:
         (token, {"reader"}),
         (lambda: token(CURVE, "ES256", "curve", roles="writer metrics other"), {"writer", "metrics"}),
         (lambda: token(aud=["elsewhere", "recsys"], roles=["operator", 7, None]), {"operator"}),
-        (lambda: token(exp=int(time.time()) - 10), {"reader"}),
+        (lambda: token(exp=int(time.time()) - 1), {"reader"}),
         (lambda: token(nbf=int(time.time()) + 10), {"reader"}),
     ],
     ids=["rsa", "curve, roles in words", "several audiences", "expired within the leeway", "valid within the leeway"],
@@ -282,11 +282,13 @@ def test_keys_are_trusted_for_a_day_without_their_issuer_and_no_longer(issuer: I
 
 
 def test_strangers_do_not_make_us_ask_the_issuer_again_and_again(bearers: Bearers, issuer: Issuer):
-    asked = issuer.fetched
-    for number in range(200):
+    strangers = [token(OTHER, "RS256", f"stranger-{number}") for number in range(200)]
+    asked, began = issuer.fetched, time.monotonic()
+    for stranger in strangers:
         with pytest.raises(RefusedTokenError):
-            bearers.client(token(OTHER, "RS256", f"stranger-{number}"))
-    assert issuer.fetched <= asked + 1
+            bearers.client(stranger)
+    # A machine that stands still for a while gives the keys the time to be asked for once more.
+    assert issuer.fetched <= asked + 1 + (time.monotonic() - began) // ASKED_AGAIN_S
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"keys": {}}', b"{", b"\xff", b"[" * 10_000])

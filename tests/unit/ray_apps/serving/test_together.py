@@ -125,7 +125,7 @@ def test_answers_of_users_who_ask_at_once_are_those_that_each_would_get_alone(tm
     questions = [of_user(RecommendationRequest(user_id=name, k=7, exclude=["item-000003"])) for name in names]
 
     async def at_once() -> list[Ranked]:
-        return list(await asyncio.gather(*(attempt(arm, question, 10_000) for question in questions)))
+        return list(await asyncio.gather(*(attempt(arm, question, 60_000) for question in questions)))
 
     for question, ranked in zip(questions, asyncio.run(at_once()), strict=True):
         alone = rank(arm, question)
@@ -143,7 +143,7 @@ def test_a_broken_version_fails_each_who_asks(tmp_path: Path, monkeypatch: pytes
     questions = [of_user(user.model_copy(update={"user_id": f"user-{place:06d}"})) for place in range(6)]
 
     async def at_once() -> list[Ranked | BaseException]:
-        return list(await asyncio.gather(*(attempt(arm, question, 10_000) for question in questions), return_exceptions=True))
+        return list(await asyncio.gather(*(attempt(arm, question, 60_000) for question in questions), return_exceptions=True))
 
     seen = asyncio.run(at_once())
     assert all(isinstance(each, ArmFailure) for each in seen), seen

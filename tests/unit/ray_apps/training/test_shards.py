@@ -39,7 +39,7 @@ class Table:
 
     def __init__(self, workers: int) -> None:
         self.given: list[Any] = [None] * workers
-        self.barrier = threading.Barrier(workers, timeout=60)
+        self.barrier = threading.Barrier(workers, timeout=120)
 
 
 @dataclass(frozen=True)
