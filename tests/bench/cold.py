@@ -5,10 +5,12 @@ planted genres are drawn.
 
 The last 30 % of the time are three windows. For each, models learn from all that came before, and are asked about users who first come
 within it; a user is in one window only. What such a user "says" is taken from the first five things that they like in the window, which
-then are neither recommended nor counted (see `evaluation.onboarded`). New items are those that nobody liked before the window, asked of
-the same users after what they said. Warm users are all who have a history, asked for the newest tenth of their own.
+then are neither recommended nor counted (see `evaluation.onboarded`); how it is with fewer and more is a table of its own. New items are
+those that nobody liked before the window, asked of the same users after what they said. Warm users are all who have a history, asked for
+the newest tenth of their own. Limits are lists that have seen what no model can see (`cold_limits`).
 """
 
+import argparse
 import csv
 import os
 import sys
@@ -24,14 +26,15 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from bench.cold_limits import OTHERS, limits
 from ray_apps.algorithms import ALGORITHMS
 from ray_apps.algorithms.interactions import Histories, Indices, Interactions
 from ray_apps.algorithms.onboarding import HALF_LIFE_DAYS, onboarding_of
 from ray_apps.algorithms.recent_popularity import recent_popularity
 from ray_apps.algorithms.recommender import Recommender
-from ray_apps.evaluation.confidence import bootstrap, difference
+from ray_apps.evaluation.confidence import bootstrap, difference, resampled_means
 from ray_apps.evaluation.measuring import measure
-from ray_apps.evaluation.onboarded import Onboarded, answers, onboarded
+from ray_apps.evaluation.onboarded import TOLD, Onboarded, answers, onboarded
 from ray_apps.evaluation.ranking import Value, hits, ndcg
 from ray_apps.evaluation.splits import Split, split_at
 from ray_apps.stores.objects import open_store
@@ -48,6 +51,8 @@ SEED = 42
 K = 10
 MODELS = ("Popularity", "RecentPopularity", "ALS", "EASE", "TwoTower", "Hybrid")
 GIVEN = {"RecentPopularity": {"halfLifeDays": 365.0}}
+BASE, OURS = "Popularity", "Hybrid"
+FEWER_AND_MORE = (1, 3, TOLD, 10)
 
 Lists = dict[str, list[float]]
 
@@ -147,12 +152,14 @@ def gain(items: Indices, sought: Indices) -> float:
     return float(ndcg(hits(items[None, :], row), row).per_user[0])
 
 
-def cold(known: Interactions) -> dict[str, Lists]:
-    """By way of answering, then by what is asked: NDCG@10 of each user."""
+def cold(known: Interactions, names: list[str]) -> tuple[dict[str, Lists], dict[int, Lists]]:
+    """NDCG@10 of each newcomer: by way of answering, then by what is asked; and by how much is told, then by way of answering."""
     seen: dict[str, Lists] = {}
+    by_told: dict[int, Lists] = {}
     for split in windows(known):
         people = onboarded(split, known)
-        asked = Asked(people=people, new=split.train.popularity() == 0)
+        popularity = split.train.popularity()
+        asked = Asked(people=people, new=popularity == 0)
         content = split.train.content
         assert content is not None
         onboarding = onboarding_of(content, recent_popularity(split.train, HALF_LIFE_DAYS))
@@ -163,36 +170,64 @@ def cold(known: Interactions) -> dict[str, Lists]:
             "onboarding, genres": answers(onboarding, content, people, items=False),
             "onboarding, genres and items": answers(onboarding, content, people, items=True),
         }
-        for name in MODELS:
+        for name in names:
             model = fitted(name, split.train)
             scores[name] = model.scores_many(nobody)
             if not name.endswith("Popularity"):
                 scores[f"{name}, told items"] = model.scores_many(people.told)
-        for way, given in scores.items():
+            if name in (BASE, OURS):
+                for first in FEWER_AND_MORE:
+                    some = onboarded(split, known, first)
+                    by_told.setdefault(first, {}).setdefault(name, []).extend(gains(some, model.scores_many(some.told)))
+        for first in FEWER_AND_MORE:
+            some = onboarded(split, known, first)
+            by_told[first].setdefault(OTHERS, []).extend(gains(some, limits(some, popularity)[OTHERS]))
+        for way, given in (scores | limits(people, popularity)).items():
             for what, values in asked.judged(given).items():
                 seen.setdefault(way, {}).setdefault(what, []).extend(values)
-    return seen
+    return seen, by_told
+
+
+def gains(people: Onboarded, scores: NDArray[np.float32]) -> list[float]:
+    """NDCG@10 of each of them."""
+    return [gain(people.lists(scores[user], user, K), people.sought.of(user)[0]) for user in range(people.users.size)]
 
 
 def shown(value: Value, base: Value) -> str:
-    """The mean with its 95 % interval, and how many times the base it is."""
+    """The mean with its 95 % interval, and how many times the base it is, with the interval of that: the same users drawn for both."""
     estimate = bootstrap(value, SEED)
-    times = f", x{value.mean / base.mean:.2f}" if base.mean else ""
-    return f"{estimate.value:.4f} [{estimate.low:.4f}, {estimate.high:.4f}]{times}"
+    told = f"{estimate.value:.4f} [{estimate.low:.4f}, {estimate.high:.4f}]"
+    if not base.mean or value is base:
+        return told
+    told += f", x{value.mean / base.mean:.2f}"
+    ours, theirs = resampled_means(np.stack([value.per_user, base.per_user]), SEED)
+    if not theirs.all():
+        return told  # a base that may be nothing has no ratio to be sure of
+    low, high = np.percentile(ours / theirs, [2.5, 97.5])
+    return f"{told} [{low:.2f}, {high:.2f}]"
 
 
 def figures(seen: dict[str, Lists]) -> dict[str, dict[str, str]]:
     """The table: ways by what is asked, popularity being the base."""
     values = {way: {what: Value(per_user=np.array(each)) for what, each in asked.items()} for way, asked in seen.items()}
-    base = values["Popularity"]
+    base = values[BASE]
     return {way: {f"{what} ({v.per_user.size})": shown(v, base[what]) for what, v in asked.items()} for way, asked in values.items()}
 
 
-def warm(known: Interactions) -> dict[str, dict[str, str]]:
+def by_much_told(told: dict[int, Lists]) -> dict[str, dict[str, str]]:
+    """The table of cold users by how many likes they told, popularity being the base of each row."""
+    rows: dict[str, dict[str, str]] = {}
+    for first, ways in told.items():
+        values = {way: Value(per_user=np.array(each)) for way, each in ways.items()}
+        rows[f"{first} told ({values[BASE].per_user.size})"] = {way: shown(value, values[BASE]) for way, value in values.items()}
+    return rows
+
+
+def warm(known: Interactions, names: list[str]) -> dict[str, dict[str, str]]:
     """NDCG@10 of users with a history, and the difference to the best model, paired by user."""
     split = newest_of_each(known)
     values: dict[str, Value] = {}
-    for name in MODELS:
+    for name in names:
         model = fitted(name, split.train)
         values[name] = measure(model.scores, model.scores_many, split).per_user["ndcg@10"]
     top = max(values, key=lambda name: values[name].mean)
@@ -202,18 +237,24 @@ def warm(known: Interactions) -> dict[str, dict[str, str]]:
         words = (
             "best" if name == top else f"{apart.value:+.4f} [{apart.low:+.4f}, {apart.high:+.4f}], {apart.value / values[top].mean:+.1%}"
         )
-        told[name] = {f"warm users ({value.per_user.size})": shown(value, values["Popularity"]), "to the best": words}
+        told[name] = {f"warm users ({value.per_user.size})": shown(value, values[BASE]), "to the best": words}
     return told
 
 
 def main() -> None:
     """Print the tables."""
+    parser = argparse.ArgumentParser(prog="bench.cold", description=__doc__)
+    parser.add_argument("--only", nargs="*", choices=MODELS, default=list(MODELS), help=f"models beside {BASE} and {OURS}; by default all")
+    asked = parser.parse_args()
+    names = [name for name in MODELS if name in (BASE, OURS, *asked.only)]
     name, known = interactions()
     sys.stdout.write(f"{name}; seed {SEED}; 95 % intervals by bootstrap over users; x: times popularity\n")
     data = name.partition(":")[0]
     with threadpool_limits(1):
-        tell("cold", f"cold start on {data}, NDCG@10", figures(cold(known)))
-        tell("cold", f"warm users on {data}, NDCG@10", warm(known))
+        seen, told = cold(known, names)
+        tell("cold", f"cold start on {data}, NDCG@10", figures(seen))
+        tell("cold", f"cold users on {data} by what they told, NDCG@10", by_much_told(told))
+        tell("cold", f"warm users on {data}, NDCG@10", warm(known, names))
 
 
 if __name__ == "__main__":

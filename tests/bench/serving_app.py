@@ -18,7 +18,7 @@ from recsys_schemas.serving_record import ServingArguments
 Seen = TypeVar("Seen")
 
 
-def wait_for(look: Callable[[], Seen], seconds: float = 90) -> Seen:
+def wait_for(look: Callable[[], Seen], seconds: float = 180) -> Seen:
     """The first true answer of `look`."""
     end = time.monotonic() + seconds
     while not (seen := look()):
@@ -80,9 +80,21 @@ class Movies:
 
     def counted(self, version: str, what: str) -> int:
         """One counter of a version, summed over all replicas."""
-        evidence = self.evidence()
+        evidence = wait_for(self.evidence)
         assert evidence is not None
         return sum(getattr(report.counters[version], what) for report in evidence.replicas if version in report.counters)
+
+    def settled(self, version: str, what: str) -> int:
+        """The same, once both replicas have said how they stand now: what was asked before is in it."""
+        began = time.monotonic()
+
+        def told() -> bool:
+            evidence, since = self.evidence(), time.monotonic() - began
+            fresh = [] if evidence is None else [report for report in evidence.replicas if report.age_seconds < since]
+            return len(fresh) >= 2
+
+        wait_for(told)
+        return self.counted(version, what)
 
     def ask(self, user: int, **fields: Any) -> httpx.Response:
         return self.client.post("/v1/recommendations", json={"user_id": f"user-{user:06d}"} | fields)
@@ -102,9 +114,7 @@ class Movies:
         consumer.subscribe([topic])
         values: list[bytes] = []
         try:
-            wait_for(
-                lambda: values.extend(m.value() or b"" for m in consumer.consume(1000, 0.5) if m.error() is None) or enough(values), 60
-            )
+            wait_for(lambda: values.extend(m.value() or b"" for m in consumer.consume(1000, 0.5) if m.error() is None) or enough(values))
         finally:
             consumer.close()
         return values

@@ -12,7 +12,7 @@ from multiprocessing.popen_forkserver import Popen
 from pathlib import Path
 from typing import Any, ClassVar
 
-START_S = 30.0
+START_S = 120.0
 EXIT_FENCED = 3
 
 multiprocessing.set_forkserver_preload(["ray_apps.ingest.consumer", "ray_apps.ingest.lanes", "ray_apps.ingest.verify"])

@@ -6,7 +6,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +14,8 @@ import ingest_child
 from ingest_lanes import Yard
 from ingest_stage import NotExactError, Stage, wait_until
 
-FENCE_S = 180.0
-WAKE_S = 30.0
+FENCE_S = 240.0
+WAKE_S, TWIN_WAKE_S = 180.0, 30.0
 """A lane that wakes hands something over within this, or finds that it is refused."""
 LONGEST_PAUSE_S = 0.6
 
@@ -46,9 +46,8 @@ class Rebalances:
 
     def kill_a_lane(self) -> None:
         """All lanes begin again from the tables."""
-        lane = self._any_lane()
         self._pause()
-        self._kill(lane)
+        self._kill()
         self._settle("after a lane was killed")
 
     def kill_the_conductor(self) -> None:
@@ -62,14 +61,13 @@ class Rebalances:
 
     def wake_a_lane(self) -> None:
         """A lane is out of reach for a while, and given up; as it wakes, others have read what it has in hand."""
-        late = self._any_lane()
-        os.kill(late.pid, signal.SIGSTOP)
+        late = self._stopped_lane()
         try:
-            self._kill(self._any_lane(but=late))
+            self._kill(but=late)
             self._settle("while a lane is out of reach")
         finally:
             os.kill(late.pid, signal.SIGCONT)
-        deadline = time.monotonic() + WAKE_S
+        deadline = time.monotonic() + (TWIN_WAKE_S if self.there.twin else WAKE_S)
         while late.is_alive() and time.monotonic() < deadline:
             time.sleep(0.05)
         self.there.check("wake_a_lane")
@@ -93,8 +91,21 @@ class Rebalances:
     def _any_lane(self, but: Any = None) -> Any:
         return self.chance.choice([lane for lane in self.yard.newest if lane is not but])
 
-    def _kill(self, lane: Any) -> None:
+    def _stopped_lane(self) -> Any:
+        """A lane of the newest generation that stands still. Its consumer may begin another generation by itself at any moment."""
+        while True:
+            lane = self._any_lane()
+            with suppress(ProcessLookupError):
+                os.kill(lane.pid, signal.SIGSTOP)
+            wait_until(lambda lane=lane: lane.exitcode is not None or ingest_child.state_of(lane.pid) == "T", "a lane stopped", FENCE_S)
+            if lane in self.yard.newest and lane.exitcode is None:
+                return lane
+            lane.kill()
+
+    def _kill(self, but: Any = None) -> None:
+        # In this order: a lane of an older generation than `before` would be killed in vain.
         before = self.yard.generations
+        lane = self._any_lane(but)
         lane.kill()
         lane.join()
         self._count("lane killed", lane.exitcode == -signal.SIGKILL)

@@ -19,9 +19,9 @@ from ray_apps.stores.objects import Store, open_store
 from ray_apps.stores.snapshots import latest_manifest
 from recsys_schemas.train_job import IngestJob, ModelIdentity, TopicToRead
 
-COMMIT_S = 150.0
+COMMIT_S = 240.0
 """A commit must come within this, whatever was done before."""
-DRAIN_S = 120.0
+DRAIN_S = 300.0
 
 
 class NotExactError(Exception):
@@ -109,7 +109,7 @@ class Stage:
             wait_until(covered, "everything covered", DRAIN_S, pause_s=0.05)
         finally:
             child.terminate()
-            child.join(30)
+            child.join(120)
         self.check(when)
         found = verify(self.store, self.job)
         there = found.rows + found.dead_letters
@@ -145,10 +145,10 @@ def stage(servers: str, folder: Path, number: int, seed: int, *, twin: str = "",
         roll_max_seconds=0.1,
     )
     admin = AdminClient({"bootstrap.servers": servers})
-    replicas = min(3, len(admin.list_topics(timeout=30).brokers))
+    replicas = min(3, len(admin.list_topics(timeout=120).brokers))
     settings = {"min.insync.replicas": "2"} if replicas == 3 else {}
     for made in admin.create_topics([NewTopic(topic, 3, replicas, config=settings) for topic in (*topics, job.dead_letter_topic)]).values():
-        made.result(timeout=60)
+        made.result(timeout=120)
     traffic = Traffic(servers, topics, seed + number, bursts_per_s=bursts_per_s, burst=20)
     traffic.start()
     there = Stage(job=job, folder=folder, store=open_store(job.storage_uri), traffic=traffic, twin=twin)
@@ -157,4 +157,4 @@ def stage(servers: str, folder: Path, number: int, seed: int, *, twin: str = "",
     finally:
         there.end()
         for gone in admin.delete_topics([*topics, job.dead_letter_topic]).values():
-            gone.exception(timeout=60)
+            gone.exception(timeout=120)

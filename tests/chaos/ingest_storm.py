@@ -42,7 +42,10 @@ HOLD_US = {"openat": 8_000, "write": 3_000}
 """How long a call is held at its entry; these two come by the hundred, on pipes and on files that are only read."""
 HOLD_OTHERS_US = 40_000
 MOST_PASSED = 2
-FENCE_S = 60.0
+STOP_S = 60.0
+FENCE_S = 180.0
+TWIN_FENCE_S = 45.0
+"""A twin that is not fenced goes on for ever."""
 OUTAGE_S = 1.5
 TRIES = 8
 """Stages for a twin: chance decides where a writer is stopped, and what a lane has in hand; the first that shows the fault ends it."""
@@ -133,7 +136,8 @@ def kill_at(storm: Storm, there: Stage, kind: str, passing: int = 0) -> None:
     # Held at the entry of each such call for a moment, of whichever thread: long enough to be seen, and killed, there.
     tracer = ingest_syscalls.attach(child.pid, there.folder / "kill.trace", f"{call}:delay_enter={HOLD_US.get(call, HOLD_OTHERS_US)}")
     os.kill(child.pid, signal.SIGCONT)
-    ingest_syscalls.wait_for(there.folder / "kill.trace", there.store_path, kind, passing, KILL_S)
+    before = there.sequence()
+    ingest_syscalls.wait_for(there.folder / "kill.trace", there.store_path, (kind, passing), KILL_S, lambda: there.sequence() > before)
     child.kill()
     child.join()
     tracer.wait()
@@ -184,12 +188,12 @@ def stop_past_a_takeover(storm: Storm, there: Stage) -> None:
         time.sleep(0.01)
     tracer.detach()
     os.kill(first.pid, signal.SIGSTOP)  # again: the tracer may have taken the other one with it
-    wait_until(lambda: ingest_child.state_of(first.pid) == "T", "the first writer stopped", KILL_S)
+    wait_until(lambda: ingest_child.state_of(first.pid) == "T", "the first writer stopped", STOP_S)
     at_stop = there.sequence()
     second = there.start()
     there.commit_after(at_stop + 1, "of the second writer")
     os.kill(first.pid, signal.SIGCONT)
-    first.join(FENCE_S)
+    first.join(TWIN_FENCE_S if there.twin else FENCE_S)
     fenced = first.exitcode == 3
     storm.effective["SIGSTOP past a takeover"] += fenced
     second.kill()

@@ -8,7 +8,7 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,8 @@ from ingest_child import traced
 
 CALLS = ("openat", "write", "pwrite64", "fsync", "fdatasync", "ftruncate", "link", "linkat", "rename", "renameat2", "unlink", "mkdir")
 SENDS = "sendmsg"
-ATTACH_S = 10.0
+ATTACH_S = 90.0
+START_S, LOOK_S = 60.0, 0.1
 _REQUESTS = {0: "Produce", 22: "InitProducerId", 24: "AddPartitionsToTxn", 26: "EndTxn"}
 """Kafka's requests that write (the protocol's API keys); the others only ask."""
 _LINE = re.compile(r"^(?:(\d+)\s+)?(\w+)\((.*)$")  # a single thread is not named
@@ -113,18 +114,23 @@ class Strace:
             self.process.wait()
 
 
-def wait_for(trace: Path, store: str, kind: str, passing: int, limit_s: float) -> None:
+def wait_for(trace: Path, store: str, target: tuple[str, int], limit_s: float, begun: Callable[[], bool]) -> None:
     """Wait until a traced process enters a call of a kind, or for as long as it may take; the trace tells which.
 
     Args:
         trace: what a tracer writes: an entry is there before the call is done.
         store: folder of the store.
-        kind: what for.
-        passing: how many such calls are let go first.
-        limit_s: how long.
+        target: the kind of call, and how many of it are let go first.
+        limit_s: how long, once it is at work.
+        begun: whether it is at work; on a busy machine a start takes as long as many cycles.
     """
-    deadline, done = time.monotonic() + limit_s, 0
+    kind, passing = target
+    started, done, at_work = time.monotonic(), 0, False
+    look_at, deadline = started, started + START_S
     while time.monotonic() < deadline:
+        if not at_work and time.monotonic() > look_at:
+            look_at, at_work = time.monotonic() + LOOK_S, begun()
+            deadline = time.monotonic() + limit_s if at_work else deadline
         with trace.open("rb") as lines:
             lines.seek(done)
             *whole, entered = lines.read().split(b"\n")

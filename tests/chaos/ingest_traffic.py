@@ -87,7 +87,7 @@ class Traffic(threading.Thread):
         self._again: deque[tuple[str, bytes | None, str | None]] = deque(maxlen=2000)
 
     def run(self) -> None:
-        self._transactional.init_transactions(60)
+        self._transactional.init_transactions(120)
         while not self._enough.wait(self._pause_s):
             if self._chance.randrange(3):
                 self._write(self._plain, self._acknowledged)
@@ -103,7 +103,7 @@ class Traffic(threading.Thread):
     def stop(self) -> Sent:
         """End after the burst under way and say what was sent."""
         self._enough.set()
-        self.join(120)
+        self.join(300)
         return self.sent
 
     def _begin_anew(self) -> None:

@@ -18,6 +18,8 @@ T = TypeVar("T")
 SiteOf = Callable[[str, str, str, bytes], str]
 """Method, path, query and body of a request → its call site."""
 _HOP = frozenset({"host", "connection", "transfer-encoding", "content-length", "keep-alive"})
+LOOKS = "storm-looks"
+"""Client id of the test's own questions to a broker: no blow falls on them."""
 _GARBAGE = b"\xff\xfe{no JSON at all"
 
 
@@ -30,7 +32,7 @@ class Loop:
         self._thread.start()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(work, self.loop).result(timeout=60)
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(timeout=240)
 
     def close(self) -> None:
         self.run(self._cancel())
@@ -234,6 +236,8 @@ class KafkaProxy:
                 return
 
     def _director(self, frame: bytes) -> Director:
+        if LOOKS.encode() in frame:
+            return Director()
         named = [director for name, director in self.directors.items() if name.encode() in frame]
         return next(iter(named or self.directors.values())) if named or len(self.directors) == 1 else Director()
 

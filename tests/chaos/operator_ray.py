@@ -64,6 +64,8 @@ class StandIn:
     bad: frozenset[str] = frozenset()
     run_s: float = 0.3
     """How long a job takes."""
+    train_s: float | None = None
+    """How long a training job does, where it is another time."""
     rows: int = 0
     cluster_id: str = ""
     port: int = field(default_factory=lambda: free_ports(1)[0])
@@ -117,7 +119,8 @@ class StandIn:
             return web.Response(status=500, text=f"Traceback ...\nRuntimeError: Job with submission_id {job_id} already exists.")
         self.jobs[job_id] = Job(id=job_id, entrypoint=asked["entrypoint"], began_ms=int(time.time() * 1000))
         self.began.append(job_id)
-        asyncio.get_running_loop().call_later(self.run_s, self._work, job_id)
+        takes_s = self.train_s if self.train_s is not None and job_id.startswith("train-") else self.run_s
+        asyncio.get_running_loop().call_later(takes_s, self._work, job_id)
         return web.json_response({"submission_id": job_id, "job_id": job_id})
 
     async def _stop(self, request: web.Request) -> web.Response:

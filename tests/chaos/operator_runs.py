@@ -26,7 +26,7 @@ class Run:
     watch: Callable[[Stage], None] = lambda _stage: None
     """What is done to watches, before the operator starts."""
     program: tuple[str, ...] = OPERATOR
-    limit_s: float = 240.0
+    limit_s: float = 480.0
 
 
 def undisturbed() -> Run:
@@ -41,7 +41,7 @@ def long_runs(calm: Director, number: int) -> list[Run]:
 
     def run(blow: Blow, struck: Mapping[str, int]) -> Run:
         # Each crash costs a start of the operator, and there are as many as sites.
-        return Run(name=str(blow), blow=blow, chosen=struck.get, limit_s=CRASHES_S if blow.kind == CRASH else 240.0)
+        return Run(name=str(blow), blow=blow, chosen=struck.get, limit_s=CRASHES_S if blow.kind == CRASH else 480.0)
 
     everywhere = at(sites, calm.calls, number)
     # Crashes take longest, so they come first.
@@ -66,10 +66,10 @@ def _watch_runs() -> list[Run]:
 
     return [
         # An event that never comes is made up for when the silent watch is opened anew, 75 s later.
-        Run(name="every watch event dropped", watch=set_(dropped=True), limit_s=400),
+        Run(name="every watch event dropped", watch=set_(dropped=True), limit_s=600),
         Run(name="every watch event twice", watch=set_(copies=2)),
         Run(name="every watch event 2 s late", watch=set_(delay_s=2.0)),
-        Run(name=f"watches frozen for {FREEZE_S:.0f} s", watch=freeze, limit_s=400),
+        Run(name=f"watches frozen for {FREEZE_S:.0f} s", watch=freeze, limit_s=600),
     ]
 
 

@@ -20,7 +20,7 @@ from kubernetes.client import Configuration
 from kubernetes.config import load_kube_config
 
 from chaos.operator_calls import Director, kafka_site, kubernetes_site, ray_site
-from chaos.operator_proxy import KafkaProxy, Loop, Proxy
+from chaos.operator_proxy import LOOKS, KafkaProxy, Loop, Proxy
 from chaos.operator_ray import StandIn
 from recsys_dev import kafka, kubernetes
 from recsys_dev.kafka import Brokers
@@ -33,7 +33,7 @@ from recsys_schemas.v1alpha1 import API_VERSION
 
 OPERATOR = ("-m", "recsys_operator")
 MODEL = "movies"
-WAIT_S = 180.0
+WAIT_S = 240.0
 
 
 def wait_for(look: Callable[[], bool], what: str, limit_s: float = WAIT_S) -> None:
@@ -77,14 +77,10 @@ class Parts:
         return found
 
     def topics(self) -> tuple[str, list[str]]:
-        """The Kafka cluster's id and its topics. A broker sends us to the proxy too, so that no blow may fall meanwhile."""
-        kept = dict(self.kafka_proxy.directors)
-        self.kafka_proxy.directors.clear()
-        try:
-            seen = AdminClient({"bootstrap.servers": f"{LOOPBACK}:{self.kafka_proxy.port}"}).list_topics(timeout=20)
-            return str(seen.cluster_id), sorted(seen.topics)
-        finally:
-            self.kafka_proxy.directors.update(kept)
+        """The Kafka cluster's id and its topics. A broker sends us to the proxy too, which knows us by our client's id."""
+        settings: dict[str, str | int | float | bool] = {"bootstrap.servers": f"{LOOPBACK}:{self.kafka_proxy.port}", "client.id": LOOKS}
+        seen = AdminClient(settings).list_topics(timeout=WAIT_S)
+        return str(seen.cluster_id), sorted(seen.topics)
 
     def beside(self, number: int) -> "Parts":
         """A lane for another run at the same time: the same control plane, and a broker of its own, for not every frame names its run."""
@@ -138,7 +134,7 @@ def _open_cluster(run_dir: Path) -> tuple[Cluster, Configuration]:
     """The control plane with the chart in it."""
     cluster = kubernetes.start(run_dir / "kubernetes")
     cluster.helm("upgrade", "--install", RELEASE, str(CHART), "--namespace", SYSTEM, "--create-namespace", "--set", "replicas=0")
-    cluster.kubectl("wait", "--for=condition=Established", "--timeout=60s", "crd", "--all")
+    cluster.kubectl("wait", "--for=condition=Established", "--timeout=240s", "crd", "--all")
     # A kind's storage answers a moment after its definition is established; kubectl waits for it.
     cluster.kubectl("get", "rm,rmv,rro", "--all-namespaces")
     configuration = Configuration()
@@ -156,6 +152,8 @@ class Keeper:
     storage: Path
     server: str
     starts: int = 0
+    killed: set[int] = field(default_factory=set[int])
+    """Pids of operators that a blow has ended."""
     child: subprocess.Popen[bytes] | None = None
     _stopping: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
@@ -168,12 +166,13 @@ class Keeper:
         """As a power cut would."""
         child = self.child
         if child is not None and child.poll() is None:
+            self.killed.add(child.pid)
             os.kill(child.pid, signal.SIGKILL)
 
     def stop(self) -> None:
         self._stopping.set()
         if self._thread is not None:
-            self._thread.join(timeout=60)
+            self._thread.join(timeout=WAIT_S)
 
     def _keep(self) -> None:
         while not self._stopping.is_set():

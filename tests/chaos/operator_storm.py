@@ -41,8 +41,8 @@ OVER = frozenset({"Successful", "RolledBack", "Aborted"})
 TWIN_S = 240.0
 LANES = 4
 """Long runs side by side."""
-TWIN_RUN_S = 30.0
-"""A job is still under way when the operator that was killed is back."""
+TWIN_TRAIN_S = 2 * TWIN_S
+"""A training job is still under way when the operator that was killed is back, however long that takes."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -55,6 +55,7 @@ class Outcome:
     end: dict[str, Any] = field(default_factory=dict[str, Any])
     wrong: list[str] = field(default_factory=list[str])
     starts: int = 0
+    killed: int = 0
     watch_events: int = 0
 
 
@@ -76,6 +77,7 @@ def play(parts: Parts, number: int, run: Run, *, short: bool) -> Outcome:
     finally:
         stage.close()
         outcome.seconds, outcome.starts = time.monotonic() - began, stage.keeper.starts
+        outcome.killed = len(stage.keeper.killed)
         outcome.watch_events = stage.kube_proxy.watches.touched
     outcome.wrong += shares_wrong(stage)
     return outcome
@@ -139,7 +141,7 @@ def try_twin(parts: Parts, number: int, name: str) -> bool:
     broken: Twin = twin(name)
     director = Director(blow=broken.run.blow, chosen=broken.run.chosen)
     stage = open_stage(parts, f"storm-{number:03d}", director, program=broken.run.program, bad=BAD)
-    stage.ray.run_s = TWIN_RUN_S
+    stage.ray.train_s = TWIN_TRAIN_S
     try:
         stage.keeper.start()
         apply_model(stage, SHORT_STEPS)
@@ -218,6 +220,7 @@ def _row(done: Outcome, calm: Outcome) -> dict[str, Any]:
         "sites": len(wanted),
         "hit": len(done.director.hit),
         "starts": done.starts,
+        "killed": done.killed,
         "watch events touched": done.watch_events,
         "seconds": round(done.seconds),
         "not hit": ", ".join(sorted(wanted - set(done.director.hit))),

@@ -40,7 +40,7 @@ WALKERS = 16
 TRIPS = "the twin trips"
 ASKED_S = 5.0
 SLOWEST = 12
-LEADING_S = 120.0
+LEADING_S = 240.0
 
 
 def schema() -> Json:
@@ -110,7 +110,7 @@ def start(cluster: Cluster, asked: Asked) -> tuple[Child, int]:
     ray = Command(argv=[sys.executable, "-m", "bench.operators.fake_ray", str(port)], env=bench)
     processes.start(cluster.run_dir, f"ray-{asked.namespace}", ray)
     cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(DEFINITIONS))
-    cluster.kubectl("wait", "--for=condition=Established", "-f", str(DEFINITIONS), "--timeout=60s")
+    cluster.kubectl("wait", "--for=condition=Established", "-f", str(DEFINITIONS), "--timeout=240s")
     cluster.kubectl("create", "namespace", asked.namespace)
     cluster.kubectl("create", "secret", "generic", "ray-auth", "-n", asked.namespace, "--from-literal=token=fuzz")
     env = {

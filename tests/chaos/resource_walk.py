@@ -5,27 +5,41 @@ import json
 import random
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from chaos.resource_mutations import Json, Mutation
-from recsys_operator.world.errors import RefusedError
+from recsys_operator.world.errors import RefusedError, UnavailableError
 from recsys_operator.world.kube import ConflictError, Kube
 from recsys_operator.world.objects import MODELS, folder, place
 
 WALK = 12
 """Changes of a walk before it is undone."""
 MADE = "a new model"
-ANSWER_S = 30.0
+ANSWER_S = 120.0
 """A deadline, not a figure: how long answers take is reported."""
-STILL_S = 4.0
+STILL_S = 5.0
 """A status that has stood for so long has come to rest,"""
-REST_S = 60.0
+REST_S = 240.0
 """and comes to rest within so long."""
 ONE_WAY = ("cannot be lowered", "cannot be changed", "cannot be removed", "cannot be added", "storageURI")
 """Words of the rules under which a change cannot be taken back."""
+T = TypeVar("T")
 _VOLATILE = ("observedGeneration", "lastTransitionTime")
+
+
+async def patiently(call: Callable[[], Awaitable[T]]) -> T:
+    """What the API server answers; asked again where the machine stood still and it was late."""
+    began = time.monotonic()
+    while True:
+        try:
+            return await call()
+        except UnavailableError:
+            if time.monotonic() > began + REST_S:
+                raise
+            await asyncio.sleep(0.2)
 
 
 class FuzzFailedError(AssertionError):
@@ -70,14 +84,19 @@ class Fuzz:
 
     async def make(self) -> None:
         body = {"apiVersion": "recsys.dev/v1alpha1", "kind": "RecommenderModel", "metadata": {"name": self.name}, "spec": self.base}
-        await self.kube.create(folder(MODELS, self.namespace), body)
+
+        async def create() -> None:
+            with suppress(ConflictError):  # it was made, and the answer was late
+                await self.kube.create(folder(MODELS, self.namespace), body)
+
+        await patiently(create)
         self.rest = await self.at_rest()
 
     async def make_again(self) -> None:
         """Another model of the name, from the base."""
         began, rest = time.monotonic(), self.rest
-        await self.kube.delete(self.path)
-        while await self.kube.get(self.path) is not None:
+        await patiently(lambda: self.kube.delete(self.path))
+        while await patiently(lambda: self.kube.get(self.path)) is not None:
             if time.monotonic() > began + REST_S:
                 raise FuzzFailedError(f"{self.name}: deleted, and there after {REST_S:.0f} s")
             await asyncio.sleep(0.2)
@@ -87,7 +106,7 @@ class Fuzz:
         self.tally.made_again += 1
 
     async def read(self) -> Json:
-        body = await self.kube.get(self.path)
+        body = await patiently(lambda: self.kube.get(self.path))
         if body is None:
             raise FuzzFailedError(f"{self.name}: gone")
         return body
@@ -96,10 +115,8 @@ class Fuzz:
         """Replace the spec, whatever the operator writes meanwhile."""
         while True:
             body = await self.read()
-            try:
+            with suppress(ConflictError, UnavailableError):
                 return await self.kube.replace(self.path, body | {"spec": spec})
-            except ConflictError:
-                continue
 
     async def try_one(self, mutation: Mutation) -> bool:
         """Write one mutation; whether the API server took it."""

@@ -22,6 +22,6 @@ def small_model(name: str, algorithm: str, *, watch: str, rate: str) -> dict[str
         "spec.training": {"initialRecords": 1500},
         "spec.gates": [{"name": "seen", "metric": "ndcg@10", "atLeast": 0, "enforcement": "Observe"}],
         "spec.rollout.analysis": {"minimumSeconds": 1, "minimumRequests": 10, "attributionSeconds": 1},
-        # Two cores are shared with all parts: a late answer would be the fallback's.
-        "spec.serving": {"replicas": 1, "timeoutMilliseconds": 2000},
+        # Two cores are shared with all parts: a late answer would be the fallback's, and a machine may stand still for seconds.
+        "spec.serving": {"replicas": 1, "timeoutMilliseconds": 30_000},
     }

@@ -39,7 +39,7 @@ def course(ray_turn: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_every_claim_of_the_demo_holds(course: Course):
     assert [claim for claim in course.report.claims.all if not claim.held] == []
     assert len(course.report.claims.all) >= 14

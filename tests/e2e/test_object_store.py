@@ -18,8 +18,8 @@ from recsys_dev.tastes import World
 MODEL, BUCKET = "shelf", "recsys"
 WATCH, RATE = f"{MODEL}.watch", f"{MODEL}.rate"
 WORLD = World(users=150, items=150, mean_history=20)
-START_S = 300.0
-BACK_S = 90.0
+START_S = 400.0
+BACK_S = 240.0
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def answer(sight: Sight, audience: SimulatedAudience) -> str:
     """Version that answers a user."""
     url, token = sight.api(MODEL)
     asked = {"user_id": audience.visitor(), "k": 5}
-    got = httpx.post(f"{url}/v1/recommendations", json=asked, headers={"Authorization": f"Bearer {token}"}, timeout=10, trust_env=False)
+    got = httpx.post(f"{url}/v1/recommendations", json=asked, headers={"Authorization": f"Bearer {token}"}, timeout=60, trust_env=False)
     assert got.status_code == 200, got.text
     assert len(got.json()["items"]) == 5
     return str(got.json()["model_version"])

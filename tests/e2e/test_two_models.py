@@ -27,8 +27,8 @@ WORLD = World(users=150, items=150, mean_history=20)
 STAYS, GOES = "films", "books"
 ALGORITHMS = {STAYS: "ItemItem", GOES: "Popularity"}
 VISITS_PER_S = 20.0
-START_S = 300.0
-END_S = 90.0
+START_S = 400.0
+END_S = 240.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +71,7 @@ def pair(sight: Sight) -> Iterator[Pair]:
     operator = line.operator
     assert operator is not None
     os.kill(operator.pid, signal.SIGKILL)
-    until(lambda: not operator.is_alive(), what="the operator's end", within_s=30)
+    until(lambda: not operator.is_alive(), what="the operator's end", within_s=120)
     running = training()
     line.start_operator()
     for name in ALGORITHMS:
@@ -101,14 +101,14 @@ def test_each_of_two_models_answers_on_its_own_path_with_its_own_version(sight: 
     for model, (url, token) in tokens.items():
         asked = {"user_id": pair.audience.visitor(), "k": 5}
         answer = httpx.post(
-            f"{url}/v1/recommendations", json=asked, headers={"Authorization": f"Bearer {token}"}, timeout=10, trust_env=False
+            f"{url}/v1/recommendations", json=asked, headers={"Authorization": f"Bearer {token}"}, timeout=60, trust_env=False
         )
         assert answer.status_code == 200, answer.text
         assert answer.json()["model_version"] == f"{model}-000001"
         assert len(answer.json()["items"]) == 5
     url, _ = tokens[STAYS]
     foreign = {"Authorization": f"Bearer {tokens[GOES][1]}"}
-    assert httpx.post(f"{url}/v1/recommendations", json={"user_id": "u"}, headers=foreign, timeout=10, trust_env=False).status_code == 401
+    assert httpx.post(f"{url}/v1/recommendations", json={"user_id": "u"}, headers=foreign, timeout=60, trust_env=False).status_code == 401
 
 
 @pytest.fixture(scope="module")
@@ -121,12 +121,12 @@ def parted(sight: Sight, pair: Pair) -> "Parted":
     files, before = files_below(folder), sight.served(f"{NAMESPACE}.{STAYS}")
     traffic = Traffic(url, token, pair.audience, rate=VISITS_PER_S).start()
     try:
-        until(lambda: traffic.tally.ok >= 40, what="answers", within_s=60, or_tell=lambda: list(traffic.tally.faults))
+        until(lambda: traffic.tally.ok >= 40, what="answers", within_s=240, or_tell=lambda: list(traffic.tally.faults))
         # kubectl returns when the finalizer is gone.
         sight.line.cluster.kubectl("delete", "rm", GOES, f"--timeout={END_S:.0f}s")
         until(lambda: sight.app(f"{NAMESPACE}.{GOES}") is None, what="the end of its application", within_s=END_S)
         answered = traffic.tally.ok
-        until(lambda: traffic.tally.ok >= answered + 100, what="answers", within_s=60, or_tell=lambda: list(traffic.tally.faults))
+        until(lambda: traffic.tally.ok >= answered + 100, what="answers", within_s=240, or_tell=lambda: list(traffic.tally.faults))
     finally:
         tally = traffic.stop()
     return Parted(tally=tally, before=before, folder=folder, files=files)

@@ -28,7 +28,10 @@ public final class Transactions {
     Properties settings = new Properties();
     settings.put("bootstrap.servers", words[0]);
     settings.put("transactional.id", "java-" + topic);
-    settings.put("transaction.timeout.ms", "5000");
+    // A machine that stands still for a while must end no transaction of a producer that lives: only the last one is to time out.
+    settings.put("transaction.timeout.ms", "600000");
+    settings.put("max.block.ms", "300000");
+    settings.put("delivery.timeout.ms", "300000");
     Random chance = new Random(7);
     KafkaProducer<String, String> producer = begun(settings);
     for (int number = 0; number < transactions; number++) {
@@ -59,6 +62,8 @@ public final class Transactions {
     }
     System.out.println("epoch " + epoch);
     System.out.flush();
+    settings.put("transaction.timeout.ms", "5000");
+    producer = begun(settings);
     written(producer, topic, partitions, transactions);
     producer.flush();
     Runtime.getRuntime().halt(0);

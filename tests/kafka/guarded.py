@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from confluent_kafka import KafkaException
 from confluent_kafka.admin import (
     AclBinding,
     AclBindingFilter,
@@ -102,7 +103,26 @@ class Guarded:
         """Make a user of SCRAM-SHA-512, or change the password."""
         how = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, 4096)
         changed = self.admin.alter_user_scram_credentials([UserScramCredentialUpsertion(user, how, password.encode())])
-        changed[user].result(timeout=30)
+        changed[user].result(timeout=120)
+        # The broker learns of it from the controller a moment later.
+        wait_until(lambda: self._lets_in(user, password), what=f"the password of {user}", deadline_s=120)
+
+    def _lets_in(self, user: str, password: str) -> bool:
+        client = AdminClient(
+            {
+                "bootstrap.servers": self.brokers.sasl_servers,
+                "security.protocol": "SASL_SSL",
+                "sasl.mechanism": "SCRAM-SHA-512",
+                "sasl.username": user,
+                "sasl.password": password,
+                "ssl.ca.location": str(self.guard.authority.certificate_file),
+                "log_level": 0,
+            }
+        )
+        try:
+            return bool(client.list_topics(timeout=5).brokers)
+        except KafkaException:
+            return False
 
     def allow(self, acls: Sequence[Acl], principal: str) -> None:
         """Grant exactly these to a principal, whatever it had before."""
@@ -116,16 +136,16 @@ class Guarded:
             AclPermissionType.ANY,
         )
         for gone in self.admin.delete_acls([everything]).values():
-            gone.result(timeout=30)
+            gone.result(timeout=120)
         wanted = {_binding(acl, principal) for acl in acls}
         if wanted:
             for made in self.admin.create_acls(list(wanted)).values():
-                made.result(timeout=30)
+                made.result(timeout=120)
         # The broker learns of them from the controller a moment later.
         wait_until(
-            lambda: len(self.admin.describe_acls(everything).result(timeout=30)) == len(wanted),
+            lambda: len(self.admin.describe_acls(everything).result(timeout=120)) == len(wanted),
             what=f"{len(wanted)} ACLs of {principal}",
-            deadline_s=30,
+            deadline_s=120,
         )
 
 

@@ -23,7 +23,7 @@ def one_topic(servers: str, folder: Path, *, partitions: int, records: int, seco
     topic, dead = f"watch-{run}", f"dead-{run}"
     admin = AdminClient({"bootstrap.servers": servers})
     for made in admin.create_topics([NewTopic(topic, partitions, 1), NewTopic(dead, 1, 1)]).values():
-        made.result(timeout=30)
+        made.result(timeout=120)
     return IngestJob(
         model=ModelIdentity(namespace="test", name=topic, uid="0123456789"),
         bootstrap_servers=[servers],

@@ -64,7 +64,8 @@ class Line:
             requests_topic=self.requests,
             responses_topic=self.responses,
             event_topics={},
-            timeout_ms=500,
+            timeout_ms=60_000,  # however busy the machine is, nobody is late
+            queue_ms=60_000,
             answers_kafka=True,
         )
         made = Replica(
@@ -76,7 +77,7 @@ class Line:
             ripening=ripening,
             credits=Credits(key, ripening),
             log=AnswerLog(servers, self.requests, self.responses),
-            events=EventWriter(servers),
+            events=EventWriter(servers, acknowledge_seconds=60.0),  # what is not acknowledged in time is written twice
             metrics=AnswerMetrics(f"shop/{self.name}"),
         )
         made.arms.apply(record(1, ("good", 100)))
@@ -119,7 +120,7 @@ def looping() -> Generator[asyncio.AbstractEventLoop]:
         yield loop
     finally:
         loop.call_soon_threadsafe(loop.stop)
-        thread.join(timeout=5)
+        thread.join(timeout=LIMIT_S)
 
 
 @contextmanager

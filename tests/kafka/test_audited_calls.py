@@ -17,7 +17,7 @@ from recsys_dev.processes import wait_until
 from recsys_schemas.events import AuditEvent
 from unit.ray_apps.serving.conftest import TOKENS, Caller, make_replica, record
 
-LIMIT_S = 30.0
+LIMIT_S = 120.0
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def topic(admin: AdminClient, topic_names: Callable[[str], str]) -> str:
 
 @pytest.fixture
 def caller(brokers: Brokers, topic: str) -> Iterator[Caller]:
-    replica = make_replica(acknowledge_seconds=20, servers=brokers.bootstrap_servers)
+    replica = make_replica(acknowledge_seconds=LIMIT_S, servers=brokers.bootstrap_servers)
     told = replace(replica, arguments=replica.arguments.model_copy(update={"audit_topic": topic}))
     made = Caller(told)
     made.serve(record(1, ("good", 100)))
@@ -46,7 +46,8 @@ def told(brokers: Brokers, topic: str, count: int) -> list[tuple[bytes, AuditEve
 
         def enough() -> bool:
             for message in consumer.consume(100, 0.5):
-                assert message.error() is None
+                if message.error() is not None:  # a broker that has not heard of the topic yet
+                    continue
                 key: bytes = message.key()  # pyright: ignore[reportAssignmentType] - without a deserialiser it is bytes
                 found.append((key, AuditEvent.model_validate_json(message.value() or b"")))
             return len(found) >= count

@@ -14,7 +14,7 @@ from recsys_dev.errors import Unmet
 from recsys_dev.kafka import Brokers
 from recsys_dev.process_table import marked
 
-DEADLINE_S = 60.0
+DEADLINE_S = 120.0
 
 
 def make_topic(admin: AdminClient, name: str, partitions: int = 1) -> None:

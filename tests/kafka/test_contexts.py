@@ -18,7 +18,7 @@ from recsys_dev.kafka import Brokers
 from recsys_dev.processes import wait_until
 from recsys_schemas.serving_record import ContextCounting, ContextKey, Skip
 
-LIMIT_S = 30.0
+LIMIT_S = 120.0
 COUNTING = ContextCounting(keys=[ContextKey(name="device", values=["tv", "phone"])], half_life_days=7, shrinkage=20)
 
 

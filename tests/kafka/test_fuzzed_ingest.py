@@ -7,7 +7,7 @@ from pathlib import Path
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
-from tests.kafka.test_ingest import Running, exact, wait_covered
+from tests.kafka.test_ingest import LIMIT_S, Running, exact, wait_covered
 
 from properties.test_fuzzed_events import EVENTS, records
 from ray_apps.stores.objects import open_store
@@ -25,7 +25,7 @@ def test_a_hundred_thousand_fuzzed_records_end_in_the_tables_or_the_dead_letters
     names = {"w": topic_names("fuzzed-watch"), "r": topic_names("fuzzed-rate"), "dead": topic_names("fuzzed-dead")}
     settings = {"max.message.bytes": "12000000"}
     for made in admin.create_topics([NewTopic(name, 3, 1, config=settings) for name in names.values()]).values():
-        made.result(timeout=30)
+        made.result(timeout=LIMIT_S)
     servers = brokers.bootstrap_servers
     producer = Producer({"bootstrap.servers": servers, "enable.idempotence": True, "message.max.bytes": 12_000_000, "linger.ms": 20})
     large = count()
@@ -39,7 +39,7 @@ def test_a_hundred_thousand_fuzzed_records_end_in_the_tables_or_the_dead_letters
                 break
             except BufferError:
                 producer.poll(0.05)
-    assert producer.flush(60) == 0
+    assert producer.flush(4 * LIMIT_S) == 0
     job = IngestJob(
         model=ModelIdentity(namespace="test", name=names["w"], uid="0123456789"),
         bootstrap_servers=servers.split(","),
@@ -51,7 +51,7 @@ def test_a_hundred_thousand_fuzzed_records_end_in_the_tables_or_the_dead_letters
     )
     running = Running(job).start()
     try:
-        wait_covered(job, EVENTS)
+        wait_covered(job, EVENTS, deadline_s=4 * LIMIT_S)
     finally:
         running.stop()
     assert running.failure is None

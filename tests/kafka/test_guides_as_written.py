@@ -44,10 +44,10 @@ def url(brokers: Brokers, admin: AdminClient) -> Iterator[str]:
     """A replica that serves a version with a catalogue and keeps the one that the guide switches to, behind a real server."""
     for topic, made in admin.create_topics([NewTopic(topic, num_partitions=1, replication_factor=3) for topic in TOPICS]).items():
         try:
-            made.result(30)
+            made.result(120)
         except KafkaException as error:
             assert "already exists" in str(error), f"{topic}: {error}"  # noqa: PT017 - others may have made it
-    replica = make_replica(acknowledge_seconds=20, servers=brokers.bootstrap_servers)
+    replica = make_replica(acknowledge_seconds=120, servers=brokers.bootstrap_servers)
     source = Source(name="shop.movies", bootstrap_servers=[brokers.bootstrap_servers], topics={"preferences": PREFERENCES, "items": ITEMS})
     replica = replace(replica, told=ToldFollower(source, replica.arms.beside.told, replica.arms.renew))
     served: dict[str, Any] = record(1, ("described", 100))
@@ -71,7 +71,7 @@ def run(url: str, line: str) -> dict[str, Any]:
     told = base64.b64encode(TOKENS["writer"].encode()).decode()
     script = [f"kubectl() {{ printf %s {told}; }}", f"URL={url}", f"ADMIN={TOKENS['admin']}"]
     script += ["".join(found) for found in PRELUDE.findall((GUIDES / "api.md").read_text())]
-    done = subprocess.run(["/bin/bash", "-euc", "\n".join([*script, line])], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(["/bin/bash", "-euc", "\n".join([*script, line])], capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

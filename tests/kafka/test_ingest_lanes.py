@@ -216,12 +216,12 @@ def test_what_lanes_pass_over_on_quiet_topics_is_covered_too(
     running = conducted()
     wait_covered(job, 90)
     aborting = Producer({"bootstrap.servers": brokers.bootstrap_servers, "transactional.id": f"test-{job.model.name}"})
-    aborting.init_transactions(30)
+    aborting.init_transactions(LIMIT_S)
     aborting.begin_transaction()
     for number in range(60):
         aborting.produce(job.topics[number % 2].topic, event(number), user(number))
-    aborting.flush(30)
-    aborting.abort_transaction(30)
+    aborting.flush(LIMIT_S)
+    aborting.abort_transaction(LIMIT_S)
 
     def next_offsets() -> int:
         newest = latest_manifest(open_store(job.storage_uri))

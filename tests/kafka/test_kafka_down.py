@@ -13,7 +13,7 @@ from recsys_dev.kafka import Brokers
 from recsys_dev.processes import wait_until
 from unit.ray_apps.serving.conftest import Caller, make_replica, record
 
-LIMIT_S, ACKNOWLEDGE_S = 90.0, 2.0
+LIMIT_S, ACKNOWLEDGE_S = 120.0, 2.0
 
 
 class TellsAtOnce(EventWriter):
@@ -54,22 +54,28 @@ class Writer:
 def there(broker: Brokers) -> set[str]:
     """Ids of the events on the topic."""
     consumer = Consumer({"bootstrap.servers": broker.bootstrap_servers, "group.id": "reader", "enable.auto.commit": False})
-    consumer.assign([TopicPartition("watch", 0, OFFSET_BEGINNING)])
+    place = TopicPartition("watch", 0, OFFSET_BEGINNING)
     found: set[str] = set()
-    quiet = 0
-    while quiet < 5:
-        messages = [message for message in consumer.consume(100, 0.5) if message.error() is None]
-        quiet = 0 if messages else quiet + 1
-        found |= {(message.value() or b"").decode().partition('"event_id":"')[2].partition('"')[0] for message in messages}
-    consumer.close()
+    try:
+        _, end = consumer.get_watermark_offsets(place, timeout=LIMIT_S)
+        consumer.assign([place])
+
+        def read() -> bool:
+            messages = [message for message in consumer.consume(100, 0.5) if message.error() is None]
+            found.update((message.value() or b"").decode().partition('"event_id":"')[2].partition('"')[0] for message in messages)
+            return consumer.position([place])[0].offset >= end
+
+        wait_until(read, what="the end of the topic", deadline_s=LIMIT_S)
+    finally:
+        consumer.close()
     return found
 
 
 @pytest.mark.parametrize(("writer", "loses"), [(EventWriter, False), (TellsAtOnce, True)])
 def test_nothing_acknowledged_is_lost_and_answers_go_on(broker: Brokers, writer: type[EventWriter], loses: bool):
     admin = AdminClient({"bootstrap.servers": broker.bootstrap_servers})
-    if "watch" not in admin.list_topics(timeout=30).topics:
-        admin.create_topics([NewTopic("watch", num_partitions=1, replication_factor=1)])["watch"].result(timeout=30)
+    if "watch" not in admin.list_topics(timeout=LIMIT_S).topics:
+        admin.create_topics([NewTopic("watch", num_partitions=1, replication_factor=1)])["watch"].result(timeout=LIMIT_S)
     replica = make_replica(ACKNOWLEDGE_S, broker.bootstrap_servers, writer)
     caller = Caller(replica)
     try:

@@ -1,6 +1,5 @@
 """Lag on a real broker: what no consumer could still read is none, whatever stands at a partition's end."""
 
-import asyncio
 import os
 import uuid
 from collections.abc import Callable, Iterator
@@ -12,6 +11,7 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from tests.kafka.one_topic import one_topic
+from tests.kafka.patience import asked
 from tests.kafka.test_ingest import LIMIT_S, Running, event, exact
 
 from ray_apps.ingest.batches import Filling
@@ -57,7 +57,7 @@ class Scene:
         """What a pass of the operator sees that has no other's reading to share."""
         self.kafka.ends.readings.clear()
         at, now = Connection(bootstrap_servers=(self.servers,)), datetime.now(UTC)
-        topics = asyncio.run(self.kafka.read(at, [self.topic], ends_of=[self.topic], now=now)).topics
+        topics = asked(lambda: self.kafka.read(at, [self.topic], ends_of=[self.topic], now=now)).topics
         newest = latest_manifest(open_store(self.job.storage_uri))
         covered = {("watch", each.partition): each.next_offset for each in newest.offsets} if newest else None
         return observed({"watch": topics[self.topic].partitions} if self.topic in topics else {}, covered, now=now)
@@ -73,36 +73,42 @@ class Scene:
         return newest[-1]
 
     def transactional(self) -> Producer:
-        made = Producer({"bootstrap.servers": self.servers, "transactional.id": f"test-{uuid.uuid4().hex}"})
-        made.init_transactions(30)
+        # A transaction that a test leaves open is ended by the test, not by the broker's patience.
+        settings: dict[str, str | int] = {"transactional.id": f"test-{uuid.uuid4().hex}", "transaction.timeout.ms": 600_000}
+        made = Producer({"bootstrap.servers": self.servers, **settings})
+        made.init_transactions(LIMIT_S)
         return made
 
     def write(self, producer: Producer, count: int) -> None:
         for number in range(count):
             producer.produce(self.topic, event(number), f"u{number % 7}")
-        assert producer.flush(30) == 0
+        assert producer.flush(LIMIT_S) == 0
 
     def commit(self, producer: Producer, count: int) -> None:
         producer.begin_transaction()
         self.write(producer, count)
-        producer.commit_transaction(30)
+        producer.commit_transaction(LIMIT_S)
 
     def abort(self, producer: Producer, count: int) -> None:
         producer.begin_transaction()
         self.write(producer, count)
-        producer.abort_transaction(30)
+        producer.abort_transaction(LIMIT_S)
 
-    def plain_lag(self) -> int:
-        """The broken twin: a partition's end minus where a reader stands after its last record."""
+    def plain_lag(self, records: int) -> int:
+        """The broken twin: a partition's end minus where a reader stands after its last record, of so many."""
         reader = Consumer({"bootstrap.servers": self.servers, "group.id": "plain", "isolation.level": "read_committed"})
         try:
             place = TopicPartition(self.topic, 0)
             place.offset = 0
             reader.assign([place])
-            position = 0
-            while messages := reader.consume(1000, 3.0):
-                position = max(message.offset() or 0 for message in messages) + 1
-            return reader.get_watermark_offsets(place, timeout=10)[1] - position
+            found: list[int] = []
+
+            def read() -> bool:
+                found.extend(message.offset() or 0 for message in reader.consume(1000, 0.5) if message.error() is None)
+                return len(found) >= records
+
+            wait_until(read, what=f"{records} records", deadline_s=LIMIT_S)
+            return reader.get_watermark_offsets(place, timeout=LIMIT_S)[1] - max(found) - 1
         finally:
             reader.close()
 
@@ -114,7 +120,7 @@ def scene(broker: kafka.Brokers, tmp_path: Path) -> Iterator[Scene]:
     yield Scene(broker.bootstrap_servers, topic, job)
     admin = AdminClient({"bootstrap.servers": broker.bootstrap_servers})
     for deleted in admin.delete_topics([topic, job.dead_letter_topic]).values():
-        deleted.result(timeout=30)
+        deleted.result(timeout=LIMIT_S)
 
 
 @pytest.fixture
@@ -135,17 +141,27 @@ def rows(scene: Scene) -> int:
     return newest.rows if newest else 0
 
 
+def covered_up_to(scene: Scene) -> int:
+    newest = latest_manifest(open_store(scene.job.storage_uri))
+    return sum(each.next_offset for each in newest.offsets) if newest else 0
+
+
 def test_markers_and_aborted_records_at_the_end_are_no_lag(scene: Scene, run: Callable[[], Running]) -> None:
     producer = scene.transactional()
     scene.commit(producer, 30)
-    run()
+    first = run()
     scene.until(lambda _: rows(scene) == 30, "the committed records")
-    for _ in range(3):
+    first.stop()
+    scene.abort(producer, 20)
+    scene.until(lambda now: lag_records(now) > 0, "lag, for nobody has looked past them yet")
+    run()
+    scene.until(lambda now: not lag_records(now), "no lag")
+    for _ in range(2):
         scene.abort(producer, 20)
-    assert lag_records(scene.seen()) > 0, "nobody has looked past them yet"
-    seen = scene.until(lambda now: not lag_records(now), "no lag")
+    end = 30 + 1 + 3 * (20 + 1)
+    seen = scene.until(lambda now: covered_up_to(scene) == end and not lag_records(now), "no lag, of a consumer that runs on")
     assert (lag_seconds(seen), furthest(seen)) == (0, None)
-    assert scene.plain_lag() == 1 + 3 * (20 + 1), "the twin counts a marker of each transaction, and what was aborted"
+    assert scene.plain_lag(30) == 1 + 3 * (20 + 1), "the twin counts a marker of each transaction, and what was aborted"
     scene.commit(producer, 5)
     scene.until(lambda now: rows(scene) == 35 and not lag_records(now), "what came later")
     assert exact(scene.job).rows == 35
@@ -180,7 +196,7 @@ def test_an_open_transaction_is_no_lag_is_told_and_is_never_passed_over(scene: S
 
     seen = scene.until(held, "records that are held back")
     assert (lag_records(seen), rows(scene)) == (0, 10)
-    producer.commit_transaction(30)
+    producer.commit_transaction(LIMIT_S)
     seen = scene.until(lambda now: rows(scene) == 25 and not lag_records(now), "all of them")
     assert exact(scene.job).rows == 25
 
@@ -204,8 +220,8 @@ def test_a_beginning_that_retention_removed_is_no_lag(scene: Scene, broker: kafk
     scene.write(Producer({"bootstrap.servers": scene.servers}), 40)
     admin = AdminClient({"bootstrap.servers": broker.bootstrap_servers})
     for removed in admin.delete_records([TopicPartition(scene.topic, 0, 40)]).values():
-        removed.result(timeout=30)
-    assert lag_records(scene.seen()) == 40, "an upper bound, as long as nobody has looked"
+        removed.result(timeout=LIMIT_S)
+    scene.until(lambda now: lag_records(now) == 40, "an upper bound, as long as nobody has looked")
     run()
     scene.until(lambda now: not lag_records(now), "no lag")
     assert rows(scene) == 0

@@ -97,7 +97,7 @@ class Line:
 
     def settled(self, answers: int = 0) -> int:
         """The snapshot that has everything."""
-        self.producer.flush(30)
+        self.producer.flush(LIMIT_S)
 
         def newest() -> Any:
             return latest_manifest(open_store(self.uri))
@@ -125,7 +125,7 @@ class Line:
 def line(brokers: Brokers, admin: AdminClient, topic_names: Callable[[str], str], tmp_path: Path) -> Iterator[Line]:
     watch, asked, answered, dead = (topic_names(name) for name in ("watch", "asked", "answered", "dead"))
     for made in admin.create_topics([NewTopic(name, 3, 3) for name in (watch, asked, answered, dead)]).values():
-        made.result(timeout=30)
+        made.result(timeout=LIMIT_S)
     job = IngestJob(
         model=ModelIdentity(namespace="test", name=watch, uid="0123456789"),
         bootstrap_servers=brokers.bootstrap_servers.split(","),
@@ -163,7 +163,8 @@ def replica_of(line: Line, card: VersionCard, cache: Path) -> Replica:
         requests_topic=names[0].replace("watch", "asked"),
         responses_topic=names[1],
         event_topics={"watch": names[0]},
-        timeout_ms=10_000,
+        timeout_ms=60_000,
+        queue_ms=60_000,
     )
     store, tallies, key = open_store(line.uri), Tallies(), key_of("1f0c")
     ripening = Ripening(tallies)
@@ -175,7 +176,7 @@ def replica_of(line: Line, card: VersionCard, cache: Path) -> Replica:
         tallies=tallies,
         ripening=ripening,
         credits=Credits(key, ripening),
-        log=AnswerLog(arguments.bootstrap_servers, arguments.requests_topic, arguments.responses_topic),
+        log=AnswerLog(arguments.bootstrap_servers, arguments.requests_topic, arguments.responses_topic, flush_seconds=60.0),
         events=EventWriter(arguments.bootstrap_servers),
         metrics=AnswerMetrics("test/movies"),
     )

@@ -42,12 +42,12 @@ def admin(brokers: Brokers) -> AdminClient:
 def operator(brokers: Brokers, admin: AdminClient, topic_names: Callable[[str], str]) -> Iterator[Operator]:
     names = {role: topic_names(role.lower()) for role in ("Watch", "Requests", "Responses")}
     old = NewTopic(names["Watch"], len(BEGINS), replica_assignment=BEGINS, config={"min.insync.replicas": "1"})
-    admin.create_topics([old])[names["Watch"]].result(30)
+    admin.create_topics([old])[names["Watch"]].result(120)
     made = operator_of(topic_names("model"), brokers.bootstrap_servers.split(","), names)
     yield made
     dead = made.model.dead_letter_topic
-    if dead in admin.list_topics(timeout=10).topics:
-        admin.delete_topics([dead])[dead].result(30)
+    if dead in admin.list_topics(timeout=120).topics:
+        admin.delete_topics([dead])[dead].result(120)
 
 
 def check_spread(operator: Operator) -> None:

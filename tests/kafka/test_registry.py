@@ -48,14 +48,14 @@ def server() -> Iterator[SchemaRegistryServer]:
 
 def put(server: SchemaRegistryServer, subject: str, schema: dict[str, Any], kind: str = "AVRO") -> int:
     body = {"schemaType": kind, "schema": json.dumps(schema)}
-    return int(httpx.post(f"{server.url}/subjects/{subject}/versions", json=body, trust_env=False).raise_for_status().json()["id"])
+    answer = httpx.post(f"{server.url}/subjects/{subject}/versions", json=body, timeout=LIMIT_S, trust_env=False)
+    return int(answer.raise_for_status().json()["id"])
 
 
 def registered(server: SchemaRegistryServer, subject: str) -> list[dict[str, Any]]:
-    versions = httpx.get(f"{server.url}/subjects/{subject}/versions", trust_env=False).json()
-    return [
-        json.loads(httpx.get(f"{server.url}/subjects/{subject}/versions/{each}", trust_env=False).json()["schema"]) for each in versions
-    ]
+    url = f"{server.url}/subjects/{subject}/versions"
+    with httpx.Client(timeout=LIMIT_S, trust_env=False) as client:
+        return [json.loads(client.get(f"{url}/{each}").json()["schema"]) for each in client.get(url).json()]
 
 
 def event(number: int, **more: object) -> dict[str, Any]:
@@ -89,13 +89,13 @@ def test_records_of_several_schemas_and_kinds_become_rows_and_a_silent_registry_
             producer.produce(watch, in_avro(second, WIDER, event(number + 1, device="tv")), key[1])
             producer.produce(rate, in_json(third, event(number + 2, rating=4)), key[2])
             producer.produce(watch, json.dumps(event(number + 3)).encode(), key[3])
-        producer.flush(30)
+        producer.flush(LIMIT_S)
 
     send(0)
     bad = [b"\x00\x00", in_json(999_999, event(1)), in_avro(first, AVRO, event(2))[:-9], struct.pack(">bI", 0, first) + b"\xff" * 40]
     for value in bad:
         producer.produce(watch, value, "u1")
-    producer.flush(30)
+    producer.flush(LIMIT_S)
     running = Running(wanted).start()
     try:
         wait_covered(job, 64)
@@ -129,11 +129,11 @@ def test_a_schema_that_cannot_be_read_ends_ingest_and_once_it_is_mended_the_next
     assert isinstance(running.failure, RefusedError)
     assert f"schemaRegistryURL: {watch}-value.timestamp: WatchEvent needs it and the registered schema lacks it" in str(running.failure)
     for path in (f"/subjects/{watch}-value", f"/subjects/{watch}-value?permanent=true"):
-        httpx.delete(server.url + path, trust_env=False).raise_for_status()
+        httpx.delete(server.url + path, timeout=LIMIT_S, trust_env=False).raise_for_status()
     number = put(server, f"{watch}-value", AVRO)
     for each in range(20):
         producer.produce(watch, in_avro(number, AVRO, event(each)), f"u{each % 7}")
-    producer.flush(30)
+    producer.flush(LIMIT_S)
     running = Running(wanted).start()  # as the operator does, after a pause
     try:
         wait_covered(job, 20)
@@ -143,7 +143,7 @@ def test_a_schema_that_cannot_be_read_ends_ingest_and_once_it_is_mended_the_next
 
 
 def test_the_readers_schema_is_registered_where_there_is_none_and_grows_by_adding(server: SchemaRegistryServer) -> None:
-    registry = SchemaRegistry(server.url)
+    registry = SchemaRegistry(server.url, deadline_s=LIMIT_S)
     wider = with_fields(WatchEvent, [AddedField(name="device", type="string", max_length=8)])
     for schema in (WatchEvent, WatchEvent, wider):
         registry.settle("grown", schema)
@@ -154,7 +154,7 @@ def test_the_readers_schema_is_registered_where_there_is_none_and_grows_by_addin
 
 
 def test_a_narrowed_field_is_refused_with_its_name(server: SchemaRegistryServer) -> None:
-    registry = SchemaRegistry(server.url)
+    registry = SchemaRegistry(server.url, deadline_s=LIMIT_S)
     registry.settle("narrowed", with_fields(WatchEvent, [AddedField(name="device", type="string", max_length=8)]))
     with pytest.raises(RefusedError, match=r"narrowed-value\.device: maxLength fell from 8 to 7"):
         registry.settle("narrowed", with_fields(WatchEvent, [AddedField(name="device", type="string", max_length=7)]))
@@ -185,12 +185,12 @@ def test_a_registered_schema_that_the_reader_cannot_read_is_refused_with_the_fie
 ) -> None:
     put(server, f"{subject}-value", schema, kind)
     with pytest.raises(RefusedError, match=words):
-        SchemaRegistry(server.url).settle(subject, WatchEvent)
+        SchemaRegistry(server.url, deadline_s=LIMIT_S).settle(subject, WatchEvent)
 
 
 def test_a_schema_is_fetched_once_and_an_unknown_one_is_a_fault(server: SchemaRegistryServer) -> None:
     number = put(server, "once-value", AVRO)
-    registry = SchemaRegistry(server.url)
+    registry = SchemaRegistry(server.url, deadline_s=LIMIT_S)
     assert registry.writer_schema(number) is registry.writer_schema(number)
     values, faults = Framing(registry).values([in_avro(number, AVRO, event(1)), in_json(999_999, event(2)), None, b"{}"])
     assert json.loads(values[0] or b"")["event_id"] == "e1"

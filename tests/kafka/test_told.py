@@ -16,7 +16,7 @@ from recsys_dev.kafka import Brokers
 from recsys_dev.processes import wait_until
 from recsys_schemas.events import ItemEvent, PreferenceEvent
 
-LIMIT_S = 30.0
+LIMIT_S = 120.0
 
 
 @pytest.fixture

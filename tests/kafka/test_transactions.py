@@ -4,6 +4,7 @@ import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from kafka.admin import KafkaAdminClient
@@ -21,6 +22,7 @@ from recsys_dev.processes import wait_until
 PRODUCER = Path(__file__).parent / "Transactions.java"
 TRANSACTIONS = 60
 FEATURE = "transaction.version"
+PATIENCE: dict[str, Any] = {"bootstrap_timeout_ms": 120_000, "request_timeout_ms": 120_000}
 
 
 @pytest.fixture(scope="module")
@@ -35,10 +37,10 @@ def broker() -> Iterator[Brokers]:
 
 def speak(broker: Brokers, version: int) -> None:
     """Let the cluster's transactions follow a version of their protocol."""
-    client = KafkaAdminClient(bootstrap_servers=broker.bootstrap_servers)
+    client = KafkaAdminClient(bootstrap_servers=broker.bootstrap_servers, **PATIENCE)
     try:
         client.update_features({FEATURE: ("SAFE_DOWNGRADE" if version == 1 else "UPGRADE", version)})
-        wait_until(lambda: finalized(client) == version, what=f"{FEATURE} {version}", deadline_s=30.0)
+        wait_until(lambda: finalized(client) == version, what=f"{FEATURE} {version}", deadline_s=120.0)
     finally:
         client.close()
 
@@ -51,7 +53,7 @@ def produced(broker: Brokers, topic: str) -> tuple[set[str], int]:
     """Ids of the events that were committed, and the highest epoch of a producer."""
     command = [kafka_jars.find_java().program, "-cp", f"{kafka_jars.ensure_jars(print)}/*", PRODUCER]
     words = [broker.bootstrap_servers, topic, "3", str(TRANSACTIONS)]
-    ended = subprocess.run([*command, *words], check=False, text=True, capture_output=True, timeout=LIMIT_S)
+    ended = subprocess.run([*command, *words], check=False, text=True, capture_output=True, timeout=4 * LIMIT_S)
     assert ended.returncode == 0, ended.stderr
     *ids, last = ended.stdout.split("\n")[:-1]
     return set(ids), int(last.removeprefix("epoch "))

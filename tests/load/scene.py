@@ -24,7 +24,7 @@ from recsys_schemas.serving_record import ServingArguments
 APPS = Path(__file__).resolve().parent / "apps"
 TOPICS = ("load_requests", "load_responses", "load_watch", "load_preferences", "load_items")
 VERSIONS = ("movies-000001", "movies-000002")
-TOGETHER = 120.0
+TOGETHER = 240.0
 """Seconds until two replicas run and serve the same record again."""
 
 
@@ -111,10 +111,10 @@ def served(
     assert head is not None
     assert brokers is not None
     admin = AdminClient({"bootstrap.servers": brokers.bootstrap_servers})
-    known = admin.list_topics(timeout=30).topics
+    known = admin.list_topics(timeout=120).topics
     made = admin.create_topics([NewTopic(topic, num_partitions=3) for topic in TOPICS if topic not in known])
     for each in made.values():
-        each.result(timeout=30)
+        each.result(timeout=120)
     store = open_store((parts.folder / "store").as_uri())
     arrays = {name: good_arrays(items, factors, seed=seed) for seed, name in enumerate(VERSIONS, start=1)}
     digests = {name: write_version(store, name, model, items=items, users=users, liked=liked) for name, model in arrays.items()}
@@ -136,7 +136,7 @@ def served(
     )
     headers = {"Authorization": f"Bearer {TOKENS['writer']}"}
     base = f"{head.serve_url}/movies"
-    with head.client(timeout_s=60) as rest, httpx.Client(base_url=base, headers=headers, timeout=30, trust_env=False) as client:
+    with head.client(timeout_s=60) as rest, httpx.Client(base_url=base, headers=headers, timeout=120, trust_env=False) as client:
         movies = Movies(rest=rest, client=client, arguments=arguments, digests=digests, brokers=brokers)
         if import_path:
             movies.import_path = import_path

@@ -43,7 +43,7 @@ def both(ray_head: RayHead, brokers: Brokers, tmp_path: Path) -> Iterator[httpx.
     digest = write_version(store, VERSION, good_arrays(ITEMS, 64, seed=1), items=ITEMS, users=USERS, liked=20)
     admin = AdminClient({"bootstrap.servers": brokers.bootstrap_servers})
     for made in admin.create_topics([NewTopic(topic, num_partitions=3, replication_factor=3) for topic in TOPICS]).values():
-        made.result(timeout=30)
+        made.result(timeout=120)
 
     def scaled(name: str, import_path: str) -> dict[str, Any]:
         arguments = ServingArguments(
@@ -68,13 +68,16 @@ def both(ray_head: RayHead, brokers: Brokers, tmp_path: Path) -> Iterator[httpx.
         applications = [scaled(SEEING, OURS), scaled(BLIND, "blind_app:build")]
         rest.put("/api/serve/applications/", json={"applications": applications}).raise_for_status()
         for name in (SEEING, BLIND):
-            wait_for(lambda name=name: ready(ray_head, name), 120)
+            wait_for(lambda name=name: ready(ray_head, name), 240)
         yield rest
         rest.put("/api/serve/applications/", json={"applications": []}).raise_for_status()
 
 
 def ready(head: RayHead, name: str) -> bool:
-    return httpx.get(f"{head.serve_url}/{name}/readyz", timeout=10, trust_env=False).status_code == 200
+    try:
+        return httpx.get(f"{head.serve_url}/{name}/readyz", timeout=60, trust_env=False).status_code == 200
+    except httpx.TransportError:
+        return False
 
 
 def running(rest: httpx.Client, name: str) -> int:
@@ -102,5 +105,5 @@ def test_a_replica_without_rest_gets_another_and_one_that_says_nothing_does_not(
     with ExitStack() as stack:
         for name in (BLIND, SEEING):
             stack.enter_context(asked(ray_head, tmp_path, name))
-        wait_for(lambda: running(both, SEEING) == 2, 120)
+        wait_for(lambda: running(both, SEEING) == 2, 240)
         assert running(both, BLIND) == 1

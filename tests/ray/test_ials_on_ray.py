@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,10 @@ from recsys_schemas.train_job import TrainJob
 from recsys_schemas.version_card import RunProgress, VersionCard, progress_file
 from unit.ray_apps.training import planted
 
-DEADLINE_S = 240.0
+DEADLINE_S = 400.0
 ENDED = {"SUCCEEDED", "FAILED", "STOPPED"}
 EPOCHS = 12
+MOST_TRIES = 5
 
 
 @pytest.fixture(scope="module")
@@ -71,17 +73,26 @@ def test_two_workers_make_the_bytes_of_one_process_and_say_how_far_they_are(rest
 
 
 def test_a_worker_killed_in_the_middle_costs_an_epoch_at_most_and_no_byte(rest: httpx.Client, tmp_path: Path, alone: VersionCard):
-    job = asked(tmp_path, num_workers=2, version="movies-000002")
-    look = submit(rest, job, "ials-killed")
+    job = asked(tmp_path, num_workers=2)
+    for number in range(2, 2 + MOST_TRIES):  # on a slow machine a kill may come when all is done
+        if killed_in_the_middle(rest, job.model_copy(update={"version": f"movies-{number:06d}"}), alone):
+            return
+    pytest.fail(f"none of {MOST_TRIES} kills came in the middle")
+
+
+def killed_in_the_middle(rest: httpx.Client, job: TrainJob, alone: VersionCard) -> bool:
+    """Whether the kill came in time; whatever it hit, the version is as it must be."""
+    look = submit(rest, job, f"ials-killed-{job.version}")
 
     def midway(seen: dict[str, Any]) -> bool:
         return seen["status"] in ENDED or any(3 <= step["step"] < EPOCHS for step in told(seen["logs"], "Step"))
 
     seen = until(look, midway)
-    assert seen["status"] == "RUNNING", seen["logs"]
     at_the_kill = seen["logs"]
-    victim = next(each["pid"] for each in told(seen["logs"], "WorkerStarted") if each["rank"] == 1)
-    os.kill(victim, signal.SIGKILL)
+    if seen["status"] == "RUNNING":
+        victim = next(each["pid"] for each in told(seen["logs"], "WorkerStarted") if each["rank"] == 1)
+        with suppress(ProcessLookupError):
+            os.kill(victim, signal.SIGKILL)
     seen = until(look, lambda seen: seen["status"] in ENDED)
     assert seen["status"] == "SUCCEEDED", seen["logs"]
     card = read_card(open_store(job.storage_uri), job.version)
@@ -89,5 +100,8 @@ def test_a_worker_killed_in_the_middle_costs_an_epoch_at_most_and_no_byte(rest: 
     assert card.digest == alone.digest
     reached = max(step["step"] for step in told(at_the_kill, "Step"))
     resumed = {each["resumed_at"] for each in told(seen["logs"], "FitEnded") if each["fit"] == 0}
+    if 0 in resumed:  # the first fit was over
+        return False
     assert len(resumed) == 1
     assert reached <= min(resumed) < EPOCHS
+    return True

@@ -29,14 +29,14 @@ from recsys_schemas import metric_names
 from recsys_schemas.metric_names import Metric
 from recsys_schemas.train_job import IngestJob, ModelIdentity, TopicToRead
 
-LIMIT_S = 180.0
+LIMIT_S = 300.0
 
 
 @pytest.fixture
 def job(brokers: Brokers, admin: AdminClient, topic_names: Callable[[str], str], tmp_path: Path) -> IngestJob:
     watch, dead = topic_names("watch"), topic_names("dead")
     for made in admin.create_topics([NewTopic(name, 3, 3) for name in (watch, dead)]).values():
-        made.result(timeout=30)
+        made.result(timeout=120)
     return IngestJob(
         model=ModelIdentity(namespace="test", name=watch, uid="0123456789"),
         bootstrap_servers=brokers.bootstrap_servers.split(","),
@@ -54,7 +54,7 @@ def write(job: IngestJob, count: int) -> None:
     for number in range(count):
         good = {"event_id": uuid.uuid4().hex, "user_id": f"u{number % 9}", "item_id": "i", "timestamp": int(time.time() * 1000)}
         producer.produce(job.topics[0].topic, json.dumps(good) if number % 10 else b"bad", f"u{number % 9}")
-    producer.flush(60)
+    producer.flush(LIMIT_S)
 
 
 def wait_covered(job: IngestJob, count: int) -> None:
@@ -110,7 +110,7 @@ def test_a_killed_actor_and_a_killed_driver_lose_and_repeat_nothing(rest: httpx.
 def exported(head: RayHead, metric: Metric, series: str = "") -> dict[tuple[str, ...], float]:
     """What the head's Ray agent exports of a metric, summed over processes: values of the metric's own labels → value."""
     assert head.ports is not None
-    text = httpx.get(f"http://127.0.0.1:{head.ports.metrics}/metrics", timeout=30).raise_for_status().text
+    text = httpx.get(f"http://127.0.0.1:{head.ports.metrics}/metrics", timeout=120).raise_for_status().text
     found: defaultdict[tuple[str, ...], float] = defaultdict(float)
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
@@ -135,9 +135,9 @@ def test_what_ingest_counts_is_exported_by_rays_agent(rest: httpx.Client, ray_he
     wait_until(lambda: mine(metric_names.INGEST_ROWS) == {(*model, "watch"): 450}, what="the rows", deadline_s=LIMIT_S)
     wait_until(lambda: mine(metric_names.INGEST_DEAD) == {(*model, "Unparseable"): 50}, what="the dead letters", deadline_s=LIMIT_S)
     wait_until(lambda: mine(metric_names.INGEST_READING) == lanes, what="who reads", deadline_s=LIMIT_S)
-    assert mine(metric_names.INGEST_BYTES)[*model, "watch"] > 0
-    commits = mine(metric_names.INGEST_COMMIT_SECONDS, "_count")
-    assert commits[model] >= 1
+    # Each metric is told by itself.
+    wait_until(lambda: mine(metric_names.INGEST_BYTES).get((*model, "watch"), 0.0) > 0, what="the bytes", deadline_s=LIMIT_S)
+    wait_until(lambda: mine(metric_names.INGEST_COMMIT_SECONDS, "_count").get(model, 0.0) >= 1, what="a commit", deadline_s=LIMIT_S)
     rest.post(f"/api/jobs/{name}/stop").raise_for_status()
     wait_until(lambda: told(rest, name)["status"] in ("STOPPED", "SUCCEEDED"), what="the job's end", deadline_s=LIMIT_S)
     wait_until(lambda: not sum(mine(metric_names.INGEST_READING).values()), what="nobody reads", deadline_s=LIMIT_S)

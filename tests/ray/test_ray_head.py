@@ -18,7 +18,7 @@ from recsys_dev.process_table import PROC, start_time
 from recsys_dev.ray import RayHead
 
 Seen = TypeVar("Seen")
-DEADLINE_S = 120.0
+DEADLINE_S = 240.0
 SERVE = "/api/serve/applications/"
 
 
@@ -71,7 +71,7 @@ def words_of_all(head: RayHead, pids: dict[str, int]) -> dict[str, str]:
     said: dict[str, str] = {}
 
     def ask() -> bool:
-        answer = httpx.get(f"{head.serve_url}/echo-0/films", trust_env=False).raise_for_status().json()
+        answer = httpx.get(f"{head.serve_url}/echo-0/films", timeout=60, trust_env=False).raise_for_status().json()
         assert answer["path"] == "/echo-0/films"
         assert pids[answer["replica"]] == answer["pid"]
         said[answer["replica"]] = answer["word"]
@@ -101,8 +101,8 @@ def echo(rest: httpx.Client) -> dict[str, int]:
 
 def test_without_the_token_nobody_is_answered(ray_head: RayHead):
     for path in ("/api/version", SERVE, "/api/jobs/"):
-        missing = httpx.get(ray_head.dashboard_url + path, trust_env=False)
-        wrong = httpx.get(ray_head.dashboard_url + path, headers={"Authorization": "Bearer wrong"}, trust_env=False)
+        missing = httpx.get(ray_head.dashboard_url + path, timeout=60, trust_env=False)
+        wrong = httpx.get(ray_head.dashboard_url + path, headers={"Authorization": "Bearer wrong"}, timeout=60, trust_env=False)
         assert (missing.status_code, wrong.status_code) == (401, 403)
 
 
@@ -122,7 +122,7 @@ def test_a_changed_user_config_reaches_every_replica_without_a_restart(ray_head:
 def test_an_application_that_the_file_no_longer_names_is_deleted(ray_head: RayHead, rest: httpx.Client, echo: dict[str, int]):
     assert rest.put(SERVE, json={"applications": []}).status_code == 200
     wait_for(lambda: not application(rest))
-    wait_for(lambda: httpx.get(f"{ray_head.serve_url}/echo-0", trust_env=False).status_code in {404, 503})
+    wait_for(lambda: httpx.get(f"{ray_head.serve_url}/echo-0", timeout=60, trust_env=False).status_code in {404, 503})
     wait_for(lambda: not any(start_time(pid) for pid in echo.values()))
 
 

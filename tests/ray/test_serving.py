@@ -48,7 +48,7 @@ def movies(ray_head: RayHead, brokers: Brokers, tmp_path_factory: pytest.TempPat
     digests = {name: write_version(store, name, model, items=ITEMS, users=USERS) for name, model in models.items()}
     admin = AdminClient({"bootstrap.servers": brokers.bootstrap_servers})
     for made in admin.create_topics([NewTopic(topic, num_partitions=3, replication_factor=3) for topic in TOPICS]).values():
-        made.result(timeout=30)
+        made.result(timeout=120)
     arguments = ServingArguments(
         namespace="shop",
         name="movies",
@@ -64,7 +64,7 @@ def movies(ray_head: RayHead, brokers: Brokers, tmp_path_factory: pytest.TempPat
     headers = {"Authorization": f"Bearer {TOKENS['writer']}"}
     with (
         ray_head.client(timeout_s=60) as rest,
-        httpx.Client(base_url=f"{ray_head.serve_url}/movies", headers=headers, timeout=30, trust_env=False) as client,
+        httpx.Client(base_url=f"{ray_head.serve_url}/movies", headers=headers, timeout=120, trust_env=False) as client,
     ):
         line = Movies(rest=rest, client=client, arguments=arguments, digests=digests, brokers=brokers)
         line.serve(("movies-000001", 100))
@@ -121,7 +121,7 @@ def test_shares_change_under_load_without_a_failed_request(movies: Movies):
 @pytest.mark.parametrize("broken", ["movies-000003", "movies-000004"])
 def test_a_broken_candidate_is_answered_by_the_stable_arm_and_counted(movies: Movies, broken: str):
     movies.serve(("movies-000001", 50), (broken, 50))
-    before = movies.counted(broken, "errors")
+    before = movies.settled(broken, "errors")
     answers = movies.answers(range(100))
     split = split_of("movies-2026", ServingRecord.model_validate(movies.record).arms)
     hit = sum(assigned(split, answer.user_id) == broken for answer in answers)
@@ -179,7 +179,7 @@ def test_questions_and_answers_land_on_kafka(movies: Movies):
 
 def test_events_are_on_kafka_when_they_are_acknowledged_and_credit_the_version(movies: Movies):
     movies.serve(("movies-000001", 100))
-    before = movies.counted("movies-000001", "rewards")
+    before = movies.settled("movies-000001", "rewards")
     answer = movies.answers(range(1))[0]
     event: dict[str, Any] = {
         "event_id": f"e-{time.time_ns()}",
@@ -197,7 +197,7 @@ def test_events_are_on_kafka_when_they_are_acknowledged_and_credit_the_version(m
 
 def test_what_a_killed_replica_counted_stays_counted_and_another_takes_its_place(movies: Movies):
     movies.serve(("movies-000001", 100))
-    before = movies.counted("movies-000001", "requests")
+    before = movies.settled("movies-000001", "requests")
     movies.answers(range(20))
     wait_for(lambda: movies.counted("movies-000001", "requests") == before + 20)
     listed = movies.replicas()

@@ -22,6 +22,7 @@ from recsys_schemas.v1alpha1.rollout import RolloutPhase
 from recsys_schemas.v1alpha1.version import VersionPhase
 from recsys_schemas.version_card import CARD_FILE, VersionCard, version_folder
 
+LOGGED_S = 90.0
 WANTED = (3, 3, 2)
 """Partitions, replication factor and min ISR of every topic of the example."""
 BAD_RECORDS = (b"{not json", b'{"event_id":"x","user_id":"u1","item_id":"m1"}')
@@ -30,7 +31,7 @@ BAD_RECORDS = (b"{not json", b'{"event_id":"x","user_id":"u1","item_id":"m1"}')
 
 def verify_topics(stage: Stage) -> None:
     """3: the operator has created and verified the topics; say what the brokers say."""
-    stage.story.wait(lambda seen: seen.holds("TopicsReady"), what="TopicsReady", deadline_s=90, in_vain=stage.in_vain)
+    stage.story.wait(lambda seen: seen.holds("TopicsReady"), what="TopicsReady", deadline_s=240, in_vain=stage.in_vain)
     names = (*EVENT_TOPICS, REQUESTS, RESPONSES, PREFERENCES, ITEMS)
     stage.report.topics = stage.topics.describe(names)
     verified = ask_plugin(stage, "topics", "verify", MODEL)
@@ -51,7 +52,7 @@ def ask_plugin(stage: Stage, *words: str) -> subprocess.CompletedProcess[str]:
     """Show a command of `kubectl recsys`, and what it says."""
     stage.tell(f"{stage.kubectl} recsys {' '.join(words)}")
     plugin = [sys.executable, "-m", "kubectl_recsys", "--namespace", NAMESPACE, *words]
-    done = subprocess.run(plugin, capture_output=True, text=True, env=stage.line.cluster.environment, timeout=90, check=False)
+    done = subprocess.run(plugin, capture_output=True, text=True, env=stage.line.cluster.environment, timeout=300, check=False)
     for line in (done.stdout + done.stderr).splitlines():
         stage.tell(line[:200])
     return done
@@ -71,7 +72,7 @@ def replay_history(stage: Stage) -> None:
         found = seen.status.ingestion
         return found is not None and found.lag_records == 0 and found.rows + found.dead_letters >= sent + len(BAD_RECORDS)
 
-    seen = stage.story.wait(covered, what="a snapshot of the whole history", deadline_s=180, in_vain=stage.in_vain)
+    seen = stage.story.wait(covered, what="a snapshot of the whole history", deadline_s=360, in_vain=stage.in_vain)
     found = seen.status.ingestion
     assert found is not None
     stage.tell(f"snapshot {found.sequence}: {found.rows:,} rows, {found.dead_letters} records put aside, lag {found.lag_records}")
@@ -82,7 +83,7 @@ def replay_history(stage: Stage) -> None:
 
 def compare_models(stage: Stage) -> None:
     """5: one training run, three algorithms, one table."""
-    seen = stage.story.wait(_measured, what="the first version", deadline_s=300, in_vain=stage.in_vain)
+    seen = stage.story.wait(_measured, what="the first version", deadline_s=600, in_vain=stage.in_vain)
     version = seen.version(1)
     assert version is not None
     card = read_card(version.spec.storage_uri, version.name)
@@ -121,7 +122,7 @@ def begin_serving(stage: Stage) -> None:
         status = seen.status
         return seen.holds("Ready") and seen.holds("Serving") and status.champion is not None and status.champion.weight == 100
 
-    seen = stage.story.wait(serving, what="the first version serving", deadline_s=240, in_vain=stage.in_vain)
+    seen = stage.story.wait(serving, what="the first version serving", deadline_s=600, in_vain=stage.in_vain)
     assert seen.status.serving is not None
     token = stage.eyes.secret(f"{MODEL}-api", "token")
     if token is None:
@@ -134,17 +135,17 @@ def begin_serving(stage: Stage) -> None:
         f"{stage.url}/v1/recommendations",
         json={"user_id": user, "k": 5},
         headers={"Authorization": f"Bearer {token}"},
-        timeout=10,
+        timeout=60,
         trust_env=False,
     )
     stage.tell(f"HTTP {answer.status_code} {answer.text[:400]}")
     told = answer.json() if answer.is_success else {}
     good = bool(told.get("model_version") and told.get("variant") and told.get("reason") and told.get("items"))
     stage.report.claims.check("an answer names model_version, variant and reason", good, answer.text[:300])
-    refused = httpx.post(f"{stage.url}/v1/recommendations", json={"user_id": user}, timeout=10, trust_env=False).status_code
+    refused = httpx.post(f"{stage.url}/v1/recommendations", json={"user_id": user}, timeout=60, trust_env=False).status_code
     stage.report.claims.check("no token, no recommendations", refused == 401, f"HTTP {refused}")
     logged = find_answer(stage, str(told.get("request_id")))
-    words = f"{logged.model_version} for {logged.user_id}" if logged is not None else "not there after 20 s"
+    words = f"{logged.model_version} for {logged.user_id}" if logged is not None else f"not there after {LOGGED_S:.0f} s"
     stage.report.claims.check("requests and responses land on the two reco topics", logged is not None, words)
     stage.tell(f"on {RESPONSES}: {words}; {stage.topics.count(REQUESTS)} on {REQUESTS}")
     stage.traffic = Traffic(stage.url, token, stage.audience, rate=stage.rate).start()
@@ -160,8 +161,8 @@ def curl_line(stage: Stage, user: str) -> str:
 
 
 def find_answer(stage: Stage, request_id: str) -> ResponseEvent | None:
-    """The answer with this id as it was logged; None when it is not the newest one within 20 s."""
-    end = time.monotonic() + 20
+    """The answer with this id as it was logged; None when it is not the newest one in time."""
+    end = time.monotonic() + LOGGED_S
     while time.monotonic() < end:
         answer = stage.topics.last_answer(RESPONSES)
         if answer is not None and answer.request_id == request_id and stage.topics.count(REQUESTS):
@@ -173,13 +174,13 @@ def find_answer(stage: Stage, request_id: str) -> ResponseEvent | None:
 def promote_second(stage: Stage, new_events: int) -> None:
     """7: new events make a second version due; it earns its shares under live traffic."""
     stage.tell(f"{stage.rate:.0f} visits/s in a canary, fewer before and after; and new events until a version is due")
-    seen = stage.more_events_until(2, new_events, what="a second version", deadline_s=120)
+    seen = stage.more_events_until(2, new_events, what="a second version", deadline_s=300)
     version = seen.versions[-1].name
     _rolled_out(stage, version)
     # The model's own status follows its rollout by one pass.
     seen = stage.story.wait(
         lambda seen: seen.status.champion is not None and seen.status.champion.version == version,
-        what=f"{version} as champion", deadline_s=60, in_vain=stage.in_vain,
+        what=f"{version} as champion", deadline_s=240, in_vain=stage.in_vain,
     )  # fmt: skip
     rollout = seen.rollout(version)
     assert rollout is not None
@@ -222,14 +223,14 @@ def catch_third(stage: Stage, new_events: int) -> None:
     tally = stage.traffic.tally
     stage.line.fault.turn_on()
     try:
-        seen = stage.more_events_until(3, new_events, what="a third version", deadline_s=120)
+        seen = stage.more_events_until(3, new_events, what="a third version", deadline_s=300)
         version = seen.versions[-1].name
         seen = _rolled_out(stage, version)
     finally:
         stage.line.fault.turn_off()
     _some_traffic_later(stage, tally.ok)
     # The model's own status follows its rollout by one pass.
-    seen = stage.story.wait(lambda seen: seen.status.challenger is None, what="no challenger", deadline_s=60, in_vain=stage.in_vain)
+    seen = stage.story.wait(lambda seen: seen.status.challenger is None, what="no challenger", deadline_s=240, in_vain=stage.in_vain)
     rollout = seen.rollout(version)
     assert rollout is not None
     for decision in rollout.status.decisions:

@@ -3,12 +3,16 @@
 import asyncio
 import contextlib
 import json
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
 DEADLINE_S = 30.0
 """A machine that stands still for a while makes no request fail that is answered after it."""
+PATIENCE_S = 30.0
+TOO_MANY = 429
 
 
 class LineBrokenError(Exception):
@@ -29,10 +33,30 @@ class HttpLine:
     url: str
     token: str
     deadline_s: float = DEADLINE_S
+    patience_s: float = PATIENCE_S
+    """For so long a request that is refused for load is made again."""
     _idle: list[_Connection] = field(default_factory=list[_Connection])
 
-    async def post(self, path: str, body: bytes) -> tuple[int, Any]:
+    async def post(self, path: str, body: bytes, shed: Callable[[], None] = lambda: None) -> tuple[int, Any]:
         """Return the status and the parsed body (None when it is not JSON).
+
+        One that is refused for load (429) is made again when its Retry-After says, as every client should; `shed` is called each time.
+
+        Raises:
+            LineBrokenError, OSError, TimeoutError: no whole answer came.
+        """
+        began = time.monotonic()
+        while True:
+            status, again_s, answer = await self._once(path, body)
+            if status != TOO_MANY or again_s is None:
+                return status, answer
+            shed()
+            if time.monotonic() - began + again_s > self.patience_s:
+                return status, answer
+            await asyncio.sleep(again_s)
+
+    async def _once(self, path: str, body: bytes) -> tuple[int, float | None, Any]:
+        """Status, seconds until it may be asked again where that is said, and the parsed body.
 
         A kept-alive connection that the server has closed in the meantime is replaced once, as every client does.
 
@@ -56,23 +80,25 @@ class HttpLine:
         parts = urlsplit(self.url)
         return _Connection(*await asyncio.open_connection(parts.hostname, parts.port))
 
-    async def _exchange(self, connection: _Connection, path: str, body: bytes) -> tuple[int, Any]:
+    async def _exchange(self, connection: _Connection, path: str, body: bytes) -> tuple[int, float | None, Any]:
         parts = urlsplit(self.url)
         head = (
             f"POST {parts.path}{path} HTTP/1.1\r\nHost: {parts.netloc}\r\nAuthorization: Bearer {self.token}\r\n"
             f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
         )
         connection.writer.write(head.encode() + body)
-        status, keep, answer = await _read_answer(connection.reader)
+        status, fields, answer = await _read_answer(connection.reader)
         connection.used += 1
-        if keep:
+        if fields.get("connection", "").lower() != "close" and fields.keys() & {"content-length", "transfer-encoding"}:
             self._idle.append(connection)
         else:
             connection.writer.close()
+        again = fields.get("retry-after", "")
+        again_s = float(again) if again.isdecimal() else None
         try:
-            return status, json.loads(answer)
+            return status, again_s, json.loads(answer)
         except ValueError:
-            return status, None
+            return status, again_s, None
 
     async def close(self) -> None:
         """Close what is idle."""
@@ -83,18 +109,17 @@ class HttpLine:
                 await connection.writer.wait_closed()
 
 
-async def _read_answer(reader: asyncio.StreamReader) -> tuple[int, bool, bytes]:
-    """Status, whether the connection may be used again, and the body."""
+async def _read_answer(reader: asyncio.StreamReader) -> tuple[int, dict[str, str], bytes]:
+    """Status, fields and body; without a length the body ends with the connection."""
     try:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
         status = int(head[0].split(" ", 2)[1])
         fields = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:])}
-        keep = fields.get("connection", "").lower() != "close"
         if "content-length" in fields:
-            return status, keep, await reader.readexactly(int(fields["content-length"]))
+            return status, fields, await reader.readexactly(int(fields["content-length"]))
         if fields.get("transfer-encoding", "").lower() == "chunked":
-            return status, keep, await _read_chunks(reader)
-        return status, False, await reader.read(1 << 20)
+            return status, fields, await _read_chunks(reader)
+        return status, fields, await reader.read(1 << 20)
     except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError, IndexError) as error:
         raise LineBrokenError(f"{type(error).__name__}: {error}") from error
 

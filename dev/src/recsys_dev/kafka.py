@@ -29,8 +29,9 @@ from recsys_dev.kafka_settings import Node, server_properties
 from recsys_dev.ports import LOOPBACK, free_ports
 from recsys_dev.processes import Child, Command
 
-READY_DEADLINE_S = 120.0
+READY_DEADLINE_S = 300.0
 FORMAT_DEADLINE_S = 120.0
+LOOK_S = 3.0
 _quiet = logging.getLogger("recsys_dev.kafka.client")
 
 
@@ -253,14 +254,14 @@ def _admin(servers: str) -> AdminClient:
 def _seen(client: AdminClient) -> set[int]:
     """Return the ids of the brokers that the cluster's metadata shows now; none when no broker answers."""
     try:
-        return set(client.list_topics(timeout=1.0).brokers)
+        return set(client.list_topics(timeout=LOOK_S).brokers)
     except KafkaException:
         return set()
 
 
 def _in_sync(client: AdminClient) -> bool:
     try:
-        topics = client.list_topics(timeout=1.0).topics.values()
+        topics = client.list_topics(timeout=LOOK_S).topics.values()
     except KafkaException:
         return False
     return all(len(partition.isrs) == len(partition.replicas) for topic in topics for partition in topic.partitions.values())

@@ -24,8 +24,8 @@ from recsys_dev.go_build import Progress
 from recsys_dev.ports import free_ports, require_free
 from recsys_dev.processes import Child
 
-READY_DEADLINE_S = 120.0
-COMMAND_DEADLINE_S = 120.0
+READY_DEADLINE_S = 300.0
+COMMAND_DEADLINE_S = 300.0
 TOKEN_SECONDS = 24 * 3600
 ATTEMPTS = 3
 

@@ -31,7 +31,7 @@ SYSTEM = "recsys"
 NAMESPACE = "default"
 """Namespace of the models, so that `kubectl get rm -w` needs no flag."""
 RELEASE = "recsys-operator"
-READY_DEADLINE_S = 120.0
+READY_DEADLINE_S = 300.0
 RAY_ATTEMPTS = 3
 
 
@@ -143,7 +143,7 @@ def install_chart(line: Line) -> None:
     arguments = ["--namespace", SYSTEM, "--create-namespace", "--set", "replicas=0", "--set", f"storage.root={line.storage.as_uri()}"]
     line.cluster.helm("upgrade", "--install", RELEASE, str(CHART), *arguments)
     kinds = [f"crd/{name}.{GROUP}" for name in ("recommendermodels", "recommendermodelversions", "recommenderrollouts")]
-    line.cluster.kubectl("wait", "--for=condition=Established", "--timeout=60s", *kinds)
+    line.cluster.kubectl("wait", "--for=condition=Established", "--timeout=240s", *kinds)
 
 
 def make_ray_secret(line: Line, namespace: str = NAMESPACE) -> None:

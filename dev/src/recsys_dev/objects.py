@@ -24,7 +24,7 @@ GATEWAY = Program(name="versitygw", module="versitygw", package="github.com/vers
 NAME = "objects"
 REGION = "us-east-1"
 HEALTH = "/-health"
-READY_DEADLINE_S = 60.0
+READY_DEADLINE_S = 180.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

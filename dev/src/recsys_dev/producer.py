@@ -9,7 +9,7 @@ from confluent_kafka import KafkaError, Message, Producer
 from recsys_dev.errors import Unmet
 from recsys_dev.events import Event
 
-FLUSH_DEADLINE_S = 60.0
+FLUSH_DEADLINE_S = 180.0
 POLL_EVERY = 500
 _quiet = logging.getLogger("recsys_dev.producer")
 
@@ -25,7 +25,7 @@ class EventProducer:
             "enable.idempotence": True,
             "compression.type": "lz4",
             "linger.ms": 20,
-            "delivery.timeout.ms": 60_000,
+            "delivery.timeout.ms": 150_000,
             "queue.buffering.max.messages": 200_000,
         }
         self._producer = Producer(settings, logger=_quiet)

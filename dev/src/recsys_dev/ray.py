@@ -41,7 +41,7 @@ from recsys_dev.ray_settings import RayPorts
 __all__ = ["RayHead", "attach", "existing", "start"]
 
 
-READY_DEADLINE_S = 180.0
+READY_DEADLINE_S = 300.0
 ATTEMPTS = 3
 TOO_SLOW = "The current node timed out during startup"
 

@@ -113,7 +113,7 @@ def _end(members: Mapping[int, str | None], what: str) -> None:
         for pid in left():
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        processes.wait_until(lambda: not left(), what=what, deadline_s=10.0)
+        processes.wait_until(lambda: not left(), what=what, deadline_s=90.0)
 
 
 def existing(address: str | None = None) -> RayHead | None:
@@ -174,7 +174,7 @@ def version(head: RayHead) -> str | None:
         Unmet: when the head refuses the token.
     """
     try:
-        with head.client(timeout_s=5.0) as client:
+        with head.client(timeout_s=20.0) as client:
             answer = client.get("/api/version")
     except httpx.TransportError:
         return None

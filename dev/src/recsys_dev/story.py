@@ -12,8 +12,8 @@ from recsys_schemas.v1alpha1.rollout import RolloutPhase
 
 LOOK_EVERY_S = 0.3
 MOST_LINES = 10_000
-AGAIN = frozenset({429, 503})
-"""What the API server says while it takes up a changed definition: ask again."""
+AGAIN = frozenset({429, 500, 502, 503, 504})
+"""What the API server says while it takes up a changed definition, or waits for its store: ask again."""
 Tell = Callable[[str], None]
 Check = Callable[[], str | None]
 """Whether waiting is in vain: says why."""

@@ -28,6 +28,8 @@ class Tally:
     sent: int = 0
     ok: int = 0
     failed: int = 0
+    shed: int = 0
+    """Refused for load (429), and asked again when the refusal said: no failure, as long as the last answer is one."""
     not_sent: int = 0
     """Visits skipped because too many were in flight: the generator's own limit, no failure of the line."""
     events_sent: int = 0
@@ -44,6 +46,10 @@ class Tally:
         """Count a request that its user got no recommendation for."""
         self.failed += 1
         self.faults.append(words)
+
+    def refuse(self) -> None:
+        """Count a refusal for load."""
+        self.shed += 1
 
     @property
     def good(self) -> int:

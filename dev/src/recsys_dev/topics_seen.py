@@ -13,7 +13,7 @@ from recsys_dev.errors import Unmet
 from recsys_schemas.events import ResponseEvent
 from recsys_schemas.snapshot import MANIFEST_FOLDER, SnapshotManifest
 
-CALL_DEADLINE_S = 15.0
+CALL_DEADLINE_S = 60.0
 MOST_MARKS = 5000
 _quiet = logging.getLogger("recsys_dev.topics")
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from recsys_dev.events import Audience
-from recsys_dev.http_line import DEADLINE_S, HttpLine, LineBrokenError
+from recsys_dev.http_line import DEADLINE_S, PATIENCE_S, HttpLine, LineBrokenError
 from recsys_dev.tallies import Latencies, Tally, quantiles
 
 SHOWN = 20
@@ -23,8 +23,8 @@ EVENTS_EVERY_S = 0.25
 EVENTS_AT_ONCE = 200
 MOST_EXCLUDED = 100
 MOST_REMEMBERED_USERS = 20_000
-STOP_DEADLINE_S = 4 * DEADLINE_S
-"""What is in flight has its own deadline, and so has what is sent because of it."""
+LAST_ANSWER_S = DEADLINE_S + PATIENCE_S
+"""Whoever has asked is answered, or has given up, within this."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +62,7 @@ class Traffic:
         """End, wait for what is in flight, and return the count."""
         self._stopped.set()
         if self._thread.is_alive():
-            self._thread.join(STOP_DEADLINE_S)
+            self._thread.join(2 * LAST_ANSWER_S)
         return self.tally
 
     def _run(self) -> None:
@@ -83,7 +83,7 @@ class Traffic:
             in_flight.add(task)
             task.add_done_callback(in_flight.discard)
         if in_flight:
-            await asyncio.wait(in_flight, timeout=2 * DEADLINE_S)
+            await asyncio.wait(in_flight, timeout=LAST_ANSWER_S)
         ended.set()
         await sender
         await self._line.close()
@@ -95,7 +95,7 @@ class Traffic:
         recent = list(self._recent.get(user, ()))
         body = json.dumps({"user_id": user, "k": SHOWN, "exclude": recent}).encode()
         try:
-            status, answer = await self._line.post("/v1/recommendations", body)
+            status, answer = await self._line.post("/v1/recommendations", body, self.tally.refuse)
         except (LineBrokenError, OSError, TimeoutError) as error:
             self.tally.fail(f"{type(error).__name__}: {error}")
             return
@@ -150,8 +150,9 @@ class Traffic:
                     "request_id": watched.request_id,
                 }
             )
+        body = json.dumps({"event_type": "watch", "events": events}).encode()
         try:
-            status, answer = await self._line.post("/v1/events", json.dumps({"event_type": "watch", "events": events}).encode())
+            status, answer = await self._line.post("/v1/events", body, self.tally.refuse)
         except (LineBrokenError, OSError, TimeoutError) as error:
             status, answer = 0, f"{type(error).__name__}: {error}"
         if status == 200:

@@ -1,6 +1,7 @@
 """Users of a model's API who come by themselves, ask, and watch some of what they are shown: `TOKEN=... python -m recsys_dev.visits URL`.
 
-What they watch goes back as events that name the answer: what a canary is judged by.
+What they watch goes back as events that name the answer: what a canary is judged by. Who is refused for load asks again
+when the refusal says.
 """
 
 import argparse
@@ -51,7 +52,9 @@ def main() -> int:
             time.sleep(min(TELL_EVERY_S, left))
             shares = ", ".join(f"{name} {version.answers}" for name, version in sorted(traffic.tally.versions.items()))
             faults = ", ".join(sorted(set(list(traffic.tally.faults)[-MOST_FAULTS:])))
-            sys.stdout.write(f"{traffic.tally.ok} answers ({shares}), {traffic.tally.failed} failed{': ' if faults else ''}{faults}\n")
+            shed = f"{traffic.tally.shed} refused for load and asked again when told"
+            failed = f"{traffic.tally.failed} failed{': ' if faults else ''}{faults}"
+            sys.stdout.write(f"{traffic.tally.ok} answers ({shares}), {shed}, {failed}\n")
             sys.stdout.flush()
     finally:
         traffic.stop()

@@ -1,16 +1,21 @@
 """The load generator against a real server on loopback."""
 
+import asyncio
+import contextlib
 import http.server
 import itertools
 import json
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import pytest
 
 from recsys_dev.events import Event
+from recsys_dev.http_line import HttpLine
 from recsys_dev.processes import wait_until
 from recsys_dev.tallies import quantiles
 from recsys_dev.traffic import EVENTS_EVERY_S, Traffic, probe
@@ -53,6 +58,8 @@ class Server(http.server.ThreadingHTTPServer):
         self.asked: list[dict[str, Any]] = []
         self.events: list[dict[str, Any]] = []
         self.tokens: set[str] = set()
+        self.sheds = deque[None]()
+        """One for each request that is refused for load."""
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -69,6 +76,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if self.own.hang_up:
             self.close_connection = True
             return
+        with contextlib.suppress(IndexError):
+            self.own.sheds.pop()
+            self.answer(429, {}, {"Retry-After": "1"})
+            return
         if self.path == "/movies/v1/events":
             self.own.events += body["events"]
             self.answer(200, {"accepted": len(body["events"])})
@@ -81,9 +92,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         told = {"request_id": request_id, "model_version": "movies-000001", "variant": "stable", "reason": "personal", "items": items}
         self.answer(self.own.status, told)
 
-    def answer(self, status: int, told: dict[str, Any]) -> None:
+    def answer(self, status: int, told: dict[str, Any], fields: Mapping[str, str] = MappingProxyType({})) -> None:
         body = json.dumps(told).encode()
         self.send_response(status)
+        for name, value in fields.items():
+            self.send_header(name, value)
         if self.own.chunked:
             self.send_header("Transfer-Encoding", "chunked")
             self.end_headers()
@@ -115,7 +128,7 @@ def url_of(server: Server) -> str:
 
 
 def after(traffic: Traffic, requests: int) -> None:
-    wait_until(lambda: traffic.tally.sent >= requests, what="requests", deadline_s=60)
+    wait_until(lambda: traffic.tally.sent >= requests, what="requests", deadline_s=90)
 
 
 def test_answers_are_counted_by_version_and_reactions_come_back_with_their_request(server: Server):
@@ -154,6 +167,23 @@ def test_a_status_other_than_200_is_a_failed_request(server: Server):
     tally = traffic.stop()
     assert tally.failed == tally.sent
     assert "HTTP 503" in tally.faults[0]
+
+
+def test_who_is_refused_for_load_asks_again_when_the_refusal_says_and_has_not_failed(server: Server):
+    server.sheds.extend([None] * 5)
+    traffic = Traffic(url_of(server), "secret", Reader(), rate=50).start()
+    wait_until(lambda: traffic.tally.ok > 5, what="answers", deadline_s=60)
+    tally = traffic.stop()
+    assert (tally.shed, tally.failed, tally.events_failed) == (5, 0, 0), list(tally.faults)
+    assert tally.ok == tally.sent
+
+
+def test_who_is_refused_for_load_for_longer_than_their_patience_has_failed(server: Server):
+    server.sheds.extend([None] * 100)
+    line, refused = HttpLine(url=url_of(server), token="secret", patience_s=1.5), list[None]()
+    status, _ = asyncio.run(line.post("/v1/recommendations", b"{}", lambda: refused.append(None)))
+    assert status == 429
+    assert 1 <= len(refused) <= 2
 
 
 def test_a_connection_that_ends_without_an_answer_is_a_failed_request(server: Server):

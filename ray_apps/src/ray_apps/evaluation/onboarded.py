@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ray_apps.algorithms.interactions import Content, Histories, Indices, Interactions
-from ray_apps.algorithms.onboarding import Onboarding, genres_liked, onboarding_of
+from ray_apps.algorithms.onboarding import HALF_LIFE_DAYS, Onboarding, genres_liked, onboarding_of
+from ray_apps.algorithms.recent_popularity import recent_popularity
 from ray_apps.evaluation.ranking import NOTHING, best
 from ray_apps.evaluation.splits import Split
 
@@ -59,7 +60,7 @@ def welcome_of(split: Split, interactions: Interactions) -> Welcome | None:
     asked = onboarded(split, interactions)
     if not asked.users.size:
         return None
-    return Welcome(asked=asked, onboarding=onboarding_of(content, split.train.popularity()))
+    return Welcome(asked=asked, onboarding=onboarding_of(content, recent_popularity(split.train, HALF_LIFE_DAYS)))
 
 
 def onboarded(split: Split, interactions: Interactions, first: int = TOLD) -> Onboarded:

@@ -16,9 +16,10 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from ray_apps.ingest.dead_letters import CONSUMER_HEADER, consumer_name, group_id
-from ray_apps.ingest.letters_read import FETCH_WAIT_MS
+from ray_apps.ingest.letters_read import FETCH_WAIT_MS, ends_of
 from ray_apps.stores import snapshots
 from ray_apps.stores.objects import Store, open_store
 from ray_apps.stores.secrets import connection_settings
@@ -26,6 +27,9 @@ from recsys_schemas.events import DeadLetter
 from recsys_schemas.train_job import IngestJob
 
 _DEADLINE_S = 300.0
+_MARKED_S = 60.0
+"""Brokers say yes to the end of a transaction first, and mark it in its partitions a moment later."""
+_LOOK_S = 0.1
 
 Place = tuple[str, int, int]
 """Topic, partition, offset."""
@@ -64,6 +68,8 @@ class Verification:
 def verify(store: Store, job: IngestJob, sequence: int | None = None) -> Verification:
     """Compare a snapshot (the newest when no number is given) with the topics and the dead-letter topic.
 
+    Dead letters that a snapshot counts may stand in a transaction whose end is not marked yet: then they are waited for.
+
     Raises:
         StorageError: there is no such snapshot.
         KafkaException: a topic cannot be read.
@@ -72,10 +78,7 @@ def verify(store: Store, job: IngestJob, sequence: int | None = None) -> Verific
     topics = [each.topic for each in job.topics]
     records = {place: (zlib.crc32(value), hashlib.sha256(value).hexdigest()) for place, value, _ in _committed(job, topics)}
     upto = {(each.topic, each.partition): each.next_offset for each in snapshot.manifest.offsets}
-    ours = consumer_name(job).encode()
-    written = _committed(job, [job.dead_letter_topic])
-    letters = [DeadLetter.model_validate_json(value) for _, value, whose in written if whose == ours]
-    covered = [letter for letter in letters if letter.offset < upto.get((letter.topic, letter.partition), 0)]
+    covered = _covered_letters(job, upto, snapshot.manifest.dead_letters)
     rows = [row for event_type in snapshot.datasets for row in _rows(snapshot, event_type)]
     first = _first_offsets(job, topics)
     left = [row for row in rows if row[0][2] >= first.get(row[0][:2], 0)]
@@ -91,6 +94,26 @@ def verify(store: Store, job: IngestJob, sequence: int | None = None) -> Verific
         counts=(snapshot.manifest.all_rows - gone, snapshot.manifest.dead_letters - gone_letters),
     )
     return replace(found, expired=gone + gone_letters)
+
+
+def _covered_letters(job: IngestJob, upto: Mapping[tuple[str, int], int], counted: int) -> list[DeadLetter]:
+    """Read this consumer's dead letters that a snapshot covers; again while there are fewer than it counts, and more may show."""
+    ours, deadline = consumer_name(job).encode(), time.monotonic() + _MARKED_S
+    while True:
+        at = dict[tuple[str, int], int]()
+        written = _committed(job, [job.dead_letter_topic], at)
+        letters = [DeadLetter.model_validate_json(value) for _, value, whose in written if whose == ours]
+        covered = [letter for letter in letters if letter.offset < upto.get((letter.topic, letter.partition), 0)]
+        if len(covered) >= counted or time.monotonic() > deadline or _read_whole(job, at):
+            return covered
+        time.sleep(_LOOK_S)
+
+
+def _read_whole(job: IngestJob, at: Mapping[tuple[str, int], int]) -> bool:
+    """Whether nothing stands behind where reading has ended: neither a transaction that is open nor one whose end is not marked yet."""
+    settings: dict[str, Any] = {**connection_settings(job.bootstrap_servers, job.kafka_security)}
+    ends = ends_of(AdminClient(settings), job.dead_letter_topic)
+    return all(at.get((job.dead_letter_topic, partition), 0) >= end for partition, end in ends.items())
 
 
 def _first_offsets(job: IngestJob, topics: Sequence[str]) -> dict[tuple[str, int], int]:
@@ -153,8 +176,13 @@ def _rows(snapshot: snapshots.Snapshot, event_type: str) -> Iterator[tuple[Place
         yield (topic, partition, offset), crc
 
 
-def _committed(job: IngestJob, topics: Sequence[str]) -> Iterator[tuple[Place, bytes, bytes | None]]:
-    """Read the place, value and consumer header of every committed record of some topics; a tombstone is an empty value."""
+def _committed(
+    job: IngestJob, topics: Sequence[str], at: dict[tuple[str, int], int] | None = None
+) -> Iterator[tuple[Place, bytes, bytes | None]]:
+    """Read the place, value and consumer header of every committed record of some topics; a tombstone is an empty value.
+
+    Where reading has ended, by partition, is left in `at`.
+    """
     consumer = Consumer(
         {
             **connection_settings(job.bootstrap_servers, job.kafka_security),
@@ -184,6 +212,8 @@ def _committed(job: IngestJob, topics: Sequence[str]) -> Iterator[tuple[Place, b
                     yield (*partition, message.offset() or 0), message.value() or b"", headers.get(CONSUMER_HEADER)
                 elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 (the client's own name)
                     left.discard(partition)
+                    if at is not None:
+                        at[partition] = message.offset() or 0
                 else:
                     raise KafkaException(error)
     finally:

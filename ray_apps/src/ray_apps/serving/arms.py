@@ -303,7 +303,7 @@ def load(arm: Arm, opener: Opener, enliven: Enliven, beside: Beside | None = Non
         live=live,
         beside=beside or Beside(),
         assortment=Assortment(version, names, places),
-        newcomers=Newcomers(version.content),
+        newcomers=Newcomers(version.content, np.asarray(version.popularity), version.recent),
         together=together_of(version.model),
     )
     warm(loaded)

@@ -57,6 +57,8 @@ OWN_FILES = (
     "popularity",
 )
 """Arrays of every version; the algorithm's own carry the prefix `model.`."""
+RECENT = "recent"
+"""The array of a version with a catalogue, from which newcomers are answered; earlier versions have none."""
 BESIDE_THE_ARRAYS = frozenset({CARD_FILE, PREFLIGHT_FILE, REPORT_FILE})
 """What may stand in a version's folder and is never mapped."""
 MOST_CARD_BYTES = 16 * 1024 * 1024
@@ -91,6 +93,8 @@ class VersionContents:
     model: Arrays
     content: Content | None = None
     """What a catalogue says of the items; None without one."""
+    recent: NDArray[np.float64] | None = None
+    """How many like each item these days; None without a catalogue."""
     facets: Facets | None = None
     """What may be asked of the items by name; None without a catalogue."""
 
@@ -111,6 +115,8 @@ class LoadedVersion:
     history_weights: NDArray[np.float32]
     content: Content | None = None
     """What a catalogue says of the items: what a new user likes by name is scored with it. None for a version without a catalogue."""
+    recent: NDArray[np.float64] | None = None
+    """How many like each item these days, at the end of training, shape (n_items,). None where `popularity` must do for newcomers too."""
     facets: Facets | None = None
     """What may be asked of the items by name. None for a version without a catalogue."""
 
@@ -147,6 +153,8 @@ def _named(contents: VersionContents) -> dict[str, NDArray[np.generic]]:
     )
     model = {f"{MODEL_PREFIX}{name}": array for name, array in contents.model.items()}
     described = (contents.content.arrays() if contents.content else {}) | (contents.facets.arrays() if contents.facets else {})
+    if contents.recent is not None:
+        described |= {RECENT: contents.recent.astype(np.float64)}
     return dict(zip(OWN_FILES, own, strict=True)) | model | described
 
 
@@ -279,6 +287,7 @@ def _assembled(card: VersionCard, arrays: Arrays, load: ModelLoader) -> LoadedVe
     indptr = np.asarray(arrays["history_indptr"], dtype=np.int64)
     indices = np.asarray(arrays["history_indices"], dtype=np.int32)
     sizes = {
+        **({RECENT: len(items)} if RECENT in arrays else {}),
         "popularity": len(items),
         "history_indptr": len(users) + 1,
         "history_indices": int(indptr[-1]),
@@ -300,8 +309,18 @@ def _assembled(card: VersionCard, arrays: Arrays, load: ModelLoader) -> LoadedVe
         history_indices=indices,
         history_weights=np.asarray(arrays["history_weights"], dtype=np.float32),
         content=content_of_arrays(arrays, len(items)),
+        recent=_recent(arrays),
         facets=facets_of_arrays(arrays, len(items)),
     )
+
+
+def _recent(arrays: Arrays) -> NDArray[np.float64] | None:
+    if RECENT not in arrays:
+        return None
+    recent = np.asarray(arrays[RECENT], dtype=np.float64)
+    if not (np.isfinite(recent).all() and (recent >= 0).all()):
+        raise ArtefactRefused(f"{RECENT}.npy: finite numbers of at least 0 were expected, found {recent.min()} to {recent.max()}")
+    return recent
 
 
 def _identifiers(arrays: Arrays, kind: str) -> Identifiers:

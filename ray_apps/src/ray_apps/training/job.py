@@ -14,6 +14,8 @@ from ray_apps.algorithms.columns import Room
 from ray_apps.algorithms.content import ContentNeeded
 from ray_apps.algorithms.hyperparameters import Unsuitable
 from ray_apps.algorithms.interactions import Histories
+from ray_apps.algorithms.onboarding import HALF_LIFE_DAYS
+from ray_apps.algorithms.recent_popularity import recent_popularity
 from ray_apps.algorithms.recommender import Crew, Fitting, Recommender
 from ray_apps.reports.exposure import Exposure, exposure
 from ray_apps.reports.page import page
@@ -251,6 +253,7 @@ def contents_of(dataset: Dataset, model: Recommender) -> VersionContents:
         popularity=dataset.interactions.popularity(),
         model=model.arrays(),
         content=dataset.interactions.content,
+        recent=recent_popularity(dataset.interactions, HALF_LIFE_DAYS) if dataset.interactions.content is not None else None,
         facets=dataset.facets,
     )
 

@@ -76,6 +76,7 @@ class Version:
     item_ids: list[str] = field(default_factory=lambda: [f"item-{i}" for i in range(ITEMS)])
     popularity: Floats = field(default_factory=lambda: np.arange(ITEMS, dtype=np.float32)[::-1].copy())  # noqa: PLW0108
     content: Content | None = None
+    recent: Floats | None = None
     facets: Facets | None = None
 
     @property
@@ -110,7 +111,10 @@ def late(history: Floats) -> Floats:
 
 
 RULES = {"good": good, "other": lambda h: -good(h), "broken": broken, "not-finite": not_finite, "late": late, "described": good}
-RULES["movies-000041"] = good
+RULES["movies-000041"] = RULES["described-lately"] = good
+
+LATELY = np.arange(ITEMS) / 2.0
+"""Likes of these days of the version `described-lately`: what was liked most of all is liked least."""
 
 DAY_MS = 86_400_000
 CATALOGUE = [
@@ -136,6 +140,7 @@ def opener(version: str, digest: str) -> Version:
     return Version(
         Model(RULES[version]),
         content=content_of(described, ids) if described else None,
+        recent=LATELY if version == "described-lately" else None,
         facets=facets_of(described, ids) if described else None,
     )
 

@@ -68,6 +68,18 @@ async def test_a_late_arm_answers_from_its_shortlist_and_is_not_to_blame(caller:
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize(("filters", "allowed"), [(None, 1.0), ({"categories": ["books"]}, 0.5)])
+async def test_a_shortlist_is_told_what_part_may_be_shown(caller: Any, make_record: Any, filters: Any, allowed: float):
+    caller.serve(make_record(1, ("described", 100)))
+    arm, near = arms(caller)["described"], Near(200)
+    busy(arm)
+    arm.near.shortlist = near
+    answered = await told(caller, Chain(timeout_ms=LONG_MS), filters=filters)
+    assert answered.reason is Reason.APPROXIMATE
+    assert near.allowed == pytest.approx(allowed)
+
+
+@pytest.mark.anyio
 async def test_what_a_shortlist_did_not_look_at_is_not_shown(caller: Any, make_record: Any):
     caller.serve(make_record(1, ("good", 100)))
     busy(arms(caller)["good"])

@@ -5,8 +5,10 @@ import random
 from collections import Counter
 from typing import Any
 
+import numpy as np
 import pytest
 
+from ray_apps.algorithms.onboarding import onboarding_of
 from ray_apps.serving.beside import Beside
 from ray_apps.serving.online.recent import Deed
 from recsys_schemas.events import PreferenceEvent
@@ -41,6 +43,31 @@ def test_who_said_what_they_like_is_answered_by_it(described: Any):
     assert "item-31" not in shown
     described.replica.arms.serving.stable.live.knowledge.take("ann", Deed("item-9", 1.0, 1))
     assert ask(described, "ann")["reason"] == "personal", "deeds say more than words"
+
+
+def numbers(answer: dict[str, Any]) -> list[int]:
+    return [int(item["item_id"].removeprefix("item-")) for item in answer["items"]]
+
+
+def test_who_said_what_they_like_is_answered_by_what_is_liked_these_days(described: Any, caller: Any, make_record: Any):
+    says(described, "ann", genres=["comedy"])
+    assert max(numbers(ask(described, "ann", k=5))) < 50, "a version that does not know when counts all likes alike"
+    caller.serve(make_record(2, ("described-lately", 100)))
+    assert min(numbers(ask(caller, "ann", k=5))) > 150
+
+
+def test_serving_answers_newcomers_with_the_very_scores_that_are_measured(caller: Any, make_record: Any):
+    caller.serve(make_record(1, ("described-lately", 100)))
+    arm = caller.replica.arms.serving.stable
+    lately, live = arm.version.recent, arm.live.knowledge.popularity
+    said = PreferenceEvent(user_id="ann", timestamp=5, genres=["Comedy"], items=["item-31"])
+    measured = onboarding_of(arm.version.content, lately)
+    words = (["Comedy"], np.array([31], dtype=np.int32))
+    np.testing.assert_array_equal(arm.newcomers.scores(arm.shelf, said, live.counts), measured.scores(*words))
+    live.liked("item-9")
+    live.refresh()
+    since = onboarding_of(arm.version.content, lately + (np.arange(lately.size) == 9), measured)
+    np.testing.assert_array_equal(arm.newcomers.scores(arm.shelf, said, live.counts), since.scores(*words), "a like since counts one")
 
 
 def test_an_experts_words_weigh_more_than_a_beginners(described: Any):

@@ -89,6 +89,25 @@ def test_a_version_is_read_as_it_was_written(store: Store, card: VersionCard, ca
     assert loaded.popularity.tolist() == [1, 1, 0, 1]
 
 
+def lately(store: Store, *counts: float) -> VersionCard:
+    written = card_of(write_arrays(store, "movies-000003", dataclasses.replace(contents(), recent=np.array(counts))), "movies-000003")
+    write_card(store, written)
+    return written
+
+
+def test_what_is_liked_these_days_is_read_as_it_was_written_and_older_versions_have_none(store: Store, card: VersionCard, cache: Path):
+    assert open_version(store, VERSION, card.digest, cache, load_model).recent is None
+    recent = open_version(store, "movies-000003", lately(store, 0.5, 0, 2, 1).digest, cache, load_model).recent
+    assert recent is not None
+    assert recent.tolist() == [0.5, 0, 2, 1]
+
+
+@pytest.mark.parametrize(("counts", "words"), [((1, np.nan, 0, 1), "finite"), ((1, -1, 0, 1), "-1.0"), ((1, 1, 1), r"\(4,\) was expected")])
+def test_likes_of_these_days_that_do_not_fit_are_refused(store: Store, cache: Path, counts: tuple[float, ...], words: str):
+    with pytest.raises(ArtefactRefused, match=words):
+        open_version(store, "movies-000003", lately(store, *counts).digest, cache, load_model)
+
+
 CONTENT = Content(
     indptr=np.array([0, 1, 1, 3, 3]),
     indices=np.array([1, 0, 1], dtype=np.int32),

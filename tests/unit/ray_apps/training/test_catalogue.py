@@ -108,6 +108,10 @@ def test_a_version_carries_what_is_known_of_its_items(uri: str, write: Callable[
     assert content is not None
     indices, _ = content.of(loaded.item_index["new-é"])
     assert [content.features[feature] for feature in indices] == ["genre:g1", "title:film"]
+    assert loaded.recent is not None
+    assert ((loaded.recent > 0) == (loaded.popularity > 0)).all(), "what newcomers are answered by"
+    assert (loaded.recent <= loaded.popularity).all()
+    assert loaded.recent.max() > 0
 
 
 def test_a_version_is_made_again_from_its_card_when_the_catalogue_has_changed(uri: str, write: Callable[..., CatalogueSource]):
@@ -152,7 +156,7 @@ def test_a_catalogue_that_cannot_be_read_does_not_hold_training_and_the_card_say
     assert card.catalogue is not None
     assert words in card.catalogue.problem
     assert card.catalogue.described == 0
-    assert not any(name.startswith("content") for name in card.files)
+    assert not any(name.startswith(("content", "recent")) for name in card.files)
     assert any(record.message == "CatalogueUnreadable" for record in caplog.records)
 
 
