@@ -138,6 +138,7 @@ def start(  # noqa: PLR0913 - each is named where it is called
     racks: Sequence[str] = (),
     told_ports: Sequence[int] = (),
     host: str = LOOPBACK,
+    options: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> Brokers:
     """Start brokers under `run_dir` and return when all are ready; those that run there already are left alone.
@@ -145,7 +146,8 @@ def start(  # noqa: PLR0913 - each is named where it is called
     The data of an earlier run in the same folder are kept, and so are the ports and racks. With a `guard` they have doors with SASL
     and mutual TLS too, and an authorizer (see `recsys_dev.kafka_security`). With `racks` each names its own, in the brokers' order;
     with `told_ports` each sends its clients there, to a proxy before it.
-    `host` is where they listen: pods of a real node could not reach loopback.
+    `host` is where they listen: pods of a real node could not reach loopback. `options` are Java's, for this start: 256 MiB of heap
+    are enough for some hundred topics.
 
     Raises:
         Unmet: when Java, Maven or the jars are missing, or a broker does not become ready.
@@ -159,7 +161,7 @@ def start(  # noqa: PLR0913 - each is named where it is called
     if idle:
         progress(f"Starting Kafka brokers {', '.join(map(str, idle))} at {cluster.bootstrap_servers}.")
     for broker in idle:
-        _launch(cluster, broker, jars)
+        _launch(cluster, broker, jars, options)
     cluster.wait_ready()
     return cluster
 

@@ -24,6 +24,8 @@ ROOT = Path(__file__).resolve().parents[3]
 DEFINITIONS = ROOT / "charts" / "recsys-operator" / "files" / "crds"
 AT_ONCE = 16
 TRIES = 5
+BROKER_HEAP = "-Xmx3g"
+"""A topic for each model's dead letters: with the 256 MiB of a test's broker, ten thousand of them leave it collecting garbage."""
 _REQUESTS = re.compile(r'^apiserver_request_total\{.*\bgroup="([^"]*)",resource="([^"]*)".*\bverb="(\w+)".*\} (\S+)$', re.MULTILINE)
 _WRITES = frozenset({"POST", "PUT", "PATCH", "APPLY", "DELETE", "DELETECOLLECTION"})
 
@@ -126,7 +128,7 @@ def scene() -> Generator[Scene]:
     run_dir = runs.claim(ROOT / "build" / "run" / "bench-operator")
     try:
         cluster = kubernetes.start(run_dir / "kube", progress=print)
-        brokers = kafka.start(run_dir / "kafka", brokers=1, progress=print)
+        brokers = kafka.start(run_dir / "kafka", brokers=1, options=[BROKER_HEAP], progress=print)
         (port,) = free_ports(1)
         with Measured([sys.executable, "-m", "bench.operators.fake_ray", str(port)], run_dir / "ray.log"):
             cluster.kubectl("apply", "--server-side", "-f", str(DEFINITIONS))
