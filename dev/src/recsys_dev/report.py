@@ -73,6 +73,8 @@ class Report:
     requests: int = 0
     good_answers: int = 0
     failed_requests: int = 0
+    refused_for_load: int = 0
+    """Answers with 429, each asked again when it said; none of them is a failed request by itself."""
     rewards: dict[str, str] = field(default_factory=dict[str, str])
     latencies: Latencies | None = None
     lags_s: Latencies | None = None
@@ -105,7 +107,8 @@ class Report:
             )
             told.append(f"         {self.caught.verdict}")
         if self.requests:
-            told.append(f"Traffic  {self.requests:,} requests, {self.good_answers:,} good answers, {self.failed_requests} failed requests")
+            told.append(f"Traffic  {self.requests:,} requests, {self.good_answers:,} good answers, {self.failed_requests} failed requests,")
+            told.append(f"         {self.refused_for_load} refused for load and asked again")
         if self.rewards:
             told.append("Rewards  " + ", ".join(f"{version} {words}" for version, words in self.rewards.items()))
         if self.lags_s is not None:
@@ -134,6 +137,7 @@ class Report:
             "requests": self.requests,
             "good_answers": self.good_answers,
             "failed_requests": self.failed_requests,
+            "refused_for_load": self.refused_for_load,
             "rewards": self.rewards,
             "latencies_ms": asdict(self.latencies) if self.latencies is not None else None,
             "event_to_snapshot_s": asdict(self.lags_s) if self.lags_s is not None else None,

@@ -52,6 +52,12 @@ class Tally:
         self.shed += 1
 
     @property
+    def failures(self) -> str:
+        """How many requests failed, how often one was refused for load, and the newest faults, in words."""
+        refused = f", {self.shed} refused for load and asked again" if self.shed else ""
+        return f"{self.failed} of {self.sent}{refused}: {list(self.faults)[:3]}"
+
+    @property
     def good(self) -> int:
         """Answers with items, by a version itself."""
         return sum(version.good for version in list(self.versions.values()))
