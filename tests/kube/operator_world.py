@@ -60,12 +60,15 @@ class Place:
     namespace: str
     storage: Path
 
-    def world(self, use: Callable[[World], Awaitable[T]], kubeconfig: Path | None = None) -> T:
+    def world(self, use: Callable[[World], Awaitable[T]], kubeconfig: Path | None = None, *, leading: bool = True) -> T:
         """Open the operator's clients, use them, close them."""
 
         async def run() -> T:
             found = configuration(kubeconfig or self.cluster.kubeconfig)
-            async with open_world(found, storage_root=f"file://{self.storage}", training_command="python -m ray_apps.training") as world:
+            opened = open_world(
+                found, leading=lambda: leading, storage_root=f"file://{self.storage}", training_command="python -m ray_apps.training"
+            )
+            async with opened as world:
                 return await use(world)
 
         return asyncio.run(run())

@@ -30,6 +30,7 @@ from recsys_schemas.serving_evidence import GROUPS
 from recsys_schemas.serving_record import Arm, ServingRecord
 from recsys_schemas.train_job import UpkeepJob
 from recsys_schemas.v1alpha1.rollout import RolloutStatus
+from recsys_schemas.v1alpha1.topics import Topic
 from worlds.simulated import World, spec
 
 
@@ -89,6 +90,11 @@ def only_on_creation(observed: Observed, version: VersionState) -> tuple[Action,
     return tuple(action for action in runs.submit(observed, version) if not isinstance(action, SubmitJob))
 
 
+def named_only(observed: Observed) -> list[Topic]:
+    """The topics of the spec, whether ingest may run or not."""
+    return list(observed.model.spec.kafka.topics)
+
+
 ORIGINAL_RECORD, ORIGINAL_ARMS, ORIGINAL_ENTER = serving.record, shares.arms, moves.enter
 
 EACH = [20] * GROUPS
@@ -104,6 +110,7 @@ TWINS: dict[str, tuple[object, str, object]] = {
     "a version takes the first free number": (due, "version_name", first_free),
     "a step is skipped": (moves, "enter", skip_a_step),
     "a job is begun for a model that nothing holds": (plan, "TAKEN_BACK", ThrottleReplication),
+    "ingest begins without a topic for dead letters": (topics, "wanted", named_only),
     "random job ids": (runs, "run_prefix", drawn),
     "replicas out of sync hold nothing": (due, "HOLDING", frozenset()),
     "a trigger fires for ever": (training, "in_progress", always(None)),

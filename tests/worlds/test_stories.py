@@ -462,6 +462,22 @@ def test_without_commits_upkeep_runs_once_a_day(once: World):
     assert len(upkeep_runs(once)) == 3
 
 
+def test_dead_letters_have_a_topic_before_ingest_begins_and_none_for_a_model_that_waits_suspended(once: World):
+    resumed, named = once.spec, {topic.name for topic in once.spec.kafka.topics}
+    once.spec = resumed.model_copy(update={"suspend": True})
+    go_on(once, 600, step=10)
+    assert set(once.topics) == named
+    fresh = {condition.type: (condition.status, condition.message) for condition in once.status.conditions}
+    once.spec = resumed
+    once.run_until(serves("movies-000001"))
+    assert len(once.topics) == len(named) + 1
+    once.spec = resumed.model_copy(update={"suspend": True})
+    go_on(once, 600, step=10)
+    suspended = {condition.type: (condition.status, condition.message) for condition in once.status.conditions}
+    for told in ("TopicsReady", "ReplicationHealthy"):
+        assert suspended[told] == fresh[told], "what is said of topics depends on the spec, not on what was before"
+
+
 def test_a_suspended_model_is_left_alone(once: World):
     once.run_until(serves("movies-000001"))
     once.spec = once.spec.model_copy(update={"suspend": True})

@@ -53,6 +53,7 @@ class Jobs(Ground):
         if isinstance(action.job, IngestJob):
             live = [id_ for id_, job in self.jobs.items() if id_.startswith("ingest-") and not job.word.ended]
             assert not [id_ for id_ in live if id_ != action.id], "two ingest jobs at once"
+            assert action.job.dead_letter_topic in self.topics, "I1: ingest has nowhere to put a bad record aside"
         if isinstance(action.job, MirrorJob):
             live = [id_ for id_, job in self.jobs.items() if id_.startswith("mirror-") and not job.word.ended]
             assert not [id_ for id_ in live if id_ != action.id], "two mirrors at once"

@@ -9,17 +9,18 @@ import socket
 import sys
 import time
 import uuid
-from collections.abc import Coroutine
 from functools import partial
-from typing import Any
+
+from kubernetes.client import Configuration
 
 from recsys_operator import telemetry
+from recsys_operator.apart import Apart, apart
 from recsys_operator.handlers import listen
 from recsys_operator.loop import reconcile, utc_now
 from recsys_operator.scheduler import Scheduler
 from recsys_operator.settings import Settings, SettingsError, read_settings
 from recsys_operator.world.errors import WorldError
-from recsys_operator.world.kube import load_configuration
+from recsys_operator.world.kube import Kube, load_configuration, open_kube
 from recsys_operator.world.leader import Lease
 from recsys_operator.world.world import World, open_world
 
@@ -43,13 +44,35 @@ def main() -> int:
 
 async def _run(settings: Settings) -> int:
     configuration = load_configuration()
+    # The lease has a thread and connections of its own: a renewal waits neither for what passes compute nor for what they ask.
+    with apart("lease") as beside:
+        kube = await beside.run(_opened(configuration))
+        try:
+            await _work(settings, configuration, beside, kube)
+        finally:
+            await beside.run(kube.close())
+    LOG.info("stopped")
+    return 0
+
+
+async def _opened(configuration: Configuration) -> Kube:
+    """A client for the loop that this runs on."""
+    return open_kube(configuration)
+
+
+async def _work(settings: Settings, configuration: Configuration, beside: Apart, kube: Kube) -> None:
+    """Terms, one after another, until told to stop."""
+    identity = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    probes = telemetry.Probes(ready=lambda: lease.reached)
+    lease = Lease(kube=kube, namespace=settings.lease_namespace, name=settings.lease_name, identity=identity, alive=lambda: probes.alive)
     opened = open_world(
-        configuration, storage_root=settings.storage_root, training_command=settings.training_command, ray_image=settings.ray_image
+        configuration,
+        leading=lambda: lease.held,
+        storage_root=settings.storage_root,
+        training_command=settings.training_command,
+        ray_image=settings.ray_image,
     )
     async with opened as world:
-        identity = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-        lease = Lease(kube=world.kube, namespace=settings.lease_namespace, name=settings.lease_name, identity=identity)
-        probes = telemetry.Probes(ready=lambda: lease.reached)
         try:
             server = telemetry.serve_http(settings.http_host, settings.http_port, probes)
         except OSError as error:
@@ -60,12 +83,10 @@ async def _run(settings: Settings) -> int:
         LOG.info("started", extra={"identity": identity, "api": world.kube.host})
         try:
             while not stop.is_set():
-                await _term(settings, world, lease, stop)
+                await _term(settings, world, lease, beside, stop)
         finally:
             beat.cancel()
             server.shutdown()
-    LOG.info("stopped")
-    return 0
 
 
 def _stop_on_signals(stop: asyncio.Event) -> None:
@@ -79,10 +100,10 @@ async def _beat(probes: telemetry.Probes) -> None:
         await asyncio.sleep(_BEAT_S)
 
 
-async def _term(settings: Settings, world: World, lease: Lease, stop: asyncio.Event) -> None:
+async def _term(settings: Settings, world: World, lease: Lease, beside: Apart, stop: asyncio.Event) -> None:
     """Wait for the lease, work while it is ours, and give it back."""
     LOG.info("waiting for the lease", extra={"lease": f"{lease.namespace}/{lease.name}"})
-    if not await _first(stop.wait(), lease.acquire()):
+    if not await _first(stop, beside.run(lease.acquire())):
         return
     LOG.info("leading", extra={"lease": f"{lease.namespace}/{lease.name}"})
     telemetry.LEADER.set(1)
@@ -91,7 +112,7 @@ async def _term(settings: Settings, world: World, lease: Lease, stop: asyncio.Ev
     listener = asyncio.create_task(
         listen(world.kube, scheduler.wake, namespaces=settings.watch_namespaces, stop=listener_stop, ready=listening)
     )
-    kept = asyncio.create_task(lease.keep())
+    kept = beside.run(lease.keep())
     looking = asyncio.create_task(world.definitions.keep(world.kube, scheduler.wake_all))
     guard = asyncio.create_task(_take_signals_back(listening, stop))
     stopping = asyncio.create_task(stop.wait())
@@ -113,7 +134,7 @@ async def _term(settings: Settings, world: World, lease: Lease, stop: asyncio.Ev
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     if not lost:
-        await lease.release()
+        await beside.run(lease.release())
     if not stop.is_set():
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), _BETWEEN_TERMS_S)
@@ -125,14 +146,15 @@ async def _take_signals_back(listening: asyncio.Event, stop: asyncio.Event) -> N
     _stop_on_signals(stop)
 
 
-async def _first(stopped: Coroutine[Any, Any, object], acquired: Coroutine[Any, Any, object]) -> bool:
+async def _first(stop: asyncio.Event, acquired: asyncio.Future[None]) -> bool:
     """Wait for either; whether it was the lease."""
-    tasks = [asyncio.create_task(each) for each in (stopped, acquired)]
-    done, late = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    for task in late:
-        task.cancel()
-    await asyncio.gather(*late, return_exceptions=True)
-    return tasks[1] in done and tasks[0] not in done
+    stopped = asyncio.create_task(stop.wait())
+    await asyncio.wait({stopped, acquired}, return_when=asyncio.FIRST_COMPLETED)
+    ours = acquired.done() and not stopped.done()
+    for late in (stopped, acquired):
+        late.cancel()
+    await asyncio.gather(stopped, acquired, return_exceptions=True)
+    return ours
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from recsys_operator.state.observed import Key, Observed, Standing
 from recsys_operator.state.plan import Plan
 from recsys_operator.world.apply import apply
 from recsys_operator.world.errors import RefusedError, WorldError
+from recsys_operator.world.kube import Json
 from recsys_operator.world.objects import MODELS, Unreadable, dump
 from recsys_operator.world.observe import observe
 from recsys_operator.world.owned import write_status
@@ -115,11 +116,16 @@ async def _write_status(world: World, observed: Observed, decided: Plan, status:
     if observed.outdated and written == dump(model.status):
         return
     try:
-        await write_status(world.kube, MODELS, model.key, status=written, uid=model.uid, seen=stands)
+        await _write(world, model.key, written, uid=model.uid, seen=stands)
     except RefusedError as error:
         LOG.exception("status refused", extra={"model": str(model.key), "error": str(error)})
         raise
     LOG.info("status", extra={"model": str(model.key), "phase": status.phase, "conditions": _said(status)})
+
+
+async def _write(world: World, key: Key, status: Json, *, uid: str, seen: Standing | None = None) -> None:
+    world.must_lead()
+    await write_status(world.kube, MODELS, key, status=status, uid=uid, seen=seen)
 
 
 def _said(status: ModelStatus) -> dict[str, str]:
@@ -131,14 +137,14 @@ async def _stall(world: World, observed: Observed, *, reason: str, message: str)
     raw = dump(model.status)
     status = stalled_status(raw, reason=reason, message=message, generation=model.generation, now=observed.now)
     if status != raw:
-        await write_status(world.kube, MODELS, model.key, status=status, uid=model.uid)
+        await _write(world, model.key, status, uid=model.uid)
 
 
 async def _tell_unreadable(world: World, seen: Unreadable, now: datetime) -> None:
     status = stalled_status(seen.raw_status, reason="InvalidSpec", message=seen.message, generation=seen.generation, now=now)
     if status != seen.raw_status:
         LOG.warning("model cannot be read", extra={"model": str(seen.key), "error": seen.message})
-        await write_status(world.kube, MODELS, seen.key, status=status, uid=seen.uid)
+        await _write(world, seen.key, status, uid=seen.uid)
 
 
 def _measure(observed: Observed, decided: Plan) -> None:

@@ -21,6 +21,8 @@ PATIENCE_S = 2.0
 """A pass that takes longer waits for somebody silent: it leaves its place to another model's."""
 MOST_UNDER_WAY = 32
 """Passes at once, those that wait among them."""
+LONGEST_PASS_S = 600.0
+"""Every call has a deadline: a pass that takes so long hangs. It is broken off, as by a crash, and its place is another's."""
 LEAST_GAP_S = 0.2
 """Between two passes of one model: a burst of events is one reason to look, not many."""
 FIRST_BACK_OFF_S = 1.0
@@ -55,6 +57,7 @@ class Scheduler:
     lines: dict[Key, _Line] = field(default_factory=dict[Key, _Line])
     gate: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(CONCURRENT))
     crowd: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MOST_UNDER_WAY))
+    longest_pass_s: float = LONGEST_PASS_S
     stopping: bool = False
     cost_s: float = 0.0
     """CPU-seconds of a pass, over the last ones."""
@@ -144,7 +147,11 @@ class Scheduler:
             began = time.monotonic()
             outcome = "failed"
             try:
-                wake_at = await self.run(key)
+                async with asyncio.timeout(self.longest_pass_s):
+                    wake_at = await self.run(key)
+            except TimeoutError:
+                LOG.exception("pass broken off", extra={"model": str(key)})
+                return self.back_off(key, line, f"not through after {self.longest_pass_s:g} s: broken off")
             except (PassFailedError, WorldError) as error:
                 return self.back_off(key, line, str(error))
             except Exception as error:

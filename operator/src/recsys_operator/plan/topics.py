@@ -139,6 +139,7 @@ def _facts(holds: bool | None, reason: str, message: str) -> tuple[Fact, ...]:
 
 def _say(word: Topics, observed: Observed, seen: TopicsState) -> tuple[Fact, ...]:
     topics = wanted(observed)
+    in_sync = f"{len(observed.model.spec.kafka.topics)} topics, every replica in sync"
     match word:
         case Topics.INFEASIBLE:
             # The dead-letter topic is made like the others and stands in no spec: to mend theirs is to mend its own.
@@ -157,7 +158,6 @@ def _say(word: Topics, observed: Observed, seen: TopicsState) -> tuple[Fact, ...
             found = {t.name: _differences(observed, t, seen) for t in topics}
             words = "; ".join(f"spec.kafka.topics[{name}]: {', '.join(each)}" for name, each in found.items() if each)
             message = f"{words}: not ours to change (managementPolicy Observe); have its owner change it, or ask for what there is"
-            in_sync = f"{len(topics)} topics, every replica in sync"
             return (
                 Fact(type=ConditionType.TOPICS_READY, holds=False, reason="ObservedTopicDiffers", message=message),
                 Fact(type=ConditionType.REPLICATION_HEALTHY, holds=True, reason="AllInSync", message=in_sync),
@@ -170,10 +170,11 @@ def _say(word: Topics, observed: Observed, seen: TopicsState) -> tuple[Fact, ...
             count = _out_of_sync(observed, seen)
             message = f"{count} partitions have a replica out of sync: training and promotion wait; bring the broker back"
         case Topics.UNREACHABLE | Topics.HEALTHY:
-            message = f"{len(topics)} topics, every replica in sync"
+            message = in_sync
     healthy = word is Topics.HEALTHY
+    verified = f"{len(observed.model.spec.kafka.topics)} topics are as the spec asks"
     return (
-        Fact(type=ConditionType.TOPICS_READY, holds=True, reason="Verified", message=f"{len(topics)} topics are as the spec asks"),
+        Fact(type=ConditionType.TOPICS_READY, holds=True, reason="Verified", message=verified),
         Fact(
             type=ConditionType.REPLICATION_HEALTHY,
             holds=healthy,

@@ -1,15 +1,22 @@
 """The topics that a model asks for, and what is said of the replicas of those that are there."""
 
-from recsys_operator.state.observed import Observed, PartitionState
+from recsys_operator.state.observed import Observed, PartitionState, Unavailable
 from recsys_schemas.v1alpha1.topics import Topic
 
 
 def wanted(observed: Observed) -> list[Topic]:
-    """The topics of the spec, and the dead-letter topic."""
+    """The topics of the spec; and the dead-letter topic, from the first time on that ingest may run.
+
+    Until then nothing is put aside: thousands of models that wait suspended take no topic of the brokers.
+    """
     named = observed.model.spec.kafka.topics
+    name = observed.model.dead_letter_topic
+    there = not isinstance(observed.topics, Unavailable) and name in observed.topics.topics
+    if observed.model.spec.suspend and not there:
+        return list(named)
     events = [topic for topic in named if topic.role in ("Watch", "Rate")]
     dead = Topic(
-        name=observed.model.dead_letter_topic,
+        name=name,
         role="Watch",
         partitions=1,
         replicas=max(topic.replicas for topic in events),

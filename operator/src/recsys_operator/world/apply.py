@@ -47,9 +47,10 @@ async def apply(world: World, observed: Observed, action: Action) -> Standing | 
     """Perform one action; return how the model's object stands after one that has changed it, None after others.
 
     Raises:
-        UnavailableError: the other side cannot be reached, or is not ready.
+        UnavailableError: the other side cannot be reached, or is not ready; or we do not lead any more.
         RefusedError: it said no.
     """
+    world.must_lead()
     match action:
         case CreateTopic() | GrowTopic() | ConfigureTopic() | ThrottleReplication() | ReassignReplicas() | UnthrottleReplication():
             await _apply_to_kafka(world, observed.model, action)

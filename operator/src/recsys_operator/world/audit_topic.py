@@ -34,6 +34,7 @@ def sender(world: "World", model: ModelState, action: AppendRecord) -> Send:
 
     async def send() -> None:
         at = await read_connection(world.kube, model)
+        world.must_lead()
         await heard(at, partial(append, at, action.topic, model.uid, action.record.written))
 
     return send

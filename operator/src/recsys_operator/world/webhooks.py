@@ -41,6 +41,7 @@ def sender(world: "World", model: ModelState, action: Notify) -> Send:
         if place.hmac_secret_ref is not None:
             ref = place.hmac_secret_ref
             key = (await read_secret_key(world.kube, namespace, ref.name, ref.key, f"{field}.hmacSecretRef")).encode()
+        world.must_lead()
         await post(world.http, Address(field=field, url=url, key=key), place, action.news)
 
     return send

@@ -1,7 +1,7 @@
 """Everything outside the process that the operator speaks to."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -13,6 +13,7 @@ from recsys_operator.state import kept
 from recsys_operator.state.observed import ModelState
 from recsys_operator.world.courier import Courier
 from recsys_operator.world.definitions import Definitions
+from recsys_operator.world.errors import UnavailableError
 from recsys_operator.world.kafka import Kafka
 from recsys_operator.world.kube import Kube, open_kube
 from recsys_operator.world.kuberay import Keeper, used_cluster
@@ -35,11 +36,22 @@ class World:
     http: httpx.AsyncClient
     """For the replicas."""
     courier: Courier
+    leading: Callable[[], bool]
+    """Whether we have the lease still, by our own clock."""
     storage_root: str
     """Where models that name no storage keep theirs."""
     ray_image: str = ""
     """What pods of kept Ray clusters run when the model names no image."""
     definitions: Definitions = field(default_factory=Definitions)
+
+    def must_lead(self) -> None:
+        """Asked before whatever changes the world: a process that stood still wakes in the middle of a pass, and another leads by then.
+
+        Raises:
+            UnavailableError: the lease has run out.
+        """
+        if not self.leading():
+            raise UnavailableError("the lease has run out: another operator may be at work, and this one changes nothing")
 
     async def ray(self, model: ModelState) -> RayCluster:
         """The model's Ray cluster, with the token that its Secret holds now.
@@ -67,7 +79,7 @@ class World:
 
 @asynccontextmanager
 async def open_world(
-    configuration: Configuration, *, storage_root: str, training_command: str, ray_image: str = ""
+    configuration: Configuration, *, leading: Callable[[], bool], storage_root: str, training_command: str, ray_image: str = ""
 ) -> AsyncGenerator[World]:
     """Open the clients, and close them at the end."""
     # Kafka's client blocks: its calls have threads of their own number, so that a silent broker holds up no other model for long.
@@ -85,6 +97,7 @@ async def open_world(
             registry=Registry(),
             http=http,
             courier=courier,
+            leading=leading,
             storage_root=storage_root,
             ray_image=ray_image,
         )

@@ -4,8 +4,10 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from recsys_operator.loop import PassFailedError
-from recsys_operator.scheduler import CONCURRENT, LEISURE_S, LEISURE_SHARE, LONGEST_BACK_OFF_S, LONGEST_WAIT_S, Scheduler
+from recsys_operator.scheduler import CONCURRENT, LEISURE_S, LEISURE_SHARE, LONGEST_BACK_OFF_S, LONGEST_WAIT_S, MOST_UNDER_WAY, Scheduler
 from recsys_operator.state.observed import Key
 
 MOVIES, FILMS = Key(namespace="default", name="movies"), Key(namespace="default", name="films")
@@ -206,5 +208,34 @@ def test_with_many_models_only_the_looks_that_nothing_asks_for_become_rarer() ->
         assert line.leisurely(60.0) == 60.0
         go_on.set()
         await line.stop()
+
+    drive(story)
+
+
+@pytest.mark.parametrize("bounded", [True, False])
+def test_passes_that_hang_are_broken_off_and_leave_their_places_to_others(bounded: bool) -> None:
+    async def story() -> None:
+        hang, through = asyncio.Event(), asyncio.Event()
+
+        async def run(key: Key) -> datetime | None:
+            if key == MOVIES:
+                through.set()
+                return None
+            hang.set()
+            await asyncio.Event().wait()
+            return None
+
+        line = scheduler(run)
+        line.longest_pass_s = 0.05 if bounded else 3600.0
+        for number in range(MOST_UNDER_WAY):
+            line.wake(Key(namespace="hangs", name=f"model-{number}"))
+        await hang.wait()
+        line.wake(MOVIES)
+        if bounded:
+            await through.wait()
+        else:
+            await asyncio.sleep(0.1)
+            assert not through.is_set(), "without a bound nobody else has a turn"
+        await line.stop(within=0)
 
     drive(story)
