@@ -40,9 +40,13 @@ def _turn(loop: asyncio.AbstractEventLoop) -> None:
     """Until it is stopped; then everything that has not ended is."""
     try:
         loop.run_forever()
-        left = asyncio.all_tasks(loop)
-        for task in left:
-            task.cancel()
-        loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+        loop.run_until_complete(_end())
     finally:
         loop.close()
+
+
+async def _end() -> None:
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*left, return_exceptions=True)

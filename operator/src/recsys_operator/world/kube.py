@@ -67,7 +67,7 @@ def _tls(configuration: Configuration) -> ssl.SSLContext:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kube:
-    """An API server to speak to. What is read is as new as the quorum: a cache answers only where the API server knows it to be so."""
+    """An API server to speak to. Reads are from the quorum, never from a watch cache."""
 
     host: str
     """Its address, with the path that stands before it, if any."""
@@ -82,15 +82,6 @@ class Kube:
     async def get(self, path: str) -> Json | None:
         """Read one object; None when it is not there."""
         return await self._call("GET", path, missing_ok=True)
-
-    async def listed(self, folder: str, name: str) -> Json | None:
-        """Read one object by a list of one; None when it is not there.
-
-        It is as new as `get`, which has etcd's bytes decoded: a list comes from the API server's own cache, once that has caught up with
-        etcd (KEP-2340), for half the CPU. A server that is too old for it asks etcd here too.
-        """
-        found = await self._call("GET", folder, query={"fieldSelector": f"metadata.name={name}"}) or {}
-        return next(iter(found.get("items", [])), None)
 
     async def items(self, path: str, *, labels: Mapping[str, str]) -> list[Json]:
         """All objects with these labels, over as many pages as it takes."""

@@ -21,19 +21,19 @@ from recsys_operator.world import ray_jobs
 from recsys_operator.world.connection import read_connection
 from recsys_operator.world.errors import RefusedError, UnavailableError, WorldError
 from recsys_operator.world.evidence import read_evidence
-from recsys_operator.world.kube import Json
 from recsys_operator.world.kuberay import read_cluster
 from recsys_operator.world.metrics import read_metrics
 from recsys_operator.world.moves import Asked
 from recsys_operator.world.objects import (
-    MODEL_LABEL,
     MODELS,
     ROLLOUTS,
+    UID_LABEL,
     VERSIONS,
     Unreadable,
     UnreadableError,
     folder,
     oldest_first,
+    place,
     read_model,
     read_rollout,
     read_version,
@@ -72,12 +72,12 @@ async def observe(world: World, key: Key, now: datetime) -> Observed | Unreadabl
         UnavailableError: the API server cannot be read, so nothing can be decided.
         RefusedError: the API server denies us.
     """
-    body, children = await asyncio.gather(world.kube.listed(folder(MODELS, key.namespace), key.name), _children(world, key))
+    body = await world.kube.get(place(MODELS, key.namespace, key.name))
     if body is None:
         return None
     try:
         model = read_model(body, world.storage_root)
-        versions, rollouts = _owned(children, model.uid)
+        versions, rollouts = await _children(world, model)
     except UnreadableError as error:
         metadata = body["metadata"]
         return Unreadable(
@@ -125,24 +125,16 @@ async def _part(reading: Awaitable[_T]) -> _T | Unavailable:
         return Unavailable(message=str(error), refused=isinstance(error, RefusedError))
 
 
-_Children = tuple[list[Json], list[Json]]
-
-
-async def _children(world: World, key: Key) -> _Children:
-    """Versions and rollouts of all models that have had this name."""
-    named = {MODEL_LABEL: key.name}
-    return await asyncio.gather(
-        world.kube.items(folder(VERSIONS, key.namespace), labels=named),
-        world.kube.items(folder(ROLLOUTS, key.namespace), labels=named),
+async def _children(world: World, model: ModelState) -> tuple[tuple[VersionState, ...], tuple[RolloutState, ...]]:
+    """Versions and rollouts, by the uid on their label: those of an earlier model of the same name are not ours."""
+    mine = {UID_LABEL: model.uid}
+    versions, rollouts = await asyncio.gather(
+        world.kube.items(folder(VERSIONS, model.key.namespace), labels=mine),
+        world.kube.items(folder(ROLLOUTS, model.key.namespace), labels=mine),
     )
-
-
-def _owned(children: _Children, uid: str) -> tuple[tuple[VersionState, ...], tuple[RolloutState, ...]]:
-    """Those of this model: those of an earlier one of the same name are not ours."""
-    versions, rollouts = children
     return (
-        tuple(read_version(body) for body in oldest_first(versions, uid)),
-        tuple(read_rollout(body) for body in oldest_first(rollouts, uid)),
+        tuple(read_version(body) for body in oldest_first(versions, model.uid)),
+        tuple(read_rollout(body) for body in oldest_first(rollouts, model.uid)),
     )
 
 
