@@ -294,6 +294,7 @@ def load(arm: Arm, opener: Opener, enliven: Enliven, beside: Beside | None = Non
     snapshot = version.card.snapshot
     offsets = {(each.topic, each.partition): each.next_offset for each in snapshot.offsets}
     live = enliven(Followed(cluster_id=snapshot.cluster_id, offsets=offsets), np.asarray(version.popularity), places)
+    pace = Pace()
     loaded = LoadedArm(
         name=arm.version,
         digest=arm.digest,
@@ -304,7 +305,8 @@ def load(arm: Arm, opener: Opener, enliven: Enliven, beside: Beside | None = Non
         beside=beside or Beside(),
         assortment=Assortment(version, names, places),
         newcomers=Newcomers(version.content, np.asarray(version.popularity), version.recent),
-        together=together_of(version.model),
+        pace=pace,
+        together=together_of(version.model, pace.took),
     )
     warm(loaded)
     loaded.near.begin(version)
