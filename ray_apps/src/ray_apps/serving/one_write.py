@@ -63,13 +63,8 @@ class OneWrite(RequestResponseCycle):
     def _whole(self, head: Any, message: Any) -> bytes | None:
         """The answer as it leaves; None where it is more than a head with a length and a body of that length."""
         body: bytes = message.get("body", b"")
-        if (
-            message["type"] != "http.response.body"
-            or message.get("more_body")
-            or self.disconnected
-            or not self.keep_alive
-            or self.access_log
-        ):
+        more = message["type"] != "http.response.body" or message.get("more_body", False)
+        if more or self.disconnected or not self.keep_alive or self.access_log:
             return None
         headers = [*self.default_headers, *head["headers"]]
         parts = [httptools_impl.STATUS_LINE[head["status"]]]
@@ -81,9 +76,10 @@ class OneWrite(RequestResponseCycle):
             elif name in _NOT_HERE:
                 return None
             parts += (name, b": ", value, b"\r\n")
+        if length != len(body) or self.scope["method"] == "HEAD":
+            return None
         names, values = (b"".join(column) for column in zip(*headers, strict=True))
-        wrong = httptools_impl.HEADER_RE.search(names) or httptools_impl.HEADER_VALUE_RE.search(values)
-        if wrong or length != len(body) or self.scope["method"] == "HEAD":
+        if httptools_impl.HEADER_RE.search(names) or httptools_impl.HEADER_VALUE_RE.search(values):
             return None
         parts += (b"\r\n", body)
         return b"".join(parts)
