@@ -82,61 +82,6 @@ def test_uvicorn_as_it_comes_writes_twice_and_ours_once():
     assert ours.endswith(b'\r\n\r\n{"a":1}')
 
 
-def played(status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> Any:
-    """An application that says this."""
-
-    async def app(_: Scope, __: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
-
-    return app
-
-
-SHORT, SAID = (b"content-length", b"2"), (b"x-request-id", b"one")
-
-
-@pytest.mark.parametrize(
-    ("status", "headers", "body"),
-    [
-        (200, [SHORT], b"ab"),
-        (429, [(b"Content-Length", b"2"), (b"Retry-After", b"1"), SAID], b"ab"),
-        (200, [SHORT, (b"connection", b"close")], b"ab"),
-        (200, [SHORT, (b"connection", b"keep-alive")], b"ab"),
-        (200, [], b"ab"),
-        (200, [(b"transfer-encoding", b"chunked")], b"ab"),
-        (204, [SAID], b""),
-        (200, [(b"content-length", b"0")], b""),
-        (200, [SHORT, (b"content-length", b"9")], b"ab"),
-        (299, [SHORT], b"ab"),
-    ],
-)
-@pytest.mark.parametrize("ask", [b"GET / HTTP/1.1", b"HEAD / HTTP/1.1", b"GET / HTTP/1.0"])
-def test_an_answer_has_the_bytes_that_uvicorn_gives_it_whatever_it_says(
-    status: int, headers: list[tuple[bytes, bytes]], body: bytes, ask: bytes
-):
-    app, request = played(status, headers, body), ask + b"\r\nHost: x\r\n\r\n"
-    usually = told(app, request)
-    answer_in_one_write()
-    assert b"".join(told(app, request)) == b"".join(usually)
-
-
-@pytest.mark.parametrize(
-    ("headers", "body"),
-    [
-        ([SHORT], b"abc"),
-        ([SHORT], b"a"),
-        ([SHORT, (b"x-request-id", b"one\r\nset-cookie: a=b")], b"ab"),
-        ([SHORT, (b"x request", b"one")], b"ab"),
-    ],
-    ids=["longer than it says", "shorter", "a line break in a value", "no name"],
-)
-def test_what_is_no_answer_does_not_leave_as_one(headers: list[tuple[bytes, bytes]], body: bytes):
-    answer_in_one_write()
-    done = b"".join(told(played(200, headers, body), ASK))
-    assert b"set-cookie" not in done
-    assert b" 500 " in done or done.endswith(CLOSED)
-
-
 def test_requests_in_a_row_are_answered_in_their_order():
     async def named(scope: Scope, _: Receive, send: Send) -> None:
         await asgi.send_bytes(send, 200, scope["path"].encode())
