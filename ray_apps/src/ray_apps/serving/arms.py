@@ -15,6 +15,7 @@ from ray_apps.serving.assignment import Split, split_of
 from ray_apps.serving.beside import Beside
 from ray_apps.serving.near import Near
 from ray_apps.serving.online.live import Enliven, Followed, Live
+from ray_apps.serving.online.popularity import Likes
 from ray_apps.serving.pace import Pace
 from ray_apps.serving.record import RecordRefused, check_succession, parse
 from ray_apps.serving.shelf import Assortment, Shelf
@@ -293,7 +294,8 @@ def load(arm: Arm, opener: Opener, enliven: Enliven, beside: Beside | None = Non
         places = {name: place for place, name in enumerate(names)}
     snapshot = version.card.snapshot
     offsets = {(each.topic, each.partition): each.next_offset for each in snapshot.offsets}
-    live = enliven(Followed(cluster_id=snapshot.cluster_id, offsets=offsets), np.asarray(version.popularity), places)
+    trained = Likes(counts=np.asarray(version.popularity), recent=version.recent)
+    live = enliven(Followed(cluster_id=snapshot.cluster_id, offsets=offsets), trained, places)
     loaded = LoadedArm(
         name=arm.version,
         digest=arm.digest,
@@ -303,7 +305,7 @@ def load(arm: Arm, opener: Opener, enliven: Enliven, beside: Beside | None = Non
         live=live,
         beside=beside or Beside(),
         assortment=Assortment(version, names, places),
-        newcomers=Newcomers(version.content, np.asarray(version.popularity), version.recent),
+        newcomers=Newcomers(version.content),
         together=together_of(version.model),
     )
     warm(loaded)
