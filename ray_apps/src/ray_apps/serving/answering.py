@@ -104,7 +104,8 @@ def rank(arm: LoadedArm, question: Question, scorer: Scorer | None = None) -> Ra
     asking = _asking(arm, question)
     if isinstance(asking, Ranked):
         return asking
-    return asking.best((scorer or arm.version.model).scores(asking.lore.history, asking.lore.weights))
+    own = arm.welcoming if asking.lore.new else arm.version.model
+    return asking.best((scorer or own).scores(asking.lore.history, asking.lore.weights))
 
 
 async def _rank_together(arm: LoadedArm, together: Together, question: Question) -> Ranked:

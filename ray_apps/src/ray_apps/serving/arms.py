@@ -11,6 +11,7 @@ from types import MappingProxyType
 import numpy as np
 from pydantic import JsonValue
 
+from ray_apps.algorithms.welcoming import for_newcomers
 from ray_apps.serving.assignment import Split, split_of
 from ray_apps.serving.beside import Beside
 from ray_apps.serving.near import Near
@@ -22,7 +23,7 @@ from ray_apps.serving.shelf import Assortment, Shelf
 from ray_apps.serving.strangers import Newcomers
 from ray_apps.serving.switch_times import SwitchTimes
 from ray_apps.serving.together import Together, together_of
-from ray_apps.stores.registry import LoadedVersion
+from ray_apps.stores.registry import LoadedVersion, Scorer
 from recsys_schemas.serving_evidence import OnlineState, stratum_of
 from recsys_schemas.serving_record import Arm, ServingRecord, Variant
 
@@ -60,6 +61,8 @@ class LoadedArm:
     assortment: Assortment
     newcomers: Newcomers
     """How it scores for somebody who said what they like."""
+    welcoming: Scorer
+    """What scores users of whom its training knew nothing."""
     pace: Pace = field(default_factory=Pace)
     near: Near = field(default_factory=Near)
     """Its shortlist, where it has one."""
@@ -306,6 +309,7 @@ def load(arm: Arm, opener: Opener, enliven: Enliven, beside: Beside | None = Non
         beside=beside or Beside(),
         assortment=Assortment(version, names, places),
         newcomers=Newcomers(version.content),
+        welcoming=for_newcomers(version.model),
         together=together_of(version.model),
     )
     warm(loaded)

@@ -105,6 +105,28 @@ def test_what_was_liked_long_ago_is_not_tried_out_as_new(caller: Any, make_recor
     assert arm.shelf.unliked(arm.live.knowledge.popularity).tolist() == [199], "liked by nobody in training"
 
 
+def test_who_came_since_training_and_who_has_but_a_session_are_scored_as_newcomers_and_who_is_known_is_not(caller: Any, make_record: Any):
+    caller.serve(make_record(1, ("good", 100)))
+    arm = caller.replica.arms.serving.stable
+    assert arm.welcoming is arm.version.model, "a model that does not tell them apart scores them itself"
+    object.__setattr__(arm, "welcoming", Backwards())
+    for user in ("ann", "user-3"):
+        arm.live.knowledge.take(user, Deed("item-9", 1.0, 1))
+    shown = {user: numbers(ask(caller, user, k=1)) for user in ("ann", "user-3")}
+    assert shown["ann"] == [199], "all that is known of her came since"
+    assert shown["user-3"] != [199]
+    session = caller.call("POST", "/v1/sessions", json={"session_id": "s", "items": ["item-9"], "k": 1}).json()
+    assert (session["reason"], numbers(session)) == ("session", [199])
+
+
+class Backwards:
+    """Scores the last item best."""
+
+    def scores(self, history: Any, weights: Any) -> Any:
+        del history, weights
+        return np.arange(200, dtype=np.float32)
+
+
 def test_an_experts_words_weigh_more_than_a_beginners(described: Any):
     comedies = {}
     for level in ("beginner", "regular", "expert"):
