@@ -72,7 +72,7 @@ class SimilarItemsRequest(Asked):
 
 
 class PopularRequest(Asked):
-    """POST /v1/popular: what is liked most now, the last second included. Answered by the stable version."""
+    """POST /v1/popular: what is liked these days, the last second included. Answered by the stable version."""
 
 
 class BatchRequest(Artifact):
