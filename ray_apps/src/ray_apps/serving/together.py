@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ray_apps.algorithms.factored import Factored
+from ray_apps.algorithms.welcoming import Welcoming
 from ray_apps.serving.ranking import ArmFailure, Scores
 
 TOGETHER = 4
@@ -104,5 +105,5 @@ def _failure(error: Exception) -> ArmFailure:
 
 
 def together_of(model: object, took: Callable[[float], None]) -> Together | None:
-    """For a version that scores by items' vectors; else None."""
-    return Together(model, took) if isinstance(model, Factored) else None
+    """For a version that scores everybody by items' vectors; else None."""
+    return Together(model, took) if isinstance(model, Factored) and not isinstance(model, Welcoming) else None

@@ -153,7 +153,16 @@ def test_a_product_that_fails_fails_for_all_that_are_in_it(model: ALS, monkeypat
     assert all(isinstance(each, ArmFailure) for each in asyncio.run(at_once()))
 
 
-def test_only_what_scores_by_items_vectors_is_scored_together(model: ALS):
+class Parting(ALS):
+    """One that scores newcomers otherwise."""
+
+    def for_newcomers(self) -> ALS:
+        return self
+
+
+def test_only_what_scores_everybody_by_items_vectors_is_scored_together(model: ALS):
+    parting = Parting.from_arrays(good_arrays(ITEMS, FACTORS, seed=1), ITEMS)
+    assert together_of(parting, lambda _: None) is None
     assert together_of(model, lambda _: None) is not None
     assert together_of(object(), lambda _: None) is None
 
