@@ -4,6 +4,8 @@ from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from recsys_dev.recording import Answered
+
 MOST_LATENCIES = 200_000
 MOST_FAULTS = 20
 
@@ -36,6 +38,8 @@ class Tally:
     events_failed: int = 0
     versions: dict[str, VersionTally] = field(default_factory=dict[str, VersionTally])
     latencies_ms: deque[float] = field(default_factory=lambda: deque[float](maxlen=MOST_LATENCIES))
+    answered: deque[Answered] = field(default_factory=lambda: deque[Answered](maxlen=MOST_LATENCIES))
+    """The newest answers, one by one."""
     faults: deque[str] = field(default_factory=lambda: deque[str](maxlen=MOST_FAULTS))
 
     def of(self, version: str) -> VersionTally:
