@@ -142,11 +142,11 @@ def _start(  # noqa: PLR0913 - all that it stands on
     children = [space.start("kubelet", Command(argv=kubelet, env=path))]
     _write(run_dir / "kube-proxy.json", node_settings.kube_proxy(papers.kubeconfig("system:kube-proxy"), at))
     children.append(space.start("kube-proxy", Command(argv=[programs / "kube-proxy", f"--config={run_dir / 'kube-proxy.json'}"])))
-    children.append(space.start("kube-router", node_firewall.firewall(run_dir, programs, debian, papers, at)))
     ready = "jsonpath={.status.conditions[?(@.type=='Ready')].status}"
     processes.wait_until(
         lambda: _says(cluster, ready) == "True", what=f"node {NAME} Ready", deadline_s=READY_DEADLINE_S, children=[containerd, *children]
     )
+    space.start("kube-router", node_firewall.firewall(run_dir, programs, debian, papers, at))
     install_dns(cluster, at.service(node_settings.DNS), DNS_IMAGE)
     return node
 
