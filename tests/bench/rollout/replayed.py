@@ -11,7 +11,7 @@ import numpy as np
 from bench.rollout.logs import SHARE, Candidate, Log
 from bench.rollout.ours import Decided
 from bench.rollout.recorded import Recording, Replay, counted, decide
-from bench.rollout.tables import OURS, Times, harmed, sooner, times
+from bench.rollout.tables import OURS, Times, harmed, over_the_least, sooner, times
 from bench.rollout.thresholds import EXAMPLES, Threshold
 from recsys_dev.figures import tell
 from recsys_schemas.v1alpha1.analysis import Analysis
@@ -85,6 +85,9 @@ def show(pool: Pool, path: Path, number: int) -> None:
         rows = {name: times(seconds) | {"failed answers": harmed(log, seconds)} for name, seconds in seen.items()}
         tell("rollout", f"recorded: {candidate.name}", rows)
         found[candidate.name] = seen
+    errors = {candidate.name: candidate.errors for candidate, _ in HARMS if candidate.errors != 1.0}
+    least = over_the_least(found, errors, 1 / number, SHARE * recording.at.size / recording.seconds)
+    tell("rollout", f"recorded: beside the least mean time that any rule needs at {1 / number:.2%} false aborts", least)
     lengths = dict.fromkeys(found, SECONDS)
     tell("rollout", "recorded: times sooner than each example at no more false aborts (median)", sooner(found, lengths, fair))
     tell("rollout", "recorded: times sooner than each example as documented (median)", sooner(found, lengths, EXAMPLES))
