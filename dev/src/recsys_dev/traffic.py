@@ -14,11 +14,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from recsys_dev.events import Audience
-from recsys_dev.http_line import DEADLINE_S, PATIENCE_S, HttpLine, LineBrokenError
+from recsys_dev.http_line import DEADLINE_S, PATIENCE_S, TOO_MANY, UNAVAILABLE, HttpLine, LineBrokenError
 from recsys_dev.recording import Answered
 from recsys_dev.tallies import Latencies, Tally, quantiles
 
 SHOWN = 20
+AGAIN = (TOO_MANY, UNAVAILABLE)
+"""Events have ids: what is sent twice is taken once."""
 MOST_IN_FLIGHT = 64
 EVENTS_EVERY_S = 0.25
 EVENTS_AT_ONCE = 200
@@ -157,7 +159,7 @@ class Traffic:
             )
         body = json.dumps({"event_type": "watch", "events": events}).encode()
         try:
-            status, answer = await self._line.post("/v1/events", body, self.tally.refuse)
+            status, answer = await self._line.post("/v1/events", body, self.tally.refuse, AGAIN)
         except (LineBrokenError, OSError, TimeoutError) as error:
             status, answer = 0, f"{type(error).__name__}: {error}"
         if status == 200:
