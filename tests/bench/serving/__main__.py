@@ -35,6 +35,8 @@ USERS, LIKED, CLIENTS = 6_000, 50, 32
 TOPICS = REQUESTS, RESPONSES, WATCH = "bench_requests", "bench_responses", "bench_watch"
 HALF = 0.5
 MIN_RATE = 2.0
+COUNTS = "failed", "refused"
+"""What is told only where there is some."""
 
 
 def version_of(store: Store, size: str, number: int) -> Catalogue:
@@ -57,7 +59,7 @@ def some_events(bootstrap_servers: str, users: list[str]) -> None:
 
 def trouble(told: loadgen.Told) -> dict[str, float]:
     """What was asked and not answered."""
-    return {"failed": told.all.failed, "refused": told.all.shed}
+    return dict(zip(COUNTS, (told.all.failed, told.all.shed), strict=True))
 
 
 def saturated(way: Way, seconds: float) -> dict[str, float]:
@@ -96,12 +98,13 @@ def compare(ways: list[Way], rounds: int, seconds: float) -> dict[str, Any]:
     for turn in range(rounds):
         for way in ways:
             note(way, at_half_load(way, median(seen[way.name]["requests_per_second"]), seconds, seed=turn))
-    return {name: {key: whole(key, all_) for key, all_ in figures.items()} for name, figures in seen.items()}
+    summed = {name: {key: whole(key, all_) for key, all_ in figures.items()} for name, figures in seen.items()}
+    return {name: {key: value for key, value in figures.items() if value or key not in COUNTS} for name, figures in summed.items()}
 
 
 def whole(figure: str, rounds: list[float]) -> float:
     """One number of all rounds."""
-    return sum(rounds) if figure in ("failed", "refused") else round(median(rounds), 3)
+    return sum(rounds) if figure in COUNTS else round(median(rounds), 3)
 
 
 def ratios(result: dict[str, Any]) -> dict[str, Any]:
@@ -153,9 +156,8 @@ def measure(folder: Path, stack: ExitStack, sizes: list[str], rounds: int, secon
             before = approximate.answered(model)
             figures = compare(ways, rounds, seconds)
             shown = approximate.parts(before, approximate.answered(model))
-        figures |= ratios(figures) | {"ours, answers": shown}
-        figures |= approximate.recall(store, folder / "cache", catalogue)
-        tell("serving", f"{size} items", figures)
+        tell("serving", f"{size} items", figures | ratios(figures))
+        tell("serving", f"{size} items, ours", {"answers": shown} | approximate.recall(store, folder / "cache", catalogue))
 
 
 def main() -> int:
