@@ -109,22 +109,13 @@ def rank(arm: LoadedArm, question: Question, scorer: Scorer | None = None) -> Ra
 
 
 async def _rank_together(arm: LoadedArm, together: Together, question: Question) -> Ranked:
-    """As `rank`, with whoever asks at the same moment; the pace learns from this user's part."""
-    spent, began = 0.0, time.thread_time()
-    try:
-        asking = _asking(arm, question)
-        if isinstance(asking, Ranked):
-            return asking
-        user = together.user(asking.lore.history, asking.lore.weights)
-        spent = time.thread_time() - began
-        try:
-            scored = await together.scores(user)
-        finally:
-            began = time.thread_time()  # what others did meanwhile is not this arm's
-        spent += scored.seconds
-        return asking.best(scored.scores)
-    finally:
-        arm.pace.took((spent + time.thread_time() - began) * 1000)
+    """As `rank`, with whoever asks at the same moment."""
+    began = time.thread_time()
+    asking = _asking(arm, question)
+    if isinstance(asking, Ranked):
+        arm.pace.took((time.thread_time() - began) * 1000)
+        return asking
+    return await together.best(asking.lore.history, asking.lore.weights, asking.best)
 
 
 class _Asking(NamedTuple):

@@ -299,6 +299,7 @@ def load(arm: Arm, opener: Opener, enliven: Enliven, beside: Beside | None = Non
     offsets = {(each.topic, each.partition): each.next_offset for each in snapshot.offsets}
     trained = Likes(counts=np.asarray(version.popularity), recent=version.recent)
     live = enliven(Followed(cluster_id=snapshot.cluster_id, offsets=offsets), trained, places)
+    pace = Pace()
     loaded = LoadedArm(
         name=arm.version,
         digest=arm.digest,
@@ -310,7 +311,8 @@ def load(arm: Arm, opener: Opener, enliven: Enliven, beside: Beside | None = Non
         assortment=Assortment(version, names, places),
         newcomers=Newcomers(version.content),
         welcoming=for_newcomers(version.model),
-        together=together_of(version.model),
+        pace=pace,
+        together=together_of(version.model, pace.took),
     )
     warm(loaded)
     loaded.near.begin(version)
