@@ -44,6 +44,8 @@ class Beliefs:
     """Of users whom training knows."""
     newcomers: NDArray[np.float64]
     """Of all others, the same for the first FEW."""
+    gained: float = 0.0
+    """The sum of NDCG@10 that the regulars' shares gave, over all who were asked; 0 where nobody could be."""
 
 
 Both = Callable[[Indices, Weights], tuple[NDArray[np.float64], NDArray[np.float64]]]
@@ -105,7 +107,8 @@ def beliefs_of(interactions: Interactions, seed: int, fit: Callable[[Interaction
         row = int(np.abs(np.log(PREFIXES[FEW:]) - np.log(kept[user])).argmin()) + FEW
         gained[row] += _gains(both, interactions, own[: kept[user]], own[kept[user] :])
     chosen = rising(gained)
-    return Beliefs(regulars=GRID[chosen], newcomers=_of_newcomers(welcomed, tell, chosen[:FEW]))
+    won = float(gained[np.arange(len(PREFIXES)), chosen].sum())
+    return Beliefs(regulars=GRID[chosen], newcomers=_of_newcomers(welcomed, tell, chosen[:FEW]), gained=won)
 
 
 def _of_newcomers(gained: NDArray[np.float64], tell: NDArray[np.float64], few: NDArray[np.int64]) -> NDArray[np.float64]:

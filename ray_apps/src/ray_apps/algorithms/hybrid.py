@@ -28,9 +28,9 @@ from ray_apps.stores.content import Content, content_of_rows
 
 PART = "part_"
 PARTS: tuple[type[Recommender], ...] = (EASE, ALS)
-"""What may be the collaborative part, by the number that a version carries. EASE is the best of its size: see ADR 17 for the figures."""
+"""What may be the collaborative part, by the number that a version carries; both are tried, and of equal ones the first is taken."""
 MOST_FOR_EASE = 10_000
-"""With more items liked, EASE's matrix (400 MB) is not worth its memory, and ALS takes its place."""
+"""With more items liked, EASE's matrix (400 MB) is not worth its memory, and ALS is taken untried."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +69,7 @@ class Hybrid:
 
     @classmethod
     def fit(cls, interactions: Interactions, hyperparameters: Hyperparameters, seed: int, fitting: Fitting = ALONE) -> Self:
-        """Fit the collaborative part, find neighbours by content, and choose how soon a user is believed.
+        """Fit the collaborative part, find neighbours by content, and choose it and how soon a user is believed.
 
         Raises:
             HyperparameterError: a hyperparameter is unknown or out of range.
@@ -77,13 +77,19 @@ class Hybrid:
         """
         values = checked(cls.name, cls.parameters, hyperparameters)
         needed(interactions.content, cls.name)
-        beliefs = beliefs_of(interactions, seed, lambda shown: cls._fitted(shown, values, seed, Fitting(threads=fitting.threads)).both)
-        whole = cls._fitted(interactions, values, seed, fitting)
-        known = replace(whole._known, beliefs=beliefs.regulars, newcomers=beliefs.newcomers)  # noqa: SLF001 — its own
+        few = np.count_nonzero(interactions.popularity()) <= MOST_FOR_EASE
+        quiet = Fitting(threads=fitting.threads)
+        tried = {
+            part: beliefs_of(interactions, seed, lambda shown, part=part: cls._fitted(shown, values, seed, quiet, part).both)
+            for part in (PARTS if few else (ALS,))
+        }
+        part = max(tried, key=lambda each: tried[each].gained)
+        whole = cls._fitted(interactions, values, seed, fitting, part)
+        known = replace(whole._known, beliefs=tried[part].regulars, newcomers=tried[part].newcomers)  # noqa: SLF001 — its own
         return cls(whole._part, known)  # noqa: SLF001
 
     @classmethod
-    def _fitted(cls, interactions: Interactions, values: Mapping[str, Value], seed: int, fitting: Fitting) -> Self:
+    def _fitted(cls, interactions: Interactions, values: Mapping[str, Value], seed: int, fitting: Fitting, kind: type[Recommender]) -> Self:
         content = needed(interactions.content, cls.name)
         popularity = interactions.popularity()
         near = neighbours_of(content, popularity, shrinkage=float(values["itemShrinkage"]), most=int(values["neighbours"]))
@@ -92,8 +98,7 @@ class Hybrid:
         place = int(values["newItemPlace"])
         known = Known(content=content, near=near, wanted=wanted, beliefs=CAUTIOUS, newcomers=CAUTIOUS_OF_NEWCOMERS, new=new, place=place)
         steps = replace(fitting, show=lambda done, of, part: fitting.show(done, of, lambda: cls(part(), known)))
-        part = (EASE if np.count_nonzero(popularity) <= MOST_FOR_EASE else ALS).fit(interactions, {}, seed, steps)
-        return cls(part, known)
+        return cls(kind.fit(interactions, {}, seed, steps), known)
 
     def for_newcomers(self) -> "Hybrid":
         """The same for users of whom training knew nothing: content is believed longer."""

@@ -6,14 +6,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ray_apps.algorithms import beliefs
+from ray_apps.algorithms import beliefs, hybrid
 from ray_apps.algorithms.beliefs import GRID, PREFIXES, belief, rising
 from ray_apps.algorithms.content import ContentNeeded
 from ray_apps.algorithms.first_likes import with_a_new_item
-from ray_apps.algorithms.hybrid import Hybrid
+from ray_apps.algorithms.hybrid import PARTS, Hybrid
 from ray_apps.algorithms.interactions import Interactions
 from ray_apps.algorithms.neighbours import Neighbours, neighbours_of
 from ray_apps.algorithms.popularity import Popularity
+from ray_apps.algorithms.recommender import Recommender
 from ray_apps.algorithms.welcoming import for_newcomers
 from unit.ray_apps.algorithms.grouped import halves, interactions, made
 
@@ -199,6 +200,35 @@ def test_a_version_made_before_newcomers_were_told_apart_scores_them_as_it_did(m
 def test_a_model_that_does_not_tell_newcomers_apart_scores_them_itself():
     popular = Popularity.fit(interactions(), {}, 7)
     assert for_newcomers(popular) is popular
+
+
+@pytest.mark.parametrize("better", PARTS)
+def test_the_part_is_the_one_whose_scores_win_more_within_training(better: type[Recommender], monkeypatch: pytest.MonkeyPatch):
+    learned = iter(
+        [
+            beliefs.Beliefs(regulars=np.full(6, place / 4), newcomers=np.zeros(6), gained=3.0 + (part is better))
+            for place, part in enumerate(PARTS)
+        ]
+    )
+    asked: list[Interactions] = []
+
+    def beliefs_of(known: Interactions, seed: int, fit: Callable[[Interactions], beliefs.Both]) -> beliefs.Beliefs:
+        del seed, fit
+        asked.append(known)
+        return next(learned)
+
+    monkeypatch.setattr(hybrid, "beliefs_of", beliefs_of)
+    known = with_new_items()
+    arrays = Hybrid.fit(known, {}, 7).arrays()
+    assert asked == [known, known]
+    assert PARTS[int(arrays["collaborative"])] is better
+    assert arrays["beliefs"].tolist() == [PARTS.index(better) / 4] * 6, "with the shares that were learned with it"
+
+
+def test_what_shares_win_is_what_could_be_found_with_them():
+    learned = beliefs.beliefs_of(interactions(users=300, seed=4), 7, lambda _: lambda history, _: _halves(history))
+    wrong = beliefs.beliefs_of(interactions(users=300, seed=4), 7, lambda _: lambda history, _: (_halves(history)[1], _halves(history)[1]))
+    assert learned.gained > 2 * wrong.gained > 0
 
 
 def test_too_few_users_to_learn_from_leave_caution():
