@@ -3,11 +3,12 @@
 Run it as `DATA=folder python -m bench.cold`: the folder holds MovieLens' ratings.csv and movies.csv; without DATA, users and items with
 planted genres are drawn.
 
-The last 30 % of the time are three windows. For each, models learn from all that came before, and are asked about users who first come
-within it; a user is in one window only. What such a user "says" is taken from the first five things that they like in the window, which
-then are neither recommended nor counted (see `evaluation.onboarded`); how it is with fewer and more is a table of its own. New items are
-those that nobody liked before the window, asked of the same users after what they said. Warm users are all who have a history, asked for
-the newest tenth of their own. Limits are lists that have seen what no model can see (`cold_limits`).
+The last 30 % of the time are three windows; --earlier takes those from 40 % to 70 %, on which choices were made. For each, models learn
+from all that came before, and are asked about users who first come within it; a user is in one window only. What such a user "says" is
+taken from the first five things that they like in the window, which then are neither recommended nor counted (see `evaluation.onboarded`);
+how it is with fewer and more is a table of its own. New items are those that nobody liked before the window, asked of the same users after
+what they said. Warm users are all who have a history, asked for the newest tenth of their own. Limits are lists that have seen what no
+model can see (`cold_limits`).
 """
 
 import argparse
@@ -32,6 +33,7 @@ from ray_apps.algorithms.interactions import Histories, Indices, Interactions
 from ray_apps.algorithms.onboarding import HALF_LIFE_DAYS, onboarding_of
 from ray_apps.algorithms.recent_popularity import recent_popularity
 from ray_apps.algorithms.recommender import Recommender
+from ray_apps.algorithms.welcoming import for_newcomers
 from ray_apps.evaluation.confidence import bootstrap, difference, resampled_means
 from ray_apps.evaluation.measuring import measure
 from ray_apps.evaluation.onboarded import TOLD, Onboarded, answers, onboarded
@@ -45,14 +47,14 @@ from recsys_dev.figures import tell
 from recsys_schemas.catalogue import CatalogueItem, CatalogueUsed
 from unit.ray_apps.training import planted
 
-WINDOWS = (0.7, 0.8, 0.9, 1.0)
+WINDOWS, EARLIER = (0.7, 0.8, 0.9, 1.0), (0.4, 0.5, 0.6, 0.7)
 NEWEST = 0.1
 SEED = 42
 K = 10
 MODELS = ("Popularity", "RecentPopularity", "ALS", "EASE", "TwoTower", "Hybrid")
 GIVEN = {"RecentPopularity": {"halfLifeDays": 365.0}}
 BASE, OURS = "Popularity", "Hybrid"
-FEWER_AND_MORE = (1, 3, TOLD, 10)
+FEWER_AND_MORE = (1, 3, TOLD, 10, 20)
 
 Lists = dict[str, list[float]]
 
@@ -101,10 +103,10 @@ def growing(users: int = 800, items: int = 600, genres: int = 12, events: int = 
     return {"watch": table}, [CatalogueItem(item_id=f"i{item:05d}", genres=[f"g{genre[item]}"]) for item in range(items)]
 
 
-def windows(known: Interactions) -> Iterator[Split]:
-    """A split for each window: all before it is learned from, and who comes within it is asked about."""
+def windows(known: Interactions, bounds: tuple[float, ...]) -> Iterator[Split]:
+    """A split for each window between shares of all likes: all before it is learned from, and who comes within it is asked about."""
     times = np.sort(known.times)
-    edges = [times[int(share * times.size)] if share < 1 else times[-1] + 1 for share in WINDOWS]
+    edges = [times[int(share * times.size)] if share < 1 else times[-1] + 1 for share in bounds]
     for begin, end in pairwise(edges):
         yield split_at(known, known.times >= begin, "a window", known.times < end)
 
@@ -152,26 +154,28 @@ def gain(items: Indices, sought: Indices) -> float:
     return float(ndcg(hits(items[None, :], row), row).per_user[0])
 
 
-def cold(known: Interactions, names: list[str]) -> tuple[dict[str, Lists], dict[int, Lists]]:
+def cold(known: Interactions, names: list[str], bounds: tuple[float, ...]) -> tuple[dict[str, Lists], dict[int, Lists]]:
     """NDCG@10 of each newcomer: by way of answering, then by what is asked; and by how much is told, then by way of answering."""
     seen: dict[str, Lists] = {}
     by_told: dict[int, Lists] = {}
-    for split in windows(known):
+    for split in windows(known, bounds):
         people = onboarded(split, known)
         popularity = split.train.popularity()
         asked = Asked(people=people, new=popularity == 0)
         content = split.train.content
         assert content is not None
-        onboarding = onboarding_of(content, recent_popularity(split.train, HALF_LIFE_DAYS))
+        lately = recent_popularity(split.train, HALF_LIFE_DAYS)
+        onboarding = onboarding_of(content, lately)
         nobody = Histories(
             indptr=np.zeros(people.users.size + 1, dtype=np.int64), indices=people.told.indices[:0], weights=people.told.weights[:0]
         )
         scores = {
+            "nothing said, as served": np.broadcast_to(lately.astype(np.float32), (people.users.size, lately.size)),
             "onboarding, genres": answers(onboarding, content, people, items=False),
             "onboarding, genres and items": answers(onboarding, content, people, items=True),
         }
         for name in names:
-            model = fitted(name, split.train)
+            model = for_newcomers(fitted(name, split.train))
             scores[name] = model.scores_many(nobody)
             if not name.endswith("Popularity"):
                 scores[f"{name}, told items"] = model.scores_many(people.told)
@@ -245,13 +249,15 @@ def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(prog="bench.cold", description=__doc__)
     parser.add_argument("--only", nargs="*", choices=MODELS, default=list(MODELS), help=f"models beside {BASE} and {OURS}; by default all")
+    parser.add_argument("--earlier", action="store_true", help="the windows from 40 %% to 70 %% of the time")
     asked = parser.parse_args()
+    bounds = EARLIER if asked.earlier else WINDOWS
     names = [name for name in MODELS if name in (BASE, OURS, *asked.only)]
     name, known = interactions()
-    sys.stdout.write(f"{name}; seed {SEED}; 95 % intervals by bootstrap over users; x: times popularity\n")
+    sys.stdout.write(f"{name}; windows {bounds}; seed {SEED}; 95 % intervals by bootstrap over users; x: times popularity\n")
     data = name.partition(":")[0]
     with threadpool_limits(1):
-        seen, told = cold(known, names)
+        seen, told = cold(known, names, bounds)
         tell("cold", f"cold start on {data}, NDCG@10", figures(seen))
         tell("cold", f"cold users on {data} by what they told, NDCG@10", by_much_told(told))
         tell("cold", f"warm users on {data}, NDCG@10", warm(known, names))

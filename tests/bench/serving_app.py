@@ -2,8 +2,9 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import httpx
@@ -27,6 +28,14 @@ def wait_for(look: Callable[[], Seen], seconds: float = 180) -> Seen:
     return seen
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupedSums:
+    """Of all users."""
+
+    requests: int
+    errors: int
+
+
 @dataclass
 class Movies:
     """One application, the versions it may serve, and a client of it."""
@@ -40,18 +49,19 @@ class Movies:
     record: dict[str, Any] = field(default_factory=dict[str, Any])
     import_path: str = OURS
 
-    def put(self, *arms: tuple[str, int]) -> None:
-        """Write the next record; the first arm is stable."""
+    def put(self, *arms: tuple[str, int], ceded: Mapping[str, int] = MappingProxyType({})) -> None:
+        """Write the next record; the first arm is stable, and has the users whose places others have `ceded`."""
         self.epoch += 1
         variants = ["stable"] + ["candidate"] * (len(arms) - 1)
         listed = [arm(name, self.digests[name], share, variant) for (name, share), variant in zip(arms, variants, strict=True)]
+        listed = [each | {"ceded": ceded.get(each["version"], 0)} for each in listed]
         self.record = record(self.epoch, *listed)
         file = {"applications": [application(self.arguments, self.record, import_path=self.import_path)]}
         self.rest.put("/api/serve/applications/", json=file).raise_for_status()
 
-    def serve(self, *arms: tuple[str, int]) -> None:
+    def serve(self, *arms: tuple[str, int], ceded: Mapping[str, int] = MappingProxyType({})) -> None:
         """Write the next record and wait until every replica serves it."""
-        self.put(*arms)
+        self.put(*arms, ceded=ceded)
         wait_for(self.in_effect)
 
     def in_effect(self) -> bool:
@@ -83,6 +93,14 @@ class Movies:
         evidence = wait_for(self.evidence)
         assert evidence is not None
         return sum(getattr(report.counters[version], what) for report in evidence.replicas if version in report.counters)
+
+    def under(self, stratum: str, version: str) -> GroupedSums:
+        """What a version did under some shares, summed over all groups of users and all replicas."""
+        evidence = wait_for(self.evidence)
+        assert evidence is not None
+        told = [report.counters[version].strata.get(stratum) for report in evidence.replicas if version in report.counters]
+        found = [each for each in told if each is not None]
+        return GroupedSums(requests=sum(sum(each.requests) for each in found), errors=sum(sum(each.errors) for each in found))
 
     def settled(self, version: str, what: str) -> int:
         """The same, once both replicas have said how they stand now: what was asked before is in it."""

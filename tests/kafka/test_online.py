@@ -13,6 +13,7 @@ from confluent_kafka.cimpl import NewTopic
 from ray_apps.serving.following import Source
 from ray_apps.serving.online.following import Follower
 from ray_apps.serving.online.live import Followed
+from ray_apps.serving.online.popularity import Likes
 from recsys_dev.kafka import Brokers
 from recsys_dev.processes import wait_until
 from recsys_schemas.events import RateEvent, WatchEvent
@@ -58,7 +59,7 @@ def following(brokers: Brokers, topic: str, offsets: dict[int, int], event_type:
     cluster = AdminClient({"bootstrap.servers": brokers.bootstrap_servers}).list_topics(timeout=LIMIT_S).cluster_id or ""
     source = Source(name="shop.movies", bootstrap_servers=[brokers.bootstrap_servers], topics={topic: event_type})
     known = Followed(cluster_id=cluster, offsets={(topic, partition): offset for partition, offset in offsets.items()})
-    follower = Follower(source, known, TRAINED, PLACES)
+    follower = Follower(source, known, Likes(counts=TRAINED), PLACES)
     try:
         assert follower.wait(LIMIT_S), follower.state()
         yield follower

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from ray_apps.serving.online.blending import blended
 from ray_apps.serving.online.deeds import deed_of
 from ray_apps.serving.online.delays import BOUNDS_MS, Delays
-from ray_apps.serving.online.popularity import LivePopularity
+from ray_apps.serving.online.popularity import Likes, LivePopularity
 from ray_apps.serving.online.recent import Deed, Recent
 
 ITEMS = [f"i{place}" for place in range(12)]
@@ -53,16 +53,19 @@ def test_a_blended_history_is_the_union_with_the_strongest_weight(trained: dict[
     assert history.tolist() == sorted(trained), "what is mapped is never written to"
 
 
-@given(st.lists(st.sampled_from([*ITEMS, "unknown"]), max_size=40))
-def test_popularity_is_what_was_trained_and_what_was_liked_since(liked: list[str]):
+@given(st.lists(st.sampled_from([*ITEMS, "unknown"]), max_size=40), st.booleans())
+def test_popularity_is_what_was_trained_and_what_was_liked_since(liked: list[str], fading: bool):
     trained = np.arange(12, dtype=np.int64) % 5
-    popularity = LivePopularity(trained, PLACES)
+    recent = np.roll(trained, 3) / 4 if fading else None
+    popularity = LivePopularity(Likes(counts=trained, recent=recent), PLACES)
     for item in liked:
         popularity.liked(item)
     popularity.refresh()
     counts = [int(trained[place]) + liked.count(item) for item, place in PLACES.items()]
     assert popularity.counts.tolist() == counts
-    assert popularity.order.tolist() == sorted(range(12), key=lambda place: (-counts[place], place))
+    worth = [(trained if recent is None else recent)[place] + liked.count(item) for item, place in PLACES.items()]
+    assert popularity.worth.tolist() == worth
+    assert popularity.order.tolist() == sorted(range(12), key=lambda place: (-worth[place], place))
 
 
 @given(st.lists(st.tuples(st.integers(0, 20_000), st.floats(0, 100_000)), min_size=1, max_size=50))

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from recsys_dev.kafka import Brokers
 from recsys_dev.ray import RayHead
 from recsys_schemas.events import RequestEvent, ResponseEvent, WatchEvent
 from recsys_schemas.serving_api import ModelResponse
+from recsys_schemas.serving_evidence import stratum_of
 from recsys_schemas.serving_record import ServingArguments, ServingRecord
 
 ITEMS, USERS = 500, 400
@@ -44,6 +46,7 @@ def movies(ray_head: RayHead, brokers: Brokers, tmp_path_factory: pytest.TempPat
         "movies-000002": good_arrays(ITEMS, 16, seed=2),
         "movies-000003": arrays_not_finite(ITEMS),
         "movies-000004": arrays_that_raise(ITEMS),
+        "movies-000005": good_arrays(ITEMS, 16, seed=5),
     }
     digests = {name: write_version(store, name, model, items=ITEMS, users=USERS) for name, model in models.items()}
     admin = AdminClient({"bootstrap.servers": brokers.bootstrap_servers})
@@ -116,6 +119,23 @@ def test_shares_change_under_load_without_a_failed_request(movies: Movies):
     assert load.failed == 0, load.statuses
     assert load.statuses[200] > 100
     wait_for(lambda: movies.counted("movies-000002", "impressions") > 0)
+
+
+def test_of_several_arms_each_has_its_users_and_who_loses_theirs_moves_nobody_else(movies: Movies):
+    two, broken, five = "movies-000002", "movies-000004", "movies-000005"
+    movies.serve(("movies-000001", 40), (two, 20), (broken, 20), (five, 20))
+    arms = ServingRecord.model_validate(movies.record).arms
+    split, stratum = split_of("movies-2026", arms), stratum_of({arm.version: arm.share for arm in arms})
+    before = {answer.user_id: answer.model_version for answer in movies.answers(range(200))}
+    given = {user: assigned(split, user) for user in before}
+    assert before == {user: "movies-000001" if version == broken else version for user, version in given.items()}
+    asked = Counter(given.values())
+    assert min(asked.values()) > 20, asked
+    wait_for(lambda: {name: movies.under(stratum, name).requests for name in asked} == asked)
+    assert movies.under(stratum, broken).errors == asked[broken]
+    movies.serve(("movies-000001", 60), (two, 20), (broken, 0), (five, 20), ceded={broken: 20})
+    after = {answer.user_id: answer.model_version for answer in movies.answers(range(200))}
+    assert after == before, "somebody was moved when an arm left"
 
 
 @pytest.mark.parametrize("broken", ["movies-000003", "movies-000004"])

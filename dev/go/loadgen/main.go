@@ -84,7 +84,11 @@ func run(set settings) error {
 	time.AfterFunc(time.Duration(set.seconds*float64(time.Second)), halt)
 	began := time.Now()
 	if set.rate > 0 {
-		open(set, requests, told, stop)
+		alarm, err := newAlarm(stop)
+		if err != nil {
+			return err
+		}
+		open(set, requests, told, stop, alarm)
 	} else {
 		closed(set, requests, told, stop)
 	}
@@ -154,7 +158,7 @@ func closed(set settings, requests []asked, told *told, stop chan struct{}) {
 }
 
 // open: requests arrive when they are meant to, and wait for a connection when there is none.
-func open(set settings, requests []asked, told *told, stop chan struct{}) {
+func open(set settings, requests []asked, told *told, stop chan struct{}, alarm *alarm) {
 	queue := make(chan sending, 1<<20)
 	var free atomic.Int64
 	var all sync.WaitGroup
@@ -163,12 +167,7 @@ func open(set settings, requests []asked, told *told, stop chan struct{}) {
 	meant := time.Now()
 	for place := int64(0); ; place++ {
 		meant = meant.Add(time.Duration(random.ExpFloat64() / set.rate * float64(time.Second)))
-		if wait := time.Until(meant); wait > 0 {
-			select {
-			case <-stop:
-			case <-time.After(wait):
-			}
-		}
+		alarm.wait(time.Until(meant))
 		select {
 		case <-stop:
 			close(queue)

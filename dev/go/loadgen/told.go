@@ -7,6 +7,7 @@ import (
 	"os"
 	"strconv"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -99,5 +100,12 @@ func (it *told) write(seconds float64) error {
 			return err
 		}
 	}
-	return json.NewEncoder(os.Stdout).Encode(map[string]any{"seconds": seconds, "growth": growth, "routes": it.routes})
+	return json.NewEncoder(os.Stdout).Encode(map[string]any{"seconds": seconds, "cpu_seconds": used(), "growth": growth, "routes": it.routes})
+}
+
+// used is the CPU time of this process so far, seconds.
+func used() float64 {
+	var usage syscall.Rusage
+	syscall.Getrusage(syscall.RUSAGE_SELF, &usage)
+	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano()).Seconds()
 }

@@ -272,7 +272,8 @@ def sum_up(stage: Stage) -> None:
     claims.check("no request failed", tally.failed == 0 and tally.sent > 0, tally.failures)
     fallbacks = tally.ok - tally.good
     claims.check("users kept getting good answers", fallbacks <= tally.ok // 100, f"{fallbacks} of {tally.ok} from the fallback")
-    claims.check("every reaction was acknowledged", tally.events_failed == 0, f"{tally.events_failed} not: {list(tally.faults)[:3]}")
+    words = f"{tally.events_failed} not, {tally.unacknowledged} parcels sent again: {list(tally.faults)[:3]}"
+    claims.check("every reaction was acknowledged", tally.events_failed == 0, words)
     report.rewards = {
         version: f"{counted.watched}/{counted.answers} = {100 * counted.watched / max(1, counted.answers):.0f} % watched"
         for version, counted in sorted(tally.versions.items())

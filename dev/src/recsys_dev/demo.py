@@ -16,7 +16,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from recsys_dev import acts, runs
+from recsys_dev import acts, recording, runs
 from recsys_dev.audience import SimulatedAudience
 from recsys_dev.cache import ensure_kubernetes
 from recsys_dev.errors import Unmet, told
@@ -87,6 +87,8 @@ def run(wishes: Wishes, console: Console) -> Report:
                 _play(stage, wishes)
                 report.seconds["all"] = round(time.monotonic() - began, 1)
                 report.write(wishes.report_file)
+                assert stage.traffic is not None
+                recording.write(wishes.report_file.with_name("demo-answers.parquet"), stage.traffic.tally.answered)
                 console.print()
                 report.show(console)
                 console.print(

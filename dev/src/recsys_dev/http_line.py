@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 DEADLINE_S = 30.0
 """A machine that stands still for a while makes no request fail that is answered after it."""
 PATIENCE_S = 30.0
-TOO_MANY = 429
+TOO_MANY, UNAVAILABLE = 429, 503
 
 
 class LineBrokenError(Exception):
@@ -34,13 +34,16 @@ class HttpLine:
     token: str
     deadline_s: float = DEADLINE_S
     patience_s: float = PATIENCE_S
-    """For so long a request that is refused for load is made again."""
+    """For so long a request that is refused for a while is made again."""
     _idle: list[_Connection] = field(default_factory=list[_Connection])
 
-    async def post(self, path: str, body: bytes, shed: Callable[[], None] = lambda: None) -> tuple[int, Any]:
+    async def post(
+        self, path: str, body: bytes, refused: Callable[[int], None] = lambda _status: None, again: Collection[int] = (TOO_MANY,)
+    ) -> tuple[int, Any]:
         """Return the status and the parsed body (None when it is not JSON).
 
-        One that is refused for load (429) is made again when its Retry-After says, as every client should; `shed` is called each time.
+        One that is refused for load (429; or with another status of `again`) is made again when its Retry-After says, as every client
+        should; `refused` is told the status each time.
 
         Raises:
             LineBrokenError, OSError, TimeoutError: no whole answer came.
@@ -48,9 +51,9 @@ class HttpLine:
         began = time.monotonic()
         while True:
             status, again_s, answer = await self._once(path, body)
-            if status != TOO_MANY or again_s is None:
+            if status not in again or again_s is None:
                 return status, answer
-            shed()
+            refused(status)
             if time.monotonic() - began + again_s > self.patience_s:
                 return status, answer
             await asyncio.sleep(again_s)

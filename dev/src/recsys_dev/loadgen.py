@@ -91,6 +91,8 @@ class Told:
 
     seconds: float
     routes: dict[str, Seen]
+    cpu_seconds: float = 0.0
+    """What the generator itself took."""
 
     @property
     def all(self) -> Seen:
@@ -111,6 +113,7 @@ def told_of(text: str) -> Told:
     read: dict[str, Any] = json.loads(text)
     return Told(
         seconds=read["seconds"],
+        cpu_seconds=read["cpu_seconds"],
         routes={
             name: Seen(
                 statuses=Counter(cast("Mapping[str, int]", each["statuses"])),

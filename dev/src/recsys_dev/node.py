@@ -1,4 +1,4 @@
-"""A real Kubernetes node on this machine: kubelet, containerd, runc, CNI, kube-proxy and CoreDNS, and pods that run.
+"""A real Kubernetes node on this machine: kubelet, containerd, runc, CNI, kube-proxy, a firewall and CoreDNS, and pods that run.
 
 The control plane listens on this machine's end of a pair of virtual interfaces; the node and its pods are in private namespaces at the
 other end. Needs root and control groups of version 1; containerd, runc and CNI's plugins are Debian's, unpacked, not installed.
@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from recsys_dev import control_plane, image_archive, kubernetes, node_settings, processes
+from recsys_dev import control_plane, image_archive, kubernetes, node_firewall, node_settings, processes
 from recsys_dev.cache import cache_dir, ensure
 from recsys_dev.control_plane import Site
 from recsys_dev.errors import Unmet
@@ -24,7 +24,7 @@ from recsys_dev.node_settings import NAME, PAUSE_IMAGE, SOCKET
 from recsys_dev.node_space import Space, open_space
 from recsys_dev.processes import Command
 
-DEBIAN = ("containerd", "runc", "containernetworking-plugins")
+DEBIAN = ("containerd", "runc", "containernetworking-plugins", *node_firewall.PACKAGES)
 READY_DEADLINE_S = 120.0
 _FETCH_DEADLINE_S = 300.0
 _IMPORT_DEADLINE_S = 300.0
@@ -57,16 +57,17 @@ class Node:
 
 
 def debian_packages(progress: Progress) -> Path:
-    """Return a folder with containerd, runc and CNI's plugins: fetched by apt once, unpacked there, never installed.
+    """Return a folder with containerd, runc, CNI's plugins and iptables: fetched by apt once, unpacked there, never installed.
 
     Raises:
         Unmet: apt cannot fetch them.
     """
-    root = cache_dir() / "debian"
+    root, wanted = cache_dir() / "debian", " ".join(DEBIAN)
     with locked(cache_dir() / "debian.lock", "fetching Debian packages", progress, deadline_s=_FETCH_DEADLINE_S):
-        if (root / "done").exists():
+        done = root / "done"
+        if done.exists() and done.read_text() == wanted:
             return root
-        progress(f"Fetching {', '.join(DEBIAN)} from Debian (35 MB).")
+        progress(f"Fetching {', '.join(DEBIAN[:3])} and iptables from Debian (36 MB).")
         shutil.rmtree(root, ignore_errors=True)
         fetched = root / "packages"
         fetched.mkdir(parents=True)
@@ -75,7 +76,7 @@ def debian_packages(progress: Progress) -> Path:
         for package in sorted(fetched.glob("*.deb")):
             _do(["dpkg", "-x", str(package), str(root)], fetched)
         shutil.rmtree(fetched)
-        (root / "done").touch()
+        done.write_text(wanted)
     return root
 
 
@@ -145,6 +146,7 @@ def _start(  # noqa: PLR0913 - all that it stands on
     processes.wait_until(
         lambda: _says(cluster, ready) == "True", what=f"node {NAME} Ready", deadline_s=READY_DEADLINE_S, children=[containerd, *children]
     )
+    space.start("kube-router", node_firewall.firewall(run_dir, programs, debian, papers, at))
     install_dns(cluster, at.service(node_settings.DNS), DNS_IMAGE)
     return node
 

@@ -106,16 +106,23 @@ def serve(play: Play) -> None:
     play.claims.check("trained and served in pods: the Service answers", good, f"HTTP {answer.status_code} {answer.text[:160]}")
     refused = httpx.post(f"{url}/v1/recommendations", json=body, timeout=10, trust_env=False).status_code
     play.claims.check("no token, no recommendations", refused == 401, f"HTTP {refused}")
-    within = _ask_from_a_pod(play, seen.status.serving.url)
+    within = _ask_from_a_pod(play, f"{seen.status.serving.url}/healthz")
     play.claims.check("status.serving.url answers to pods by its name", within == "200", within)
+    names = play.line.cluster.kubectl("--namespace", "kube-system", "get", "pods", "-o", "jsonpath={.items[0].status.podIP}")
+    elsewhere = f"http://{names}:8181/ready"
+    refused, let = _ask_from_a_pod(play, elsewhere), _ask_from_a_pod(play, elsewhere, namespace=SHOP)
+    why = next((line for line in refused.splitlines() if "URLError" in line or "timed out" in line), "")
+    words = f"from the operator: {why or refused[-100:]}; from a pod without a policy: {let[-100:]}"
+    play.claims.check("NetworkPolicy: the operator reaches what the chart lists, and nothing else", bool(why) and let == "200", words)
     play.traffic = Traffic(url, token, play.audience, rate=RATE).start()
 
 
-def _ask_from_a_pod(play: Play, url: str) -> str:
-    program = f"import urllib.request as r; print(r.urlopen('{url}/healthz', timeout=10).status)"
-    pods = play.line.cluster.kubectl("--namespace", SYSTEM, "get", "pods", "-o", "jsonpath={.items[0].metadata.name}")
+def _ask_from_a_pod(play: Play, url: str, namespace: str = SYSTEM) -> str:
+    """The status of what a pod is answered, or why it is not."""
+    program = f"import urllib.request as r; print(r.urlopen('{url}', timeout=10).status)"
+    pods = play.line.cluster.kubectl("--namespace", namespace, "get", "pods", "-o", "jsonpath={.items[0].metadata.name}")
     try:
-        return play.line.cluster.kubectl("--namespace", SYSTEM, "exec", pods, "--", "python", "-c", program).strip()
+        return play.line.cluster.kubectl("--namespace", namespace, "exec", pods, "--", "python", "-c", program).strip()
     except CommandFailedError as failed:
         return str(failed)[-300:]
 

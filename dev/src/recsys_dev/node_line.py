@@ -62,6 +62,14 @@ class NodeLine:
         """The demo's fault switch."""
         return FaultSwitch(file=self.storage / _PLUGIN / "fault")
 
+    @property
+    def ports(self) -> dict[str, list[int]]:
+        """Where the operator must be let through: ports are drawn anew for each run."""
+        assert self.cluster.papers is not None
+        server = httpx.URL(self.cluster.papers.server).port or 443
+        brokers = [int(each.rpartition(":")[2]) for each in self.brokers.bootstrap_servers.split(",")]
+        return {"apiServerPorts": [443, server], "kafkaPorts": brokers}
+
     def address(self, service: str) -> str:
         """ClusterIP of a Service of the models' namespace."""
         return self.cluster.kubectl("--namespace", SHOP, "get", "service", service, "-o", "jsonpath={.spec.clusterIP}")
@@ -178,6 +186,7 @@ def install(line: NodeLine, *settings: str) -> None:
     trainer = f"env PYTHONPATH={MOUNTED}/{_PLUGIN} python -m recsys_dev.trainer --fault {MOUNTED}/{_PLUGIN}/fault"
     values = [f"storage.existingClaim={CLAIM}", f"operator.trainingCommand={trainer}", "image.pullPolicy=Never", *settings]
     values += ["resources.requests.cpu=50m", "resources.requests.memory=128Mi"]
+    values += [f"networkPolicy.egress.{name}={{{','.join(map(str, ports))}}}" for name, ports in line.ports.items()]
     arguments = [word for value in values for word in ("--set", value)]
     line.cluster.helm("upgrade", "--install", RELEASE, str(CHART), "--namespace", SYSTEM, "--wait", "--timeout", "110s", *arguments)
 

@@ -33,7 +33,10 @@ START = "A real node with KubeRay, and the images that the chart names"
 
 def install(play: TryOut) -> None:
     """Operator, brokers and store, admitted under `restricted`."""
-    play.do(STEPS[CHART])
+    assert play.cluster.papers is not None
+    apiserver = play.cluster.papers.server.rpartition(":")[2]  # kind's is at 6443, which the chart lets through
+    last = "extraPorts='{9000}'"
+    play.do(guide.changed(STEPS[CHART], {last: f"{last},networkPolicy.egress.apiServerPorts='{{443,{apiserver}}}'"}))
     pods = json.loads(play.kubectl("get", "pods", "-o", "json"))["items"]
     ready = sorted(pod["metadata"]["name"] for pod in pods if all(each["ready"] for each in pod["status"].get("containerStatuses", [])))
     good = {*BROKERS, f"{RELEASE}-objects-0"} <= set(ready) and len(ready) == len(pods) == len(BROKERS) + 3

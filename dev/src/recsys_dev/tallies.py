@@ -4,6 +4,9 @@ from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from recsys_dev.http_line import TOO_MANY
+from recsys_dev.recording import Answered
+
 MOST_LATENCIES = 200_000
 MOST_FAULTS = 20
 
@@ -30,12 +33,16 @@ class Tally:
     failed: int = 0
     shed: int = 0
     """Refused for load (429), and asked again when the refusal said: no failure, as long as the last answer is one."""
+    unacknowledged: int = 0
+    """Parcels of events that Kafka had not acknowledged in time (503), and that were sent again, with the same ids, as the refusal says."""
     not_sent: int = 0
     """Visits skipped because too many were in flight: the generator's own limit, no failure of the line."""
     events_sent: int = 0
     events_failed: int = 0
     versions: dict[str, VersionTally] = field(default_factory=dict[str, VersionTally])
     latencies_ms: deque[float] = field(default_factory=lambda: deque[float](maxlen=MOST_LATENCIES))
+    answered: deque[Answered] = field(default_factory=lambda: deque[Answered](maxlen=MOST_LATENCIES))
+    """The newest answers, one by one."""
     faults: deque[str] = field(default_factory=lambda: deque[str](maxlen=MOST_FAULTS))
 
     def of(self, version: str) -> VersionTally:
@@ -47,9 +54,12 @@ class Tally:
         self.failed += 1
         self.faults.append(words)
 
-    def refuse(self) -> None:
-        """Count a refusal for load."""
-        self.shed += 1
+    def refuse(self, status: int) -> None:
+        """Count a refusal for a while."""
+        if status == TOO_MANY:
+            self.shed += 1
+        else:
+            self.unacknowledged += 1
 
     @property
     def failures(self) -> str:

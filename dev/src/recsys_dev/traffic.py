@@ -14,10 +14,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from recsys_dev.events import Audience
-from recsys_dev.http_line import DEADLINE_S, PATIENCE_S, HttpLine, LineBrokenError
+from recsys_dev.http_line import DEADLINE_S, PATIENCE_S, TOO_MANY, UNAVAILABLE, HttpLine, LineBrokenError
+from recsys_dev.recording import Answered
 from recsys_dev.tallies import Latencies, Tally, quantiles
 
 SHOWN = 20
+AGAIN = (TOO_MANY, UNAVAILABLE)
+"""Events have ids: what is sent twice is taken once."""
 MOST_IN_FLIGHT = 64
 EVENTS_EVERY_S = 0.25
 EVENTS_AT_ONCE = 200
@@ -99,13 +102,16 @@ class Traffic:
         except (LineBrokenError, OSError, TimeoutError) as error:
             self.tally.fail(f"{type(error).__name__}: {error}")
             return
-        self.tally.latencies_ms.append(1000 * (time.monotonic() - began))
+        took = 1000 * (time.monotonic() - began)
+        self.tally.latencies_ms.append(took)
         if status != 200 or not isinstance(answer, dict):
             self.tally.fail(f"HTTP {status}: {answer}")
             return
-        self._count(user, answer)
+        watched = self._count(user, answer)
+        self.tally.answered.append(Answered(at=began, user=user, variant=str(answer["variant"]), watched=watched, ms=took))
 
-    def _count(self, user: str, answer: dict[str, Any]) -> None:
+    def _count(self, user: str, answer: dict[str, Any]) -> bool:
+        """Count an answer, and let its user react to it; returns whether anything was watched."""
         self.tally.ok += 1
         version = self.tally.of(str(answer["model_version"]))
         version.answers += 1
@@ -116,13 +122,14 @@ class Traffic:
         version.good += bool(items) and answer["reason"] != "fallback"
         watched = self._audience.reaction(user, items)
         if watched is None:
-            return
+            return False
         version.watched += 1
         when = self._audience.watched_at(user, watched, time.time_ns() // 1_000_000)
         self._to_send.append(Watched(user_id=user, item_id=watched, request_id=str(answer["request_id"]), timestamp=when))
         self._recent.setdefault(user, deque(maxlen=MOST_EXCLUDED)).append(watched)
         if len(self._recent) > MOST_REMEMBERED_USERS:
             self._recent.popitem(last=False)
+        return True
 
     async def _send_events(self, ended: asyncio.Event) -> None:
         """Send what users watched; an answer may still bring some until visits have `ended`."""
@@ -152,7 +159,7 @@ class Traffic:
             )
         body = json.dumps({"event_type": "watch", "events": events}).encode()
         try:
-            status, answer = await self._line.post("/v1/events", body, self.tally.refuse)
+            status, answer = await self._line.post("/v1/events", body, self.tally.refuse, AGAIN)
         except (LineBrokenError, OSError, TimeoutError) as error:
             status, answer = 0, f"{type(error).__name__}: {error}"
         if status == 200:

@@ -53,6 +53,7 @@ def main() -> int:
             shares = ", ".join(f"{name} {version.answers}" for name, version in sorted(traffic.tally.versions.items()))
             faults = ", ".join(sorted(set(list(traffic.tally.faults)[-MOST_FAULTS:])))
             shed = f"{traffic.tally.shed} refused for load and asked again when told"
+            shed += f", {traffic.tally.unacknowledged} parcels of events sent again"
             failed = f"{traffic.tally.failed} failed{': ' if faults else ''}{faults}"
             sys.stdout.write(f"{traffic.tally.ok} answers ({shares}), {shed}, {failed}\n")
             sys.stdout.flush()

@@ -37,11 +37,11 @@ class Asked(Artifact):
 
     k: Annotated[int, Field(ge=1, le=100), BeforeValidator(_whole)] = 20
     """How many items."""
-    exclude: Annotated[list[Identifier], Field(max_length=1000)] = []
+    exclude: Annotated[list[Identifier], Field(max_length=1000)] = Field(default_factory=list, json_schema_extra={"default": []})
     """Items not to show, besides those that the answer goes by."""
     filters: Filters | None = None
     """Which items may be shown at all; those of the catalogue and its live records."""
-    context: Context = {}
+    context: Context = Field(default_factory=dict, json_schema_extra={"default": {}})
     """What is known of the moment, such as `{"device": "tv"}`: strangers get what is liked there, of the keys that
     spec.serving.popularity.contexts declares; all of it is logged with the question, for whoever evaluates answers."""
     deadline_ms: Annotated[float, Field(gt=0, le=60_000)] | None = None
@@ -72,7 +72,7 @@ class SimilarItemsRequest(Asked):
 
 
 class PopularRequest(Asked):
-    """POST /v1/popular: what is liked most now, the last second included. Answered by the stable version."""
+    """POST /v1/popular: what is liked these days, the last second included. Answered by the stable version."""
 
 
 class BatchRequest(Artifact):

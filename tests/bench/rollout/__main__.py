@@ -13,15 +13,16 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.rollout import ours
-from bench.rollout.logs import REQUESTS_PER_SECOND, SHARE, Candidate, Log, draw
+from bench.rollout import ours, replayed
+from bench.rollout.logs import REQUESTS_PER_SECOND, SHARE, Candidate, draw
 from bench.rollout.picture import Line, picture
+from bench.rollout.tables import OURS, Times, harmed, over_the_least, sooner, times
 from bench.rollout.thresholds import EXAMPLES, RULES, Threshold
+from recsys_dev.errors import told
 from recsys_dev.figures import tell
 from recsys_schemas.v1alpha1.analysis import Analysis
 
 SEED = 20261130
-OURS = "this operator"
 IMAGE = Path("docs/images/rollout.svg")
 
 
@@ -50,26 +51,6 @@ SCENARIOS = (
     Scenario(candidate=Candidate(name="reward -20 %", reward=0.8), rollouts=200, seconds=1800),
     Scenario(candidate=Candidate(name="reward -5 %", reward=0.95), rollouts=60, seconds=7200),
 )
-
-
-def times(seconds: list[int | None]) -> dict[str, str]:
-    """Median and 95th percentile, and how many were decided at all."""
-    known = np.array([np.inf if second is None else float(second) for second in seconds])
-    median, late = (float(np.quantile(known, part, method="higher")) for part in (0.5, 0.95))
-    decided = int(np.isfinite(known).sum())
-    told = {"median s": f"{median:.0f}" if np.isfinite(median) else "never", "p95 s": f"{late:.0f}" if np.isfinite(late) else "never"}
-    return told | {"decided": f"{decided} of {known.size}"}
-
-
-def harmed(log: Log, seconds: list[int | None]) -> str:
-    """The median number of failed answers that users of the candidate had until then."""
-    at = [log.seconds if second is None else second for second in seconds]
-    met = [int(log.candidate.errors[number, second - 1]) for number, second in enumerate(at)]
-    return f"{'' if None not in seconds else '>= '}{np.median(met):.0f}"
-
-
-Times = dict[str, list[int | None]]
-"""Rule → when each rollout was rolled back."""
 
 
 def scenario(asked: Scenario, rules: tuple[Threshold, ...]) -> tuple[str, dict[str, dict[str, str]], Times]:
@@ -118,8 +99,8 @@ def equal(number: int, rollouts: int) -> Equals:
     )
 
 
-def equals(pool: Pool, rollouts: int) -> tuple[Threshold, ...]:
-    """False aborts of equal versions, looked at in every second of half an hour; the examples at no more of them than the operator's."""
+def equals(pool: Pool, rollouts: int) -> tuple[tuple[Threshold, ...], float]:
+    """False aborts of equal versions, in every second of half an hour; the examples at no more of them, and what part of all that is."""
     found = pool.starmap(equal, [(number, 100) for number in range(rollouts // 100)], chunksize=1)
     wrong = {name: sum(each.wrong[name] for each in found) for name in found[0].wrong}
     fair = tuple(rule.putting_up_with([rate for each in found for rate in each.worst[rule.name]], wrong[OURS]) for rule in EXAMPLES)
@@ -129,22 +110,7 @@ def equals(pool: Pool, rollouts: int) -> tuple[Threshold, ...]:
     tell("rollout", "an equal version is shown to err less than twice as often", times([one for each in found for one in each.certified]))
     looked = {"looked at": sum(each.looked[0] for each in found), "decided": sum(each.looked[1] for each in found)}
     tell("rollout", "seconds passed over, drawn at random, that decide after all", looked)
-    return fair
-
-
-def sooner(found: dict[str, Times], seconds: dict[str, int], rules: tuple[Threshold, ...]) -> dict[str, dict[str, str]]:
-    """How many times sooner than each rule, by the medians; where it never sees the harm, at least by the length of the log."""
-    rows: dict[str, dict[str, str]] = {}
-    for name, times_of in found.items():
-        if len(times_of) == 1:
-            continue
-        known = {rule: sorted(seconds[name] + 1 if one is None else one for one in all_of) for rule, all_of in times_of.items()}
-        median = {rule: all_of[len(all_of) // 2] for rule, all_of in known.items()}
-        rows[name] = {
-            rule.name: f"{'> ' if median[rule.name] > seconds[name] else ''}{min(median[rule.name], seconds[name]) / median[OURS]:.1f}"
-            for rule in rules
-        }
-    return rows
+    return fair, max(1, wrong[OURS]) / rollouts
 
 
 def worst_of(number: int, rollouts: int) -> dict[str, list[float]]:
@@ -167,11 +133,13 @@ def rules_alone(pool: Pool, rollouts: int, most: int) -> None:
         tell("rollout", f"{asked.candidate.name}, the examples alone", {k: times(v) for k, v in aborted(asked, (*EXAMPLES, *fair)).items()})
 
 
-def main() -> None:
+def show() -> None:
     """Print the tables and draw the picture."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--equals", type=int, default=10_000, help="equal versions to look at")
     parser.add_argument("--rules-alone", type=int, metavar="N", help="only the examples, and at no more than N false aborts")
+    parser.add_argument("--recorded", type=Path, metavar="FILE", help="on the log of a demo (build/reports/demo-answers.parquet)")
+    parser.add_argument("--recorded-equals", type=int, default=500, help="equal versions to look at there")
     asked = parser.parse_args()
     started = time.perf_counter()
     sys.stdout.write(
@@ -183,7 +151,10 @@ def main() -> None:
         if asked.rules_alone is not None:
             rules_alone(pool, asked.equals, asked.rules_alone)
             return
-        fair = equals(pool, asked.equals)
+        if asked.recorded is not None:
+            replayed.show(pool, asked.recorded, asked.recorded_equals)
+            return
+        fair, alpha = equals(pool, asked.equals)
         rules = (*RULES, *fair)
         for name, rows, times_of in pool.starmap(scenario, [(each, rules) for each in SCENARIOS], chunksize=1):
             tell("rollout", name, rows)
@@ -192,9 +163,18 @@ def main() -> None:
     seconds = {each.candidate.name: each.seconds for each in SCENARIOS}
     tell("rollout", "times sooner than each example at no more false aborts (median)", sooner(found, seconds, fair))
     tell("rollout", "times sooner than each example as documented (median)", sooner(found, seconds, EXAMPLES))
+    errors = {each.candidate.name: each.candidate.errors for each in SCENARIOS if each.candidate.errors != 1.0}
+    least = over_the_least(found, errors, alpha, REQUESTS_PER_SECOND * SHARE)
+    tell("rollout", f"beside the least mean time that any rule needs at {alpha:.2%} false aborts", least)
     IMAGE.write_text(picture(lines))
     sys.stdout.write(f"{time.perf_counter() - started:.0f} s; {IMAGE}\n")
 
 
+def main() -> int:
+    """For the command line."""
+    show()
+    return 0
+
+
 if __name__ == "__main__":
-    main()
+    sys.exit(told(main))

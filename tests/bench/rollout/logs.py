@@ -1,5 +1,6 @@
 """Seeded request logs: what both arms did in each second, for many rollouts at once."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import erf, log, sqrt
 
@@ -12,6 +13,7 @@ Numbers = NDArray[np.int64]
 
 REQUESTS_PER_SECOND = 200
 SHARE = 0.1
+PARTS = ("requests", "errors", "rewards")
 ERRORS, REWARD, MEDIAN_MS, SPREAD = 0.01, 0.2, 40.0, 0.5
 """Of the stable version: one request in a hundred fails, one answer in five is rewarded, the p99 is 3.2 times the median."""
 
@@ -43,6 +45,15 @@ class Log:
     stable: Arm
     candidate: Arm
     share: float
+
+    @staticmethod
+    def joined(logs: Sequence["Log"]) -> "Log":
+        """The rollouts of several logs of the same length as those of one."""
+        arms = [
+            Arm(**{part: np.concatenate([getattr(getattr(log_, arm), part) for log_ in logs]) for part in PARTS})
+            for arm in ("stable", "candidate")
+        ]
+        return Log(stable=arms[0], candidate=arms[1], share=logs[0].share)
 
     @property
     def rollouts(self) -> int:

@@ -60,6 +60,8 @@ class Server(http.server.ThreadingHTTPServer):
         self.tokens: set[str] = set()
         self.sheds = deque[None]()
         """One for each request that is refused for load."""
+        self.silences = deque[None]()
+        """One for each parcel of events that Kafka does not acknowledge in time, though it may have it."""
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -82,6 +84,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return
         if self.path == "/movies/v1/events":
             self.own.events += body["events"]
+            with contextlib.suppress(IndexError):
+                self.own.silences.pop()
+                self.answer(503, {}, {"Retry-After": "1"})
+                return
             self.answer(200, {"accepted": len(body["events"])})
             return
         self.own.asked.append(body)
@@ -178,10 +184,20 @@ def test_who_is_refused_for_load_asks_again_when_the_refusal_says_and_has_not_fa
     assert tally.ok == tally.sent
 
 
+def test_events_that_were_not_acknowledged_are_sent_again_with_the_same_ids_and_a_recommendation_is_not_asked_again(server: Server):
+    server.silences.extend([None] * 2)
+    traffic = Traffic(url_of(server), "secret", Reader(), rate=50).start()
+    wait_until(lambda: traffic.tally.unacknowledged == 2 and traffic.tally.events_sent > 0, what="events", deadline_s=60)
+    tally = traffic.stop()
+    ids = [event["event_id"] for event in server.events]
+    assert (tally.events_failed, tally.shed, tally.failed) == (0, 0, 0), list(tally.faults)
+    assert len(ids) > len(set(ids)) == tally.events_sent
+
+
 def test_who_is_refused_for_load_for_longer_than_their_patience_has_failed(server: Server):
     server.sheds.extend([None] * 100)
-    line, refused = HttpLine(url=url_of(server), token="secret", patience_s=1.5), list[None]()
-    status, _ = asyncio.run(line.post("/v1/recommendations", b"{}", lambda: refused.append(None)))
+    line, refused = HttpLine(url=url_of(server), token="secret", patience_s=1.5), list[int]()
+    status, _ = asyncio.run(line.post("/v1/recommendations", b"{}", refused.append))
     assert status == 429
     assert 1 <= len(refused) <= 2
 

@@ -2,8 +2,8 @@
 
 An item that n users liked speaks for itself with n / (n + k), the well-known items that are most like it for the rest (see `neighbours`).
 A user with a short history is mostly given `onboarding`'s list, by the content of what they liked; from how many likes on the collaborative
-scores decide is learned within training, on users that are left out of it (see `beliefs`). Such a user's list also has a place for an item
-that nobody has liked yet (see `first_likes`): the others' lists are what they are known to like.
+scores decide is learned within training, on users that are left out of it, and for newcomers apart (see `beliefs`, `welcoming`). Such a
+user's list also has a place for an item that nobody has liked yet (see `first_likes`): the others' lists are what they are known to like.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ray_apps.algorithms.als import ALS
-from ray_apps.algorithms.beliefs import CAUTIOUS, FAMILIAR, PREFIXES, at_prefixes, belief, beliefs_of
+from ray_apps.algorithms.beliefs import CAUTIOUS, CAUTIOUS_OF_NEWCOMERS, FAMILIAR, PREFIXES, at_prefixes, belief, beliefs_of
 from ray_apps.algorithms.content import needed
 from ray_apps.algorithms.ease import EASE
 from ray_apps.algorithms.first_likes import with_a_new_item
@@ -28,9 +28,9 @@ from ray_apps.stores.content import Content, content_of_rows
 
 PART = "part_"
 PARTS: tuple[type[Recommender], ...] = (EASE, ALS)
-"""What may be the collaborative part, by the number that a version carries. EASE is the best of its size: see ADR 17 for the figures."""
+"""What may be the collaborative part, by the number that a version carries; both are tried, and of equal ones the first is taken."""
 MOST_FOR_EASE = 10_000
-"""With more items liked, EASE's matrix (400 MB) is not worth its memory, and ALS takes its place."""
+"""With more items liked, EASE's matrix (400 MB) is not worth its memory, and ALS is taken untried."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +44,8 @@ class Known:
     """Popularity with its prior, shape (n_items,)."""
     beliefs: NDArray[np.float64]
     """Share of the collaborative scores after so many likes, shape (PREFIXES,)."""
+    newcomers: NDArray[np.float64]
+    """The same for users of whom training knew nothing, shape (PREFIXES,)."""
     new: NDArray[np.bool_]
     """Items that nobody has liked and of which something is known, shape (n_items,)."""
     place: int
@@ -67,7 +69,7 @@ class Hybrid:
 
     @classmethod
     def fit(cls, interactions: Interactions, hyperparameters: Hyperparameters, seed: int, fitting: Fitting = ALONE) -> Self:
-        """Fit the collaborative part, find neighbours by content, and choose how soon a user is believed.
+        """Fit the collaborative part, find neighbours by content, and choose it and how soon a user is believed.
 
         Raises:
             HyperparameterError: a hyperparameter is unknown or out of range.
@@ -75,22 +77,32 @@ class Hybrid:
         """
         values = checked(cls.name, cls.parameters, hyperparameters)
         needed(interactions.content, cls.name)
-        beliefs = beliefs_of(interactions, seed, lambda shown: cls._fitted(shown, values, seed, Fitting(threads=fitting.threads)).both)
-        whole = cls._fitted(interactions, values, seed, fitting)
-        return cls(whole._part, replace(whole._known, beliefs=beliefs))  # noqa: SLF001 — its own
+        few = np.count_nonzero(interactions.popularity()) <= MOST_FOR_EASE
+        quiet = Fitting(threads=fitting.threads)
+        tried = {
+            part: beliefs_of(interactions, seed, lambda shown, part=part: cls._fitted(shown, values, seed, quiet, part).both)
+            for part in (PARTS if few else (ALS,))
+        }
+        part = max(tried, key=lambda each: tried[each].gained)
+        whole = cls._fitted(interactions, values, seed, fitting, part)
+        known = replace(whole._known, beliefs=tried[part].regulars, newcomers=tried[part].newcomers)  # noqa: SLF001 — its own
+        return cls(whole._part, known)  # noqa: SLF001
 
     @classmethod
-    def _fitted(cls, interactions: Interactions, values: Mapping[str, Value], seed: int, fitting: Fitting) -> Self:
+    def _fitted(cls, interactions: Interactions, values: Mapping[str, Value], seed: int, fitting: Fitting, kind: type[Recommender]) -> Self:
         content = needed(interactions.content, cls.name)
         popularity = interactions.popularity()
         near = neighbours_of(content, popularity, shrinkage=float(values["itemShrinkage"]), most=int(values["neighbours"]))
         wanted = with_prior(recent_popularity(interactions, float(values["halfLifeDays"])), content)
         new = (popularity == 0) & (np.diff(content.indptr) > 0)
         place = int(values["newItemPlace"])
-        known = Known(content=content, near=near, wanted=wanted, beliefs=CAUTIOUS, new=new, place=place)
+        known = Known(content=content, near=near, wanted=wanted, beliefs=CAUTIOUS, newcomers=CAUTIOUS_OF_NEWCOMERS, new=new, place=place)
         steps = replace(fitting, show=lambda done, of, part: fitting.show(done, of, lambda: cls(part(), known)))
-        part = (EASE if np.count_nonzero(popularity) <= MOST_FOR_EASE else ALS).fit(interactions, {}, seed, steps)
-        return cls(part, known)
+        return cls(kind.fit(interactions, {}, seed, steps), known)
+
+    def for_newcomers(self) -> "Hybrid":
+        """The same for users of whom training knew nothing: content is believed longer."""
+        return Hybrid(self._part, replace(self._known, beliefs=self._known.newcomers))
 
     def both(self, history: Indices, weights: Weights) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Collaborative scores and those by content and popularity, each at most 1, both of shape (n_items,)."""
@@ -120,11 +132,16 @@ class Hybrid:
         return np.stack(rows) if rows else np.empty((0, self._known.wanted.size), dtype=np.float32)
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
-        """The part's own with the prefix `part_`, nameless content, neighbours, `wanted` and `beliefs` float64, `new` uint8, `place`."""
+        """Its part's with the prefix `part_`, nameless content, neighbours, float64 `wanted`, `beliefs`, `newcomers`; `new`, `place`."""
         own = {f"{PART}{name}": array for name, array in self._part.arrays().items()}
         known = self._known
         content = {f"content_{name}": getattr(known.content, name) for name in ("indptr", "indices", "weights")}
-        numbers = {"wanted": known.wanted, "beliefs": known.beliefs, "features": np.array(len(known.content.features))}
+        numbers = {
+            "wanted": known.wanted,
+            "beliefs": known.beliefs,
+            "newcomers": known.newcomers,
+            "features": np.array(len(known.content.features)),
+        }
         numbers |= {"collaborative": np.array(PARTS.index(type(self._part))), "place": np.array(known.place)}
         numbers["new"] = known.new.astype(np.uint8)
         return own | content | known.near.arrays() | numbers
@@ -138,11 +155,10 @@ class Hybrid:
         """
         own = {name.removeprefix(PART): array for name, array in arrays.items() if name.startswith(PART)}
         wanted = np.asarray(required(arrays, "wanted", "f", (n_items,)), dtype=np.float64)
-        beliefs = at_prefixes(np.asarray(required(arrays, "beliefs", "f", (None,)), dtype=np.float64))
-        if beliefs.size != len(PREFIXES):
-            raise ValueError(f"model array 'beliefs': {beliefs.size} shares; {len(PREFIXES)} were expected")
-        if not (np.isfinite(wanted).all() and ((beliefs >= 0) & (beliefs <= 1)).all()):
-            raise ValueError("model arrays 'wanted' and 'beliefs': finite numbers, and shares from 0 to 1 were expected")
+        if not np.isfinite(wanted).all():
+            raise ValueError("model array 'wanted': finite numbers were expected")
+        beliefs = _shares(arrays, "beliefs")
+        newcomers = _shares(arrays, "newcomers") if "newcomers" in arrays else beliefs  # a version from before they were told apart
         near = Neighbours.from_arrays(arrays, n_items)
         number = int(np.asarray(required(arrays, "collaborative", "i", ())))
         if not 0 <= number < len(PARTS):
@@ -151,8 +167,19 @@ class Hybrid:
             arrays = {**arrays, "new": np.zeros(n_items, dtype=np.uint8), "place": np.array(0)}
         new = np.asarray(required(arrays, "new", "u", (n_items,))) != 0
         place = int(np.asarray(required(arrays, "place", "i", ())))
-        known = Known(content=_content(arrays, n_items), near=near, wanted=wanted, beliefs=beliefs, new=new, place=place)
+        known = Known(
+            content=_content(arrays, n_items), near=near, wanted=wanted, beliefs=beliefs, newcomers=newcomers, new=new, place=place
+        )
         return cls(PARTS[number].from_arrays(own, n_items), known)
+
+
+def _shares(arrays: Arrays, name: str) -> NDArray[np.float64]:
+    shares = at_prefixes(np.asarray(required(arrays, name, "f", (None,)), dtype=np.float64))
+    if shares.size != len(PREFIXES):
+        raise ValueError(f"model array {name!r}: {shares.size} shares; {len(PREFIXES)} were expected")
+    if not ((shares >= 0) & (shares <= 1)).all():
+        raise ValueError(f"model array {name!r}: shares from 0 to 1 were expected")
+    return shares
 
 
 def _at_most_one(scores: NDArray[np.float64]) -> NDArray[np.float64]:

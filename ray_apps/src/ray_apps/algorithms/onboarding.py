@@ -79,12 +79,12 @@ def row_sums(indptr: NDArray[np.int64], values: NDArray[np.floating]) -> NDArray
     return sums
 
 
-def with_prior(popularity: NDArray[np.floating] | NDArray[np.integer], content: Content) -> NDArray[np.float64]:
+def with_prior(popularity: NDArray[np.floating | np.integer], content: Content) -> NDArray[np.float64]:
     """Popularity and on top of it what items of such content are worth, shape (n_items,); 0 for an item of which nothing is known."""
     return _added(popularity, expected_of(popularity, content), content)
 
 
-def expected_of(popularity: NDArray[np.floating] | NDArray[np.integer], content: Content) -> NDArray[np.float64]:
+def expected_of(popularity: NDArray[np.floating | np.integer], content: Content) -> NDArray[np.float64]:
     """How popular items of such content are, shape (n_items,); of an item of which nothing is said, the mean of those that are liked."""
     wanted = popularity.astype(np.float64)
     if not wanted.any():
@@ -94,7 +94,7 @@ def expected_of(popularity: NDArray[np.floating] | NDArray[np.integer], content:
     return np.divide(told, sums, out=np.full(wanted.size, wanted[wanted > 0].mean()), where=sums > 0)
 
 
-def _added(popularity: NDArray[np.floating] | NDArray[np.integer], expected: NDArray[np.float64], content: Content) -> NDArray[np.float64]:
+def _added(popularity: NDArray[np.floating | np.integer], expected: NDArray[np.float64], content: Content) -> NDArray[np.float64]:
     wanted = popularity.astype(np.float64)
     return np.where((np.diff(content.indptr) > 0) | (wanted > 0), wanted + expected, 0.0)
 
@@ -132,7 +132,7 @@ class Onboarding:
     """Popularity with its prior, shape (n_items,)."""
     genres: Mapping[str, list[int]]
     """What may be liked by name: genres, case folded, with their features."""
-    popularity: NDArray[np.floating] | NDArray[np.integer]
+    popularity: NDArray[np.floating | np.integer]
     """What `wanted` was made of."""
     expected: NDArray[np.float64]
     """How popular items of such content are, shape (n_items,)."""
@@ -150,7 +150,7 @@ class Onboarding:
         return (self.wanted * np.exp(taste * near)).astype(np.float32)
 
 
-def onboarding_of(content: Content, popularity: NDArray[np.floating] | NDArray[np.integer], before: Onboarding | None = None) -> Onboarding:
+def onboarding_of(content: Content, popularity: NDArray[np.floating | np.integer], before: Onboarding | None = None) -> Onboarding:
     """What answers people without events.
 
     Args:

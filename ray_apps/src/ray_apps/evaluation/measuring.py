@@ -100,6 +100,8 @@ class Beside:
     """Of `unknown_answers`; None where none are logged."""
     welcome: Welcome | None = None
     """Newcomers who would have said what they like."""
+    strangers: NDArray[np.floating] | None = None
+    """What serving shows newcomers by who say nothing, shape (n_items,); None: the model's scores for an empty history."""
 
 
 def measure(score: Score, score_many: ScoreMany, split: Split, beside: Beside | None = None, *, welcomes: bool = True) -> Measured:
@@ -110,7 +112,8 @@ def measure(score: Score, score_many: ScoreMany, split: Split, beside: Beside | 
         score_many: The same for several.
         split: Who is measured, and what they went on to like.
         beside: What is measured too; by default nothing.
-        welcomes: Whether newcomers who said what they like are answered by it, as serving does with every version; else as all newcomers.
+        welcomes: Whether newcomers are answered as serving does with every version, by what they said or what is liked these days; else by
+            the model, as if nothing had been said.
     """
     asked = beside.slices if beside else Slices()
     fresh = asked.named[COLD_ITEMS].rows if COLD_ITEMS in asked.named else np.empty(0, dtype=np.int64)
@@ -120,7 +123,8 @@ def measure(score: Score, score_many: ScoreMany, split: Split, beside: Beside | 
     if fresh.size:
         found[AMONG_COLD_ITEMS] = _judged(among, asked.named[COLD_ITEMS].relevant)
     if beside and split.newcomers.size:
-        found[COLD_USERS] = _judged(_newcomers(score_many, split), split.sought)
+        nothing_said = beside.strangers if welcomes else None
+        found[COLD_USERS] = _judged(_newcomers(score_many(_empty(1))[0] if nothing_said is None else nothing_said, split), split.sought)
     if beside and beside.welcome:
         found[ONBOARDED_USERS] = _judged(_welcomed(beside.welcome, score_many, welcomes=welcomes), beside.welcome.asked.sought)
     groups = {f"gap:{name}:{GAP_METRIC}": large({each: found[each][GAP_METRIC] for each in asked.of(name)}) for name in asked.fields}
@@ -199,9 +203,9 @@ def _lists(score_many: ScoreMany, histories: Histories, fresh: NDArray[np.int64]
     return lists, among
 
 
-def _newcomers(score_many: ScoreMany, split: Split) -> Indices:
-    """The best items of each user without a history, shape (newcomers, LONGEST)."""
-    return np.tile(best(score_many(_empty(1))[0], LONGEST, _NONE), (split.newcomers.size, 1))
+def _newcomers(scores: NDArray[np.floating], split: Split) -> Indices:
+    """The best items of each user without a history, the same for all, shape (newcomers, LONGEST)."""
+    return np.tile(best(scores, LONGEST, _NONE), (split.newcomers.size, 1))
 
 
 def _welcomed(welcome: Welcome, score_many: ScoreMany, *, welcomes: bool) -> Indices:

@@ -104,26 +104,18 @@ def rank(arm: LoadedArm, question: Question, scorer: Scorer | None = None) -> Ra
     asking = _asking(arm, question)
     if isinstance(asking, Ranked):
         return asking
-    return asking.best((scorer or arm.version.model).scores(asking.lore.history, asking.lore.weights))
+    own = arm.welcoming if asking.lore.new else arm.version.model
+    return asking.best((scorer or own).scores(asking.lore.history, asking.lore.weights))
 
 
 async def _rank_together(arm: LoadedArm, together: Together, question: Question) -> Ranked:
-    """As `rank`, with whoever asks at the same moment; the pace learns from this user's part."""
-    spent, began = 0.0, time.thread_time()
-    try:
-        asking = _asking(arm, question)
-        if isinstance(asking, Ranked):
-            return asking
-        user = together.user(asking.lore.history, asking.lore.weights)
-        spent = time.thread_time() - began
-        try:
-            scored = await together.scores(user)
-        finally:
-            began = time.thread_time()  # what others did meanwhile is not this arm's
-        spent += scored.seconds
-        return asking.best(scored.scores)
-    finally:
-        arm.pace.took((spent + time.thread_time() - began) * 1000)
+    """As `rank`, with whoever asks at the same moment."""
+    began = time.thread_time()
+    asking = _asking(arm, question)
+    if isinstance(asking, Ranked):
+        arm.pace.took((time.thread_time() - began) * 1000)
+        return asking
+    return await together.best(asking.lore.history, asking.lore.weights, asking.best)
 
 
 class _Asking(NamedTuple):
@@ -168,7 +160,7 @@ def _known_by_words(arm: LoadedArm, shelf: Shelf, question: Question, lore: Lore
     """By what the user said they like; None where they said nothing that the version knows."""
     if lore.said is None:
         return None
-    scores = arm.newcomers.scores(shelf, lore.said, arm.live.knowledge.popularity.counts)
+    scores = arm.newcomers.scores(shelf, lore.said, arm.live.knowledge.popularity.worth)
     if scores is None:
         return None
     named = {place for item in lore.said.items if (place := shelf.place(item)) is not None}
@@ -221,9 +213,9 @@ def seen(arm: LoadedArm, question: Question) -> set[int]:
 
 def popular(arm: LoadedArm, shelf: Shelf, k: int, banned: Banned) -> list[tuple[str, float]]:
     """The items that are most popular now and neither banned nor barred, with their popularity as score."""
-    counts, order = shelf.popular(arm.live.knowledge.popularity)
+    worth, order = shelf.popular(arm.live.knowledge.popularity)
     if banned.barred.size:
         may = np.ones(order.size, dtype=np.bool_)
         may[banned.barred] = False
         order = order[may[order]]
-    return [(shelf.names[i], float(counts[i])) for i in first_allowed(order, k, banned.some)]
+    return [(shelf.names[i], float(worth[i])) for i in first_allowed(order, k, banned.some)]

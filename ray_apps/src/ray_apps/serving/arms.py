@@ -11,17 +11,19 @@ from types import MappingProxyType
 import numpy as np
 from pydantic import JsonValue
 
+from ray_apps.algorithms.welcoming import for_newcomers
 from ray_apps.serving.assignment import Split, split_of
 from ray_apps.serving.beside import Beside
 from ray_apps.serving.near import Near
 from ray_apps.serving.online.live import Enliven, Followed, Live
+from ray_apps.serving.online.popularity import Likes
 from ray_apps.serving.pace import Pace
 from ray_apps.serving.record import RecordRefused, check_succession, parse
 from ray_apps.serving.shelf import Assortment, Shelf
 from ray_apps.serving.strangers import Newcomers
 from ray_apps.serving.switch_times import SwitchTimes
 from ray_apps.serving.together import Together, together_of
-from ray_apps.stores.registry import LoadedVersion
+from ray_apps.stores.registry import LoadedVersion, Scorer
 from recsys_schemas.serving_evidence import OnlineState, stratum_of
 from recsys_schemas.serving_record import Arm, ServingRecord, Variant
 
@@ -59,6 +61,8 @@ class LoadedArm:
     assortment: Assortment
     newcomers: Newcomers
     """How it scores for somebody who said what they like."""
+    welcoming: Scorer
+    """What scores users of whom its training knew nothing."""
     pace: Pace = field(default_factory=Pace)
     near: Near = field(default_factory=Near)
     """Its shortlist, where it has one."""
@@ -293,7 +297,9 @@ def load(arm: Arm, opener: Opener, enliven: Enliven, beside: Beside | None = Non
         places = {name: place for place, name in enumerate(names)}
     snapshot = version.card.snapshot
     offsets = {(each.topic, each.partition): each.next_offset for each in snapshot.offsets}
-    live = enliven(Followed(cluster_id=snapshot.cluster_id, offsets=offsets), np.asarray(version.popularity), places)
+    trained = Likes(counts=np.asarray(version.popularity), recent=version.recent)
+    live = enliven(Followed(cluster_id=snapshot.cluster_id, offsets=offsets), trained, places)
+    pace = Pace()
     loaded = LoadedArm(
         name=arm.version,
         digest=arm.digest,
@@ -303,8 +309,10 @@ def load(arm: Arm, opener: Opener, enliven: Enliven, beside: Beside | None = Non
         live=live,
         beside=beside or Beside(),
         assortment=Assortment(version, names, places),
-        newcomers=Newcomers(version.content, np.asarray(version.popularity), version.recent),
-        together=together_of(version.model),
+        newcomers=Newcomers(version.content),
+        welcoming=for_newcomers(version.model),
+        pace=pace,
+        together=together_of(version.model, pace.took),
     )
     warm(loaded)
     loaded.near.begin(version)

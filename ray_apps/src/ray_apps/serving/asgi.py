@@ -21,6 +21,8 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
+BY_NAME = "recsys.headers"
+"""Where a scope keeps its headers by name, the first one of each, if somebody has put them there."""
 WHOLE = "recsys.body"
 """Where a scope keeps a body that has been read and looked at already."""
 
@@ -36,6 +38,9 @@ class Disconnected(Exception):  # noqa: N818 - not an error of ours
 
 def header(scope: Scope, name: bytes) -> bytes | None:
     """A request header's value; the first one if it repeats."""
+    by_name: Mapping[bytes, bytes] | None = scope.get(BY_NAME)
+    if by_name is not None:
+        return by_name.get(name)
     for key, value in scope["headers"]:
         if key == name:
             return value

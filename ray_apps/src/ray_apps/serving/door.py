@@ -17,6 +17,20 @@ from ray_apps.serving.problems import ProblemError
 
 NOT_WATCHED = (b"x-request-disconnect-disabled", b"?1")
 """Ray Serve's header for a request that is not watched."""
+NOT_RAYS = frozenset(
+    {
+        b"host",
+        b"user-agent",
+        b"accept",
+        b"accept-encoding",
+        b"authorization",
+        b"content-type",
+        b"content-length",
+        b"connection",
+        b"x-forwarded-for",
+    }
+)
+"""Headers that say nothing to Ray Serve, which decodes and compares each one several times. The API finds them by name."""
 MOST_BYTES = 64 << 20
 """Bodies that are being read may take so much together; what comes then is told to come again."""
 RETRY_SECONDS = "1"
@@ -38,8 +52,10 @@ class Door:
         if not Door.ours or scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        scope["headers"] = [*scope["headers"], NOT_WATCHED]
-        if asgi.header(scope, b"content-length") is None and asgi.header(scope, b"transfer-encoding") is None:
+        headers = scope["headers"]
+        by_name = scope[asgi.BY_NAME] = dict(reversed(headers))
+        scope["headers"] = [*(header for header in headers if header[0] not in NOT_RAYS), NOT_WATCHED]
+        if b"content-length" not in by_name and b"transfer-encoding" not in by_name:
             await self._app(scope, receive, send)
             return
         try:

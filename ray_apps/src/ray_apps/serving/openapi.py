@@ -67,7 +67,7 @@ def _paths() -> Json:
         "/v1/recommendations": _answering("recommend", "The best items for one user.", RecommendationRequest),
         "/v1/sessions": _answering("session", "The best items for somebody unknown, by the items of the session.", SessionRequest),
         "/v1/similar-items": _answering("similarItems", "What is liked by those who like an item.", SimilarItemsRequest),
-        "/v1/popular": _answering("popular", "What is liked most now.", PopularRequest),
+        "/v1/popular": _answering("popular", "What is liked these days.", PopularRequest),
         "/v1/batch": _answering("batch", "The best items for several users.", BatchRequest, BatchResponse),
         "/v1/events": {
             "post": _operation(

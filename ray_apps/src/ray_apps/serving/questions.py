@@ -32,6 +32,8 @@ class Lore(NamedTuple):
     """Why these items, where there is a history."""
     said: PreferenceEvent | None = None
     """What the user said they like; an answer goes by it where there is no history."""
+    new: bool = False
+    """Whether the version's training knew nothing of who asks: all that they liked came since."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +128,7 @@ _NOTHING = Lore(np.empty(0, dtype=np.int32), np.empty(0, dtype=np.float32), set(
 def known_of(arm: LoadedArm, user_id: str) -> Lore:
     """What is known of a user now."""
     history, weights = arm.version.history(user_id)
+    unknown = not history.size
     deeds = arm.live.knowledge.recent.of(user_id)
     shunned: set[int] = set()
     if deeds:
@@ -133,7 +136,7 @@ def known_of(arm: LoadedArm, user_id: str) -> Lore:
         history, weights, shunned = blended(history, weights, deeds, arm.places, arm.version.card.history_half_life)
         shunned |= {place for deed in deeds if (place := new.get(deed.item)) is not None}
     said = None if history.size else arm.beside.told.preferences(user_id)
-    return Lore(history, weights, shunned, Reason.PERSONAL, said)
+    return Lore(history, weights, shunned, Reason.PERSONAL, said, unknown)
 
 
 def _by_items(arm: LoadedArm, items: Sequence[str], reason: Reason) -> Lore:
@@ -152,4 +155,4 @@ def _by_items(arm: LoadedArm, items: Sequence[str], reason: Reason) -> Lore:
                     said.setdefault(near, alike)
     known = sorted(said)
     weights = np.array([said[place] for place in known], dtype=np.float32)
-    return Lore(np.array(known, dtype=np.int32), weights, shunned, reason)
+    return Lore(np.array(known, dtype=np.int32), weights, shunned, reason, new=reason is Reason.SESSION)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ray_apps.algorithms.content import Vocabulary
 from ray_apps.algorithms.onboarding import similarity
-from ray_apps.serving.online.popularity import LivePopularity, ordered
+from ray_apps.serving.online.popularity import LivePopularity, Worth, ordered
 from ray_apps.serving.told.told import LiveItem
 from ray_apps.stores.facets import UNKNOWN, facet, facets_said
 from ray_apps.stores.registry import LoadedVersion
@@ -29,8 +29,8 @@ _MASKS = 64
 _AGE_GRAIN_MS = 1000
 """Ages are as of the second, so that a mask serves for more than one question."""
 Scores = NDArray[np.floating]
-Popular = tuple[NDArray[np.int64], NDArray[np.int32]]
-"""Counts by place, and places by count."""
+Popular = tuple[Worth, NDArray[np.int32]]
+"""How much each place is liked, and the places in that order."""
 
 
 class UnknownFieldError(ValueError):
@@ -104,22 +104,24 @@ class Shelf:
         return np.concatenate((scores, (least + alike * (np.where(total > 0, mean, least) - least)).astype(scores.dtype)))
 
     def popular(self, popularity: LivePopularity) -> Popular:
-        """How many like each place now, and the places in that order."""
+        """How much each place is liked now, and the places in that order."""
         if not self.new:
-            return popularity.counts, popularity.order
+            return popularity.worth, popularity.order
         for of, turn, made in self._order:
             if of is popularity and turn == popularity.turns:
                 return made
         turn = popularity.turns
-        more = np.array([popularity.others.get(item, 0) for item in self.new], dtype=np.int64)
-        counts = np.concatenate((popularity.counts, more))
-        made = counts, ordered(counts)
+        worth = np.concatenate((popularity.worth, self._since(popularity)))
+        made = worth, ordered(worth)
         self._order[:] = [(popularity, turn, made)]
         return made
 
     def unliked(self, popularity: LivePopularity) -> NDArray[np.int64]:
         """Places that nobody has liked yet."""
-        return np.flatnonzero(self.popular(popularity)[0] == 0)
+        return np.flatnonzero(np.concatenate((popularity.counts, self._since(popularity))) == 0)
+
+    def _since(self, popularity: LivePopularity) -> NDArray[np.int64]:
+        return np.array([popularity.others.get(item, 0) for item in self.new], dtype=np.int64)
 
     def barred(self, filters: Filters | None) -> NDArray[np.int64]:
         """Places that may not be shown: those withdrawn, and those that do not pass the filters.

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ray_apps.algorithms.onboarding import TASTE, Onboarding, onboarding_of
 from ray_apps.algorithms.recommender import Scores
 from ray_apps.serving.beside import Beside
+from ray_apps.serving.online.popularity import Worth
 from ray_apps.serving.shelf import Shelf
 from ray_apps.stores.content import Content
 from recsys_schemas.events import Level, PreferenceEvent
@@ -53,28 +53,22 @@ class Newcomers:
     """How an arm scores for somebody who said what they like; what does not change is kept."""
 
     content: Content | None
-    trained: NDArray[np.int64]
-    """Users who liked each of the version's items in training."""
-    recent: NDArray[np.float64] | None
-    """The same where older likes count less; None for a version that has none: all count alike then."""
-    kept: list[tuple[NDArray[np.int64], Onboarding]] = field(default_factory=list[tuple[NDArray[np.int64], Onboarding]])
-    """What answers, and the counts that it was made for."""
+    kept: list[tuple[Worth, Onboarding]] = field(default_factory=list[tuple[Worth, Onboarding]])
+    """What answers, and the popularity that it was made for."""
 
-    def scores(self, shelf: Shelf, said: PreferenceEvent, counts: NDArray[np.int64]) -> Scores | None:
+    def scores(self, shelf: Shelf, said: PreferenceEvent, worth: Worth) -> Scores | None:
         """Scores of the version's items by genres and items; None when the version knows nothing of what was said.
 
         Args:
             shelf: what the arm shows.
             said: the preferences.
-            counts: users who like each of the version's items now.
+            worth: how much each of the version's items is liked now.
         """
         items = np.array(sorted({place for item in said.items if (place := shelf.places.get(item)) is not None}), dtype=np.int32)
         if self.content is None:
             return None
-        if not self.kept or self.kept[0][0] is not counts:
-            # As in training a like of now counts one, and so does each since: what they lose until the next version is little.
-            wanted = counts if self.recent is None else self.recent + (counts - self.trained)
-            self.kept[:] = [(counts, onboarding_of(self.content, wanted, self.kept[0][1] if self.kept else None))]
+        if not self.kept or self.kept[0][0] is not worth:
+            self.kept[:] = [(worth, onboarding_of(self.content, worth, self.kept[0][1] if self.kept else None))]
         onboarding = self.kept[0][1]
         if not items.size and not any(genre.strip().casefold() in onboarding.genres for genre in said.genres):
             return None

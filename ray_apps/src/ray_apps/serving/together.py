@@ -1,75 +1,98 @@
-"""Whoever asks at the same moment is scored together: one product of two matrices in place of one of a matrix and a vector for each.
+"""Whoever asks at the same moment is answered together, each step for all of them: vectors, one product of two matrices, the best of each.
 
-A product with one vector takes as long as it takes to read the matrix; with several it is read once. Nobody is waited for: those are
-scored together whose requests were there when the event loop looked.
+A product with one vector takes as long as it takes to read the matrix; with several it is read once. And a matrix that goes by leaves
+nothing else near the core: between it and the rest of an answer the same code took twice to three times as long. Nobody is waited for:
+those are in it whose requests were there when the event loop looked (docs/adr/0062).
 """
 
 import asyncio
 import time
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ray_apps.algorithms.factored import Factored
-from ray_apps.serving.ranking import Scores
+from ray_apps.algorithms.welcoming import Welcoming
+from ray_apps.serving.ranking import ArmFailure, Scores
 
-FROM_NUMBERS = 1 << 20
-"""Below so many numbers the matrix stays near the core, and a product of its own is quicker than another turn of the loop."""
 TOGETHER = 4
-"""Fewer are scored one by one: the product of two matrices has costs of its own."""
-MOST_TOGETHER, MOST_SCORES = 32, 1 << 22
-"""Users in one product, and scores that it may make (16 MiB)."""
+"""Fewer vectors are multiplied one by one: the product of two matrices has costs of its own."""
+MOST_TOGETHER, MOST_SCORES = 16, 1 << 22
+"""Users in one turn, after which others have theirs, and scores that it may make (16 MiB)."""
 
 Vector = NDArray[np.float32]
+T = TypeVar("T")
 
 
-class Scored(NamedTuple):
-    """One user's scores, and their part of the CPU time of the product."""
+class _Asked(NamedTuple):
+    """One user who waits."""
 
-    scores: Scores
-    seconds: float
+    history: NDArray[np.int32]
+    weights: NDArray[np.float32]
+    best: Callable[[Scores], Any]
+    future: asyncio.Future[Any]
 
 
 class Together:
-    """Products of one version's items. Used on the event loop only."""
+    """Turns of one version. Used on the event loop only."""
 
-    def __init__(self, model: Factored) -> None:
-        """Take the model whose items' vectors have shape (items, factors)."""
-        self._model, self._items = model, model.items
+    def __init__(self, model: Factored, took: Callable[[float], None]) -> None:
+        """Take the model whose items' vectors have shape (items, factors), and who is told what CPU time each user took, milliseconds."""
+        self._model, self._items, self._took = model, model.items, took
         self._most = max(1, min(MOST_TOGETHER, MOST_SCORES // max(len(self._items), 1)))
-        self._waiting: list[tuple[Vector, asyncio.Future[Scored]]] = []
+        self._waiting: list[_Asked] = []
 
-    def user(self, history: NDArray[np.int32], weights: NDArray[np.float32]) -> Vector:
-        """A user's vector, shape (factors,)."""
-        return self._model.user_vector(history, weights).astype(np.float32)
+    async def best(self, history: NDArray[np.int32], weights: NDArray[np.float32], best: Callable[[Scores], T]) -> T:
+        """What `best` makes of the scores of all items for a user with this history.
 
-    async def scores(self, user: Vector) -> Scored:
-        """Scores of all items for a user's vector, shape (factors,)."""
+        Raises:
+            ArmFailure: the version, or `best`, raised.
+        """
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[Scored] = loop.create_future()
-        self._waiting.append((user, future))
+        future: asyncio.Future[T] = loop.create_future()
+        self._waiting.append(_Asked(history, weights, best, future))
         if len(self._waiting) == 1:
             loop.call_soon(self._turn)
         return await future
 
     def _turn(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        asked = [each for each in waiting if not each[1].done()]
-        for first in range(0, len(asked), self._most):
-            self._score(asked[first : first + self._most])
-
-    def _score(self, asked: list[tuple[Vector, asyncio.Future[Scored]]]) -> None:
+        waiting = [each for each in self._waiting if not each.future.done()]
+        asked, self._waiting = waiting[: self._most], waiting[self._most :]
         began = time.thread_time()
         try:
-            scores = self._products([user for user, _ in asked])
-        except Exception as error:  # noqa: BLE001 - each is told, and falls back
-            for _, future in asked:
-                future.set_exception(error)
+            self._answer(asked)
+        finally:
+            if self._waiting:  # behind those who have been answered just now
+                asyncio.get_running_loop().call_soon(self._turn)
+        each_ms = (time.thread_time() - began) * 1000 / max(len(asked), 1)
+        for _ in asked:
+            self._took(each_ms)
+
+    def _answer(self, asked: list[_Asked]) -> None:
+        known: list[_Asked] = []
+        users: list[Vector] = []
+        for each in asked:
+            try:
+                users.append(self._model.user_vector(each.history, each.weights).astype(np.float32))
+            except Exception as error:  # noqa: BLE001 - this one is told, and falls back
+                each.future.set_exception(_failure(error))
+            else:
+                known.append(each)
+        if not known:
             return
-        seconds = (time.thread_time() - began) / len(asked)
-        for (_, future), row in zip(asked, scores, strict=True):
-            future.set_result(Scored(row, seconds))
+        try:
+            scores = self._products(users)
+        except Exception as error:  # noqa: BLE001 - each is told
+            for each in known:
+                each.future.set_exception(_failure(error))
+            return
+        for each, row in zip(known, scores, strict=True):
+            try:
+                each.future.set_result(each.best(row))
+            except Exception as error:  # noqa: BLE001 - as above
+                each.future.set_exception(_failure(error))
 
     def _products(self, users: list[Vector]) -> list[Scores]:
         if len(users) < TOGETHER:
@@ -77,8 +100,10 @@ class Together:
         return list(np.stack(users) @ self._items.T)
 
 
-def together_of(model: object) -> Together | None:
-    """For a version that scores by items' vectors, if these are many; else None."""
-    if isinstance(model, Factored) and model.items.size >= FROM_NUMBERS:
-        return Together(model)
-    return None
+def _failure(error: Exception) -> ArmFailure:
+    return error if isinstance(error, ArmFailure) else ArmFailure(f"{type(error).__name__}: {error}")
+
+
+def together_of(model: object, took: Callable[[float], None]) -> Together | None:
+    """For a version that scores everybody by items' vectors; else None."""
+    return Together(model, took) if isinstance(model, Factored) and not isinstance(model, Welcoming) else None

@@ -58,7 +58,7 @@ OWN_FILES = (
 )
 """Arrays of every version; the algorithm's own carry the prefix `model.`."""
 RECENT = "recent"
-"""The array of a version with a catalogue, from which newcomers are answered; earlier versions have none."""
+"""The array from which those are answered of whom no deed is known; versions of before have none."""
 BESIDE_THE_ARRAYS = frozenset({CARD_FILE, PREFLIGHT_FILE, REPORT_FILE})
 """What may stand in a version's folder and is never mapped."""
 MOST_CARD_BYTES = 16 * 1024 * 1024
@@ -94,7 +94,7 @@ class VersionContents:
     content: Content | None = None
     """What a catalogue says of the items; None without one."""
     recent: NDArray[np.float64] | None = None
-    """How many like each item these days; None without a catalogue."""
+    """How many like each item these days; None: `popularity` must do."""
     facets: Facets | None = None
     """What may be asked of the items by name; None without a catalogue."""
 
@@ -116,7 +116,7 @@ class LoadedVersion:
     content: Content | None = None
     """What a catalogue says of the items: what a new user likes by name is scored with it. None for a version without a catalogue."""
     recent: NDArray[np.float64] | None = None
-    """How many like each item these days, at the end of training, shape (n_items,). None where `popularity` must do for newcomers too."""
+    """How many like each item these days, at the end of training, shape (n_items,). None where `popularity` must do."""
     facets: Facets | None = None
     """What may be asked of the items by name. None for a version without a catalogue."""
 

@@ -40,6 +40,11 @@ class Champion:
         """The same for several users, shape (users, n_items)."""
         return np.stack([self.scores(*histories.of(user)) for user in range(len(histories))])
 
+    def liked_lately(self) -> NDArray[np.float64]:
+        """What its strangers are shown by, over the new catalogue, shape (n_items,): -inf for items that it does not know."""
+        liked = self.version.popularity if self.version.recent is None else self.version.recent
+        return np.where(self.own == UNKNOWN, -np.inf, liked[np.maximum(self.own, 0)])
+
 
 def as_champion(version: LoadedVersion, dataset: Dataset) -> Champion:
     """Let a version speak of another catalogue."""

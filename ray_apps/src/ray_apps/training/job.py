@@ -253,7 +253,7 @@ def contents_of(dataset: Dataset, model: Recommender) -> VersionContents:
         popularity=dataset.interactions.popularity(),
         model=model.arrays(),
         content=dataset.interactions.content,
-        recent=recent_popularity(dataset.interactions, HALF_LIFE_DAYS) if dataset.interactions.content is not None else None,
+        recent=recent_popularity(dataset.interactions, HALF_LIFE_DAYS),
         facets=dataset.facets,
     )
 

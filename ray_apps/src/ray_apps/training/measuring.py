@@ -1,11 +1,13 @@
 """The candidate, its baselines and the champion, measured on the same held-out users."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ray_apps.algorithms import Algorithms
 from ray_apps.algorithms.hyperparameters import HyperparameterError, checked
 from ray_apps.algorithms.hyperparameters import Value as Hyperparameter
+from ray_apps.algorithms.onboarding import HALF_LIFE_DAYS
+from ray_apps.algorithms.recent_popularity import recent_popularity
 from ray_apps.algorithms.recommender import Recommender
 from ray_apps.evaluation.counterfactual import unknown_answers
 from ray_apps.evaluation.measuring import Beside, Measured, measure
@@ -25,7 +27,7 @@ from recsys_schemas.train_job import AUTO, TrainJob
 from recsys_schemas.version_card import Contender, CurvePoint, Evaluation
 
 UNASKED = ("Popularity", "RecentPopularity")
-"""What stands beside onboarding as if nobody had been asked."""
+"""Baselines that stand for themselves with newcomers; all others answer them as serving does, whether they say what they like or not."""
 LEAST_TEST_USERS = 5
 """With fewer users to measure on, a run is refused: its numbers would say nothing."""
 
@@ -120,7 +122,7 @@ def compare(job: TrainJob, dataset: Dataset, algorithms: Algorithms, champion: L
         for name, hyperparameters in asked.items()
     ]
     beside = _beside(job, dataset, split)
-    models = [(model, seconds, _measured(model, split, beside)) for model, seconds in fitted]
+    models = [(model, seconds, _measured(model, split, beside, served=model.name == job.algorithm)) for model, seconds in fitted]
     first = models[0][2]
     quiz = quiz_of(split, job.seed)
     quizzed = take(models[0][0].scores_many, quiz)
@@ -141,13 +143,18 @@ def compare(job: TrainJob, dataset: Dataset, algorithms: Algorithms, champion: L
     )
 
 
-def _measured(model: Recommender, split: Split, beside: Beside) -> Measured:
-    return measure(model.scores, model.scores_many, split, beside, welcomes=model.name not in UNASKED)
+def _measured(model: Recommender, split: Split, beside: Beside, *, served: bool) -> Measured:
+    return measure(model.scores, model.scores_many, split, beside, welcomes=served or model.name not in UNASKED)
 
 
 def _beside(job: TrainJob, dataset: Dataset, split: Split) -> Beside:
     log = None if dataset.answers is None else unknown_answers(dataset.answers, split, job.seed)
-    return Beside(slices=slices_of(split, dataset.groups), log=log, welcome=welcome_of(split, dataset.interactions))
+    return Beside(
+        slices=slices_of(split, dataset.groups),
+        log=log,
+        welcome=welcome_of(split, dataset.interactions),
+        strangers=recent_popularity(split.train, HALF_LIFE_DAYS),
+    )
 
 
 def _timed(
@@ -184,7 +191,7 @@ def _standing(version: LoadedVersion, job: TrainJob, dataset: Dataset, fair: Fai
         model = fitter.fit(fair.algorithm, split.train, fair.hyperparameters, champion)
         beside = _beside(job, dataset, split)
         ours = measure(model.scores, model.scores_many, split, beside)
-    values = measure(champion.scores, champion.scores_many, split, beside)
+    values = measure(champion.scores, champion.scores_many, split, replace(beside, strangers=champion.liked_lately()))
     return Evaluation(
         name=version.card.version,
         role="champion",

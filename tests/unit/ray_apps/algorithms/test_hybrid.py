@@ -6,13 +6,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ray_apps.algorithms import beliefs
+from ray_apps.algorithms import beliefs, hybrid
 from ray_apps.algorithms.beliefs import GRID, PREFIXES, belief, rising
 from ray_apps.algorithms.content import ContentNeeded
 from ray_apps.algorithms.first_likes import with_a_new_item
-from ray_apps.algorithms.hybrid import Hybrid
+from ray_apps.algorithms.hybrid import PARTS, Hybrid
 from ray_apps.algorithms.interactions import Interactions
 from ray_apps.algorithms.neighbours import Neighbours, neighbours_of
+from ray_apps.algorithms.popularity import Popularity
+from ray_apps.algorithms.recommender import Recommender
+from ray_apps.algorithms.welcoming import for_newcomers
 from unit.ray_apps.algorithms.grouped import halves, interactions, made
 
 FEW = np.array([0, 2], dtype=np.int32)
@@ -143,8 +146,8 @@ def test_belief_is_none_without_likes_and_lies_between_what_was_learned():
 
 def test_where_tastes_are_collaborative_long_histories_are_believed():
     learned = beliefs.beliefs_of(interactions(users=300, seed=4), 7, lambda _: lambda history, _: _halves(history))
-    assert set(learned.tolist()) <= set(GRID.tolist())
-    assert learned[-1] >= 0.8
+    assert set(learned.regulars.tolist()) <= set(GRID.tolist())
+    assert min(learned.regulars[-1], learned.newcomers[-1]) >= 0.8
 
 
 def _halves(history: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -153,28 +156,85 @@ def _halves(history: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return own, 1 - own
 
 
-def test_those_who_were_there_before_are_believed_from_their_tenth_like_on_whatever_newcomers_like():
-    """Newcomers like the first ten items, which content knows; all others what the collaborative scores say."""
+@pytest.mark.parametrize("likes", [8, 25])
+def test_those_who_were_there_before_are_believed_from_their_tenth_like_on_and_newcomers_are_not(likes: int):
+    """Newcomers like the first items, which content knows; all others what the collaborative scores say."""
+    known_to_all = likes + 2
     chance = np.random.default_rng(5)
     rows: list[tuple[int, int, int]] = []
     for user in range(200):
         new = user >= 180
-        items = chance.permutation(10)[:8] if new else 10 + 2 * chance.choice(25, size=15, replace=False) + user % 2
+        items = chance.permutation(known_to_all)[:likes] if new else known_to_all + 2 * chance.choice(25, size=15, replace=False) + user % 2
         rows += [(user, int(item), (1_000_000 if new else 0) + 100 * user + place) for place, item in enumerate(items)]
     user, item, time = (np.array(column) for column in zip(*rows, strict=True))
     order = np.lexsort((item, user))
-    known = made(user[order], item[order], np.ones(user.size), time[order], n_items=60)
+    known = made(user[order], item[order], np.ones(user.size), time[order], n_items=known_to_all + 50)
 
     def both(history: np.ndarray, _: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        places = np.arange(60)
-        return (places >= 10) * (places % 2 == np.median(history % 2)) * 1.0, (places < 10) * 1.0
+        places = np.arange(known_to_all + 50)
+        return (places >= known_to_all) * (places % 2 == np.median(history % 2)) * 1.0, (places < known_to_all) * 1.0
 
     learned = beliefs.beliefs_of(known, 7, lambda _: both)
-    assert learned[: beliefs.FEW].max() <= 0.5 < learned[beliefs.FEW :].min()
+    assert learned.regulars[: beliefs.FEW].max() <= 0.5 < learned.regulars[beliefs.FEW :].min()
+    assert learned.newcomers.max() <= 0.5, "no newcomer tells of 30 likes: they are believed as with fewer"
+    assert learned.newcomers[: beliefs.FEW].tolist() == learned.regulars[: beliefs.FEW].tolist()
+
+
+def test_a_newcomers_long_history_is_blended_by_their_own_shares_and_a_short_one_as_any(model: Hybrid):
+    shares = {"beliefs": np.array([0.1, 0.2, 0.2, 0.9, 1.0, 1.0]), "newcomers": np.array([0.1, 0.2, 0.2, 0.3, 0.3, 0.3])}
+    opened = Hybrid.from_arrays(model.arrays() | shares, 63)
+    welcoming = for_newcomers(opened)
+    long = np.arange(0, 20, 2, dtype=np.int32)
+    collaborative, content = opened.both(long, ones(long))
+    for asked, share in ((opened, 0.9), (welcoming, 0.3)):
+        assert np.allclose(asked.scores(long, ones(long)), share * collaborative + (1 - share) * content, atol=1e-6)
+    assert np.array_equal(opened.scores(FEW, ones(FEW)), welcoming.scores(FEW, ones(FEW)))
+
+
+def test_a_version_made_before_newcomers_were_told_apart_scores_them_as_it_did(model: Hybrid):
+    opened = Hybrid.from_arrays({name: array for name, array in model.arrays().items() if name != "newcomers"}, 63)
+    long = np.arange(0, 24, 2, dtype=np.int32)
+    assert np.array_equal(for_newcomers(opened).scores(long, ones(long)), opened.scores(long, ones(long)))
+
+
+def test_a_model_that_does_not_tell_newcomers_apart_scores_them_itself():
+    popular = Popularity.fit(interactions(), {}, 7)
+    assert for_newcomers(popular) is popular
+
+
+@pytest.mark.parametrize("better", PARTS)
+def test_the_part_is_the_one_whose_scores_win_more_within_training(better: type[Recommender], monkeypatch: pytest.MonkeyPatch):
+    learned = iter(
+        [
+            beliefs.Beliefs(regulars=np.full(6, place / 4), newcomers=np.zeros(6), gained=3.0 + (part is better))
+            for place, part in enumerate(PARTS)
+        ]
+    )
+    asked: list[Interactions] = []
+
+    def beliefs_of(known: Interactions, seed: int, fit: Callable[[Interactions], beliefs.Both]) -> beliefs.Beliefs:
+        del seed, fit
+        asked.append(known)
+        return next(learned)
+
+    monkeypatch.setattr(hybrid, "beliefs_of", beliefs_of)
+    known = with_new_items()
+    arrays = Hybrid.fit(known, {}, 7).arrays()
+    assert asked == [known, known]
+    assert PARTS[int(arrays["collaborative"])] is better
+    assert arrays["beliefs"].tolist() == [PARTS.index(better) / 4] * 6, "with the shares that were learned with it"
+
+
+def test_what_shares_win_is_what_could_be_found_with_them():
+    learned = beliefs.beliefs_of(interactions(users=300, seed=4), 7, lambda _: lambda history, _: _halves(history))
+    wrong = beliefs.beliefs_of(interactions(users=300, seed=4), 7, lambda _: lambda history, _: (_halves(history)[1], _halves(history)[1]))
+    assert learned.gained > 2 * wrong.gained > 0
 
 
 def test_too_few_users_to_learn_from_leave_caution():
-    assert beliefs.beliefs_of(interactions(users=20), 7, _never).tolist() == beliefs.CAUTIOUS.tolist()
+    learned = beliefs.beliefs_of(interactions(users=20), 7, _never)
+    assert learned.regulars.tolist() == beliefs.CAUTIOUS.tolist()
+    assert learned.newcomers.tolist() == beliefs.CAUTIOUS_OF_NEWCOMERS.tolist()
 
 
 def _never(_: Interactions) -> beliefs.Both:
@@ -199,6 +259,9 @@ def test_without_a_catalogue_there_is_no_hybrid():
         ("beliefs", lambda old: old + 2, "shares from 0 to 1"),
         ("collaborative", lambda _: np.array(9), "9 is no part"),
         ("beliefs", lambda old: old[:2], "'beliefs'"),
+        ("newcomers", lambda old: old - 2, "'newcomers': shares from 0 to 1"),
+        ("newcomers", lambda old: old[:2], "'newcomers': 2 shares"),
+        ("newcomers", lambda old: np.full_like(old, np.nan), "'newcomers'"),
         ("new", lambda old: old.astype(np.float64), "'new'"),
         ("place", lambda _: np.array(0.5), "'place'"),
     ],

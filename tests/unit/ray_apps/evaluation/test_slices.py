@@ -145,6 +145,15 @@ def test_newcomers_who_said_what_they_like_are_answered_by_it_and_apart_from_tho
     assert asked.slices[slices.COLD_USERS]["mrr@10"].per_user.tolist() == unasked.slices[slices.COLD_USERS]["mrr@10"].per_user.tolist()
 
 
+def test_newcomers_who_say_nothing_are_judged_by_the_list_that_serving_shows_them():
+    split = cut({(7, 9): 200 * DAY, (8, 2): 200 * DAY, (0, 9): 200 * DAY})
+    model, liked = ByNumber(), np.array([0, 0, 3.5, 2, 0, 0, 0, 0, 0, 1])
+    beside = Beside(slices=slices_of(split), strangers=liked)
+    served, itself = (measure(model.scores, model.scores_many, split, beside, welcomes=each) for each in (True, False))
+    assert served.slices[slices.COLD_USERS]["mrr@10"].per_user.tolist() == [1 / 3, 1]
+    assert itself.slices[slices.COLD_USERS]["mrr@10"].per_user.tolist() == [1, 1 / 8], "a yardstick stands for itself"
+
+
 def test_without_a_catalogue_nobody_can_say_what_they_like():
     split = cut({(7, item): (200 + item) * DAY for item in range(8)})
     assert welcome_of(split, made({**HISTORY})) is None

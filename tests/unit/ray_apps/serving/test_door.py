@@ -104,3 +104,25 @@ def test_applications_of_others_are_passed_through(monkeypatch: pytest.MonkeyPat
     behind = Behind()
     assert status(ask(behind, b"x" * 10)) == 200
     assert door.NOT_WATCHED not in behind.headers
+
+
+def test_ray_serve_is_given_the_headers_that_it_reads_and_the_api_finds_all_the_first_of_each():
+    seen: list[Any] = []
+
+    async def behind(scope: Any, receive: Any, send: Any) -> None:
+        seen.extend(
+            (scope["headers"], [asgi.header(scope, name) for name in (b"authorization", b"x-request-id", b"content-type", b"nothing")])
+        )
+        await asgi.read_body(scope, receive)
+        await asgi.send_bytes(send, 200, b"{}")
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": b"{}", "more_body": False}
+
+    async def send(_: Any) -> None:
+        pass
+
+    traced = [(b"x-request-id", b"one"), (b"traceparent", b"00-1"), (b"serve_multiplexed_model_id", b"m")]
+    given = [(b"host", b"x"), (b"authorization", b"Bearer a"), (b"content-type", b"text/plain"), *traced, (b"content-type", b"text/html")]
+    asyncio.run(Door(behind)({"type": "http", "headers": [*given, (b"content-length", b"2")]}, receive, send))
+    assert seen == [[*traced, door.NOT_WATCHED], [b"Bearer a", b"one", b"text/plain", None]]

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from ray_apps.algorithms.onboarding import onboarding_of
+from ray_apps.evaluation.ranking import best
 from ray_apps.serving.beside import Beside
 from ray_apps.serving.online.recent import Deed
 from recsys_schemas.events import PreferenceEvent
@@ -63,11 +64,67 @@ def test_serving_answers_newcomers_with_the_very_scores_that_are_measured(caller
     said = PreferenceEvent(user_id="ann", timestamp=5, genres=["Comedy"], items=["item-31"])
     measured = onboarding_of(arm.version.content, lately)
     words = (["Comedy"], np.array([31], dtype=np.int32))
-    np.testing.assert_array_equal(arm.newcomers.scores(arm.shelf, said, live.counts), measured.scores(*words))
+    np.testing.assert_array_equal(arm.newcomers.scores(arm.shelf, said, live.worth), measured.scores(*words))
     live.liked("item-9")
     live.refresh()
     since = onboarding_of(arm.version.content, lately + (np.arange(lately.size) == 9), measured)
-    np.testing.assert_array_equal(arm.newcomers.scores(arm.shelf, said, live.counts), since.scores(*words), "a like since counts one")
+    np.testing.assert_array_equal(arm.newcomers.scores(arm.shelf, said, live.worth), since.scores(*words), "a like since counts one")
+
+
+def test_who_said_nothing_is_shown_what_is_liked_these_days_and_so_is_whoever_asks_for_what_is_popular(caller: Any, make_record: Any):
+    caller.serve(make_record(1, ("described", 100)))
+    assert numbers(ask(caller, "ann", k=3)) == [0, 1, 2], "a version that does not know when counts all likes alike"
+    caller.serve(make_record(2, ("described-lately", 100)))
+    answer = ask(caller, "ann", k=3)
+    assert (answer["reason"], numbers(answer)) == ("popular", [199, 198, 197])
+    assert [item["score"] for item in answer["items"]] == [99.5, 99.0, 98.5]
+    assert numbers(caller.call("POST", "/v1/popular", json={"k": 3}).json()) == [199, 198, 197]
+
+
+def test_a_like_since_training_counts_one_beside_those_that_have_faded(caller: Any, make_record: Any):
+    caller.serve(make_record(1, ("described-lately", 100)))
+    live = caller.replica.arms.serving.stable.live.knowledge.popularity
+    for _ in range(2):
+        live.liked("item-197")
+    live.refresh()
+    answer = ask(caller, "ann", k=3)
+    assert numbers(answer) == [197, 199, 198]
+    assert answer["items"][0]["score"] == 100.5
+
+
+def test_who_asks_without_being_known_is_shown_the_very_list_that_the_card_judges(caller: Any, make_record: Any):
+    caller.serve(make_record(1, ("described-lately", 100)))
+    shown = numbers(ask(caller, "ann", k=20))
+    assert shown == best(caller.replica.arms.serving.stable.version.recent, 20, np.empty(0, dtype=np.int32)).tolist()
+
+
+def test_what_was_liked_long_ago_is_not_tried_out_as_new(caller: Any, make_record: Any):
+    caller.serve(make_record(1, ("described-lately", 100)))
+    arm = caller.replica.arms.serving.stable
+    assert arm.version.recent[0] == 0
+    assert arm.shelf.unliked(arm.live.knowledge.popularity).tolist() == [199], "liked by nobody in training"
+
+
+def test_who_came_since_training_and_who_has_but_a_session_are_scored_as_newcomers_and_who_is_known_is_not(caller: Any, make_record: Any):
+    caller.serve(make_record(1, ("good", 100)))
+    arm = caller.replica.arms.serving.stable
+    assert arm.welcoming is arm.version.model, "a model that does not tell them apart scores them itself"
+    object.__setattr__(arm, "welcoming", Backwards())
+    for user in ("ann", "user-3"):
+        arm.live.knowledge.take(user, Deed("item-9", 1.0, 1))
+    shown = {user: numbers(ask(caller, user, k=1)) for user in ("ann", "user-3")}
+    assert shown["ann"] == [199], "all that is known of her came since"
+    assert shown["user-3"] != [199]
+    session = caller.call("POST", "/v1/sessions", json={"session_id": "s", "items": ["item-9"], "k": 1}).json()
+    assert (session["reason"], numbers(session)) == ("session", [199])
+
+
+class Backwards:
+    """Scores the last item best."""
+
+    def scores(self, history: Any, weights: Any) -> Any:
+        del history, weights
+        return np.arange(200, dtype=np.float32)
 
 
 def test_an_experts_words_weigh_more_than_a_beginners(described: Any):

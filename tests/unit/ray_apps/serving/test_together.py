@@ -14,8 +14,8 @@ from ray_apps.serving.answering import Ranked, attempt, rank
 from ray_apps.serving.arms import LoadedArm, load
 from ray_apps.serving.online.live import still
 from ray_apps.serving.questions import of_user
-from ray_apps.serving.ranking import ArmFailure
-from ray_apps.serving.together import TOGETHER, Scored, Together, together_of
+from ray_apps.serving.ranking import ArmFailure, Scores
+from ray_apps.serving.together import TOGETHER, Together, together_of
 from ray_apps.stores.objects import open_store
 from ray_apps.stores.registry import open_version
 from recsys_schemas.serving_api import RecommendationRequest
@@ -31,14 +31,20 @@ def model() -> ALS:
     return loaded
 
 
-def vectors(model: ALS, users: int) -> list[together.Vector]:
-    whole = Together(model)
-    return [whole.user(np.array([user], dtype=np.int32), np.ones(1, dtype=np.float32)) for user in range(users)]
+class Asker:
+    """Users who like one item each and want to see all scores, and what the version was said to take."""
+
+    def __init__(self, model: ALS) -> None:
+        self.took = list[float]()
+        self.together = Together(model, self.took.append)
+
+    async def scores(self, user: int) -> Scores:
+        return await self.together.best(np.array([user], dtype=np.int32), np.ones(1, dtype=np.float32), lambda scores: scores)
 
 
-def ask(asked: Together, users: list[together.Vector]) -> list[Scored]:
-    async def at_once() -> list[Scored]:
-        return list(await asyncio.gather(*(asked.scores(user) for user in users)))
+def ask(asker: Asker, users: int) -> list[Scores]:
+    async def at_once() -> list[Scores]:
+        return list(await asyncio.gather(*(asker.scores(user) for user in range(users))))
 
     return asyncio.run(at_once())
 
@@ -48,7 +54,7 @@ def products(asked: Together, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     made: list[int] = []
     right = asked._products
 
-    def noted(users: list[together.Vector]) -> list[together.Scores]:
+    def noted(users: list[together.Vector]) -> list[Scores]:
         made.append(len(users))
         return right(users)
 
@@ -58,54 +64,107 @@ def products(asked: Together, monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 @pytest.mark.parametrize("users", [1, TOGETHER - 1, TOGETHER, 40])
 def test_each_gets_their_own_scores(model: ALS, users: int):
-    who = vectors(model, users)
-    for user, scored in zip(who, ask(Together(model), who), strict=True):
-        np.testing.assert_allclose(scored.scores, model.items @ user, rtol=1e-5, atol=1e-6)
-        assert scored.scores.shape == (ITEMS,)
-        assert scored.seconds >= 0
+    asker = Asker(model)
+    for user, scores in enumerate(ask(asker, users)):
+        alone = model.scores(np.array([user], dtype=np.int32), np.ones(1, dtype=np.float32))
+        np.testing.assert_allclose(scores, alone, rtol=1e-5, atol=1e-6)
+    assert len(asker.took) == users, "its pace learns from each"
+    assert min(asker.took) >= 0
 
 
-def test_whoever_asks_at_once_is_in_one_product_of_bounded_size(model: ALS, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(together, "MOST_SCORES", 16 * ITEMS)
-    asked = Together(model)
-    made = products(asked, monkeypatch)
-    ask(asked, vectors(model, 40))
-    assert made == [16, 16, 8]
-    ask(asked, vectors(model, 2))
+def test_whoever_asks_at_once_is_in_one_turn_of_bounded_size_and_others_have_theirs_between(model: ALS, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(together, "MOST_SCORES", 10 * ITEMS)
+    asker = Asker(model)
+    made = products(asker.together, monkeypatch)
+    seen: list[int] = []
+
+    async def one(user: int) -> None:
+        await asker.scores(user)
+        seen.append(len(made))
+
+    async def at_once() -> None:
+        await asyncio.gather(*(one(user) for user in range(25)))
+
+    asyncio.run(at_once())
+    assert made == [10, 10, 5]
+    assert seen == [1] * 10 + [2] * 10 + [3] * 5, "nobody waits for a turn that is not theirs"
+    ask(asker, 2)
     assert made[3:] == [2]
 
 
 def test_who_has_gone_away_is_not_scored_and_holds_nobody_up(model: ALS, monkeypatch: pytest.MonkeyPatch):
-    asked = Together(model)
-    made = products(asked, monkeypatch)
-    who = vectors(model, 3)
+    asker = Asker(model)
+    made = products(asker.together, monkeypatch)
 
-    async def one_goes() -> list[Scored | BaseException]:
-        tasks = [asyncio.create_task(asked.scores(user)) for user in who]
+    async def one_goes() -> list[Scores | BaseException]:
+        tasks = [asyncio.create_task(asker.scores(user)) for user in range(3)]
         await asyncio.sleep(0)
         tasks[1].cancel()
         return list(await asyncio.gather(*tasks, return_exceptions=True))
 
     seen = asyncio.run(one_goes())
-    assert [isinstance(each, Scored) for each in seen] == [True, False, True]
+    assert [isinstance(each, np.ndarray) for each in seen] == [True, False, True]
     assert made == [2]
 
 
-def test_a_product_that_fails_fails_for_all_that_are_in_it(model: ALS):
-    asked = Together(model)
+def test_all_may_have_gone_away(model: ALS):
+    asker = Asker(model)
 
-    async def at_once() -> list[Scored | BaseException]:
-        wrong = np.ones(FACTORS + 1, dtype=np.float32)
-        return list(await asyncio.gather(*(asked.scores(wrong) for _ in range(6)), return_exceptions=True))
+    async def all_go() -> Scores:
+        task = asyncio.create_task(asker.scores(1))
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        return await asker.scores(2)
 
-    assert all(isinstance(each, ValueError) for each in asyncio.run(at_once()))
+    assert asyncio.run(all_go()).shape == (ITEMS,)
 
 
-def test_only_what_scores_by_many_numbers_of_items_is_scored_together(model: ALS, monkeypatch: pytest.MonkeyPatch):
-    assert together_of(model) is None
-    assert together_of(object()) is None
-    monkeypatch.setattr(together, "FROM_NUMBERS", ITEMS * FACTORS)
-    assert together_of(model) is not None
+def test_one_whose_answer_cannot_be_made_is_told_and_holds_nobody_up(model: ALS):
+    asker = Asker(model)
+
+    def wrong(_: Scores) -> Scores:
+        raise StopIteration
+
+    async def at_once() -> list[Scores | BaseException]:
+        nowhere, last = np.array([ITEMS + 1], dtype=np.int32), np.array([1], dtype=np.int32)
+        weight = np.ones(1, dtype=np.float32)
+        asked = [
+            asker.scores(0),
+            asker.together.best(nowhere, weight, lambda scores: scores),
+            asker.together.best(last, weight, wrong),
+            asker.scores(3),
+        ]
+        return list(await asyncio.gather(*asked, return_exceptions=True))
+
+    seen = asyncio.run(at_once())
+    assert [type(each) for each in seen] == [np.ndarray, ArmFailure, ArmFailure, np.ndarray]
+    assert "IndexError" in str(seen[1])
+    assert "StopIteration" in str(seen[2])
+
+
+def test_a_product_that_fails_fails_for_all_that_are_in_it(model: ALS, monkeypatch: pytest.MonkeyPatch):
+    asker = Asker(model)
+    monkeypatch.setattr(model, "user_vector", lambda history, weights: np.ones(FACTORS + 1))  # noqa: ARG005 - as the model's own
+
+    async def at_once() -> list[Scores | BaseException]:
+        return list(await asyncio.gather(*(asker.scores(user) for user in range(6)), return_exceptions=True))
+
+    assert all(isinstance(each, ArmFailure) for each in asyncio.run(at_once()))
+
+
+class Parting(ALS):
+    """One that scores newcomers otherwise."""
+
+    def for_newcomers(self) -> ALS:
+        return self
+
+
+def test_only_what_scores_everybody_by_items_vectors_is_scored_together(model: ALS):
+    parting = Parting.from_arrays(good_arrays(ITEMS, FACTORS, seed=1), ITEMS)
+    assert together_of(parting, lambda _: None) is None
+    assert together_of(model, lambda _: None) is not None
+    assert together_of(object(), lambda _: None) is None
 
 
 def loaded(folder: Path, model: Arrays, liked: int = 5) -> LoadedArm:
@@ -117,7 +176,6 @@ def loaded(folder: Path, model: Arrays, liked: int = 5) -> LoadedArm:
 
 
 def test_answers_of_users_who_ask_at_once_are_those_that_each_would_get_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(together, "FROM_NUMBERS", 1)
     arm = loaded(tmp_path, good_arrays(ITEMS, FACTORS, seed=2))
     assert arm.together is not None
     made = products(arm.together, monkeypatch)
@@ -136,8 +194,7 @@ def test_answers_of_users_who_ask_at_once_are_those_that_each_would_get_alone(tm
 
 
 @pytest.mark.parametrize("model", [arrays_not_finite(ITEMS), arrays_that_raise(ITEMS)], ids=["not finite", "raises"])
-def test_a_broken_version_fails_each_who_asks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: Arrays):
-    monkeypatch.setattr(together, "FROM_NUMBERS", 1)
+def test_a_broken_version_fails_each_who_asks(tmp_path: Path, model: Arrays):
     arm = loaded(tmp_path, model, liked=1)
     user = RecommendationRequest(user_id="somebody")
     questions = [of_user(user.model_copy(update={"user_id": f"user-{place:06d}"})) for place in range(6)]

@@ -1,6 +1,6 @@
 """What a fit learns from, and from where: window, replay, warm start."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -127,6 +127,15 @@ def test_a_champions_vectors_stand_in_the_order_of_the_new_catalogue(line: Line)
         assert np.array_equal(start["item_factors"][row], np.zeros(12) if position is None else own[position])
     assert new > 0
     assert earlier(champion(line), "ALS") is None
+
+
+def test_a_champions_strangers_are_shown_what_its_own_file_says_of_the_items_that_it_knows(line: Line):
+    assert line.version.recent is not None
+    for version, own in ((line.version, line.version.recent), (replace(line.version, recent=None), line.version.popularity)):
+        shown = as_champion(version, line.dataset).liked_lately()
+        for row, item in enumerate(line.dataset.item_ids):
+            position = version.item_ids.position(item)
+            assert shown[row] == (-np.inf if position is None else own[position])
 
 
 def test_a_warm_fit_takes_half_of_the_iterations(line: Line):

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pytest
 
 from ray_apps.algorithms import load_model
+from ray_apps.algorithms.onboarding import HALF_LIFE_DAYS
 from ray_apps.stores.objects import open_store
 from ray_apps.stores.registry import open_version, read_card
 from ray_apps.training.choosing import CANDIDATES
@@ -284,3 +285,19 @@ def test_als_beats_both_baselines_on_the_given_ratings(tmp_path: Path):
     uri = planted.snapshot(tmp_path, {"rate": planted.ratings(Path(os.environ["DATA"]))})
     _, *baselines = run(planted.job(uri)).evaluations
     assert all(each.difference["hr@20"].low > 0 for each in baselines)
+
+
+def test_newcomers_of_a_card_are_shown_what_serving_shows_them_and_yardsticks_stand_for_themselves(tmp_path: Path):
+    rows = planted.tastes(users=340, items=80, events=20)
+    times = 1_700_000_000_000 + 600 * (rows["timestamp"].to_numpy() - 1_700_000_000_000)  # over seven years
+    late = times >= np.quantile(times, 0.9)
+    newcomers = np.array([str(user) >= "user-0280" for user in rows["user_id"].to_pylist()])
+    rows = rows.set_column(rows.schema.get_field_index("timestamp"), "timestamp", pa.array(times)).filter(pa.array(late | ~newcomers))
+    uri = planted.snapshot(tmp_path, {"watch": rows})
+    baselines = ["Popularity", "RecentPopularity"]
+    job = planted.job(uri, algorithm="ItemItem", baselines=baselines, hyperparameters={"halfLifeDays": HALF_LIFE_DAYS})
+    ours, ever, lately = ({k: v.value for k, v in each.slices["coldUsers"].items()} for each in run(job).evaluations)
+    assert ours == lately
+    assert ours != ever
+    served = run(planted.job(uri, version="movies-000002", algorithm="Popularity", baselines=["ItemItem"])).evaluations
+    assert [{k: v.value for k, v in each.slices["coldUsers"].items()} for each in served] == [ours, ours], "whatever would be served"

@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import numpy as np
 from numpy.typing import NDArray
 
+from ray_apps.serving.online.popularity import Worth
 from ray_apps.serving.shelf import Shelf
 from recsys_schemas.filters import ContextValue
 from recsys_schemas.serving_record import ContextCounting, ContextKey
@@ -148,9 +149,9 @@ def _zone(name: str | None) -> tzinfo | None:
         return None
 
 
-def in_context(counts: NDArray[np.int64], shelf: Shelf, cells: Sequence[Cell], shrinkage: float) -> Floats:
-    """How much each place is liked in these cells at once, on the scale of `counts`. Shape (places,)."""
-    scores = counts.astype(np.float64)
+def in_context(worth: Worth, shelf: Shelf, cells: Sequence[Cell], shrinkage: float) -> Floats:
+    """How much each place is liked in these cells at once, on the scale of `worth`. Shape (places,)."""
+    scores = worth.astype(np.float64)
     total = scores.sum()
     if total <= 0:
         scores, total = np.full(scores.size, 0.5), scores.size / 2.0

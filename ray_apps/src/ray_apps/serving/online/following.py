@@ -11,14 +11,13 @@ from typing import cast
 
 import numpy as np
 from confluent_kafka import Consumer, Message
-from numpy.typing import NDArray
 
 from ray_apps.serving.following import Following, Place, Source
 from ray_apps.serving.mixed_clicks import MixedClicks
 from ray_apps.serving.online.deeds import credit_of, deed_of
 from ray_apps.serving.online.delays import Delays
 from ray_apps.serving.online.live import Followed, Knowledge
-from ray_apps.serving.online.popularity import LivePopularity
+from ray_apps.serving.online.popularity import Likes, LivePopularity
 from recsys_schemas.serving_evidence import OnlineState
 from recsys_schemas.serving_record import Skip
 
@@ -40,7 +39,7 @@ class Follower(Following):
         self,
         source: Source,
         followed: Followed,
-        trained: NDArray[np.int64],
+        trained: Likes,
         places: Mapping[str, int],
         mixed: MixedClicks | None = None,
     ) -> None:

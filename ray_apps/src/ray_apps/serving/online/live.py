@@ -4,10 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
-from ray_apps.serving.online.popularity import LivePopularity
+from ray_apps.serving.online.popularity import Likes, LivePopularity
 from ray_apps.serving.online.recent import Deed, Recent
 from recsys_schemas.serving_evidence import OnlineState
 from recsys_schemas.serving_record import Skip
@@ -54,7 +51,7 @@ class Live(Protocol):
 class Still:
     """A version as it was trained: nothing is followed."""
 
-    def __init__(self, trained: NDArray[np.int64], places: Mapping[str, int]) -> None:
+    def __init__(self, trained: Likes, places: Mapping[str, int]) -> None:
         self.knowledge = Knowledge(popularity=LivePopularity(trained, places))
 
     def wait(self, seconds: float) -> bool:
@@ -73,8 +70,8 @@ class Still:
         """Nothing to end."""
 
 
-Enliven = Callable[["Followed", NDArray[np.int64], Mapping[str, int]], Live]
-"""(the version's beginning, its counts, its places) → its live knowledge."""
+Enliven = Callable[["Followed", Likes, Mapping[str, int]], Live]
+"""(the version's beginning, what it knew of its items, its places) → its live knowledge."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +84,7 @@ class Followed:
     """The next offset of each partition that it was trained on."""
 
 
-def still(followed: Followed, trained: NDArray[np.int64], places: Mapping[str, int]) -> Still:
+def still(followed: Followed, trained: Likes, places: Mapping[str, int]) -> Still:
     """Knowledge that does not grow."""
     del followed
     return Still(trained, places)

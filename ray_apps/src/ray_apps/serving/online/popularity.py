@@ -1,31 +1,48 @@
-"""Popularity that moves: what a version counted in training, and what was liked since."""
+"""Popularity that moves: what is liked these days as a version found it in training, and what was liked since.
+
+A like of training has faded by then (`onboarding.HALF_LIFE_DAYS`); one since counts one. What those lose until the next version is little.
+"""
 
 from collections import OrderedDict
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 MOST_OTHERS = 20_000
 """Items that the version does not know and whose likes are counted; the first that were liked are forgotten first."""
+Worth = NDArray[np.float64 | np.int64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Likes:
+    """What training knew of each item, arrays of shape (items,)."""
+
+    counts: NDArray[np.int64]
+    """Users who liked it."""
+    recent: NDArray[np.float64] | None = None
+    """The same where older likes count less; None for a version that does not know: all count alike then."""
 
 
 class LivePopularity:
-    """Counts of users who liked each item, and the items in that order. Written by one thread, read by any."""
+    """How much each item is liked now, and the items in that order. Written by one thread, read by any."""
 
-    def __init__(self, trained: NDArray[np.int64], places: Mapping[str, int]) -> None:
-        """Begin with the counts of training, shape (items,), and the place of each item among them."""
+    def __init__(self, trained: Likes, places: Mapping[str, int]) -> None:
+        """Begin with what training knew, and the place of each item."""
         self._places = places
         self._trained = trained
         self._since: dict[int, int] = {}
         self._moved = False
         self.turns = 0
-        """Grows whenever counts or order are replaced."""
+        """Grows whenever counts, worth and order are replaced."""
         self.others: OrderedDict[str, int] = OrderedDict()
         """Users who liked an item since that the version does not know; the newest few."""
-        self.counts = trained
-        """Users who liked each item, shape (items,)."""
-        self.order = ordered(trained)
+        self.counts = trained.counts
+        """Users who ever liked each item, shape (items,)."""
+        self.worth: Worth = trained.counts if trained.recent is None else trained.recent
+        """The same where likes of before training have faded, which is what popular means; shape (items,)."""
+        self.order = ordered(self.worth)
         """Places of items, most popular first; equal ones by place. Shape (items,)."""
 
     def liked(self, item: str) -> None:
@@ -40,19 +57,21 @@ class LivePopularity:
         self._moved = True
 
     def refresh(self) -> bool:
-        """Bring counts and order up to date, each replaced as a whole; False when nothing has moved."""
+        """Bring counts, worth and order up to date, each replaced as a whole; False when nothing has moved."""
         if not self._moved:
             return False
         self._moved = False
-        counts = self._trained.copy()
+        trained = self._trained
+        counts = trained.counts.copy()
         # Of no length an array would be one of floats: all that was liked since may be new items.
         more = np.fromiter(self._since.values(), counts.dtype, len(self._since))
         counts[np.fromiter(self._since, np.intp, len(self._since))] += more
-        self.counts, self.order = counts, ordered(counts)
+        worth = counts if trained.recent is None else trained.recent + (counts - trained.counts)
+        self.counts, self.worth, self.order = counts, worth, ordered(worth)
         self.turns += 1
         return True
 
 
-def ordered(counts: NDArray[np.int64]) -> NDArray[np.int32]:
-    """Places by count, largest first; equal ones by place."""
-    return np.argsort(-counts, kind="stable").astype(np.int32)
+def ordered(worth: Worth) -> NDArray[np.int32]:
+    """Places by worth, largest first; equal ones by place."""
+    return np.argsort(-worth, kind="stable").astype(np.int32)
