@@ -21,7 +21,7 @@ from bench.operators.watch import LateError
 from recsys_dev.claims import Claims
 from recsys_dev.figures import tell
 
-FAILOVER_MODELS = 20
+FAILOVER_MODELS = 60
 REPORT = "bench-operator"
 
 
