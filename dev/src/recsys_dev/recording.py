@@ -11,13 +11,13 @@ from recsys_dev.errors import Unmet
 
 
 class Answered(NamedTuple):
-    """One answer, or one request that none was got for."""
+    """One answer. Requests that got none are counted, and not replayed."""
 
     at: float
     """Seconds of a clock that never goes back, when it was asked."""
     user: str
     variant: str
-    """Which arm answered; empty when none did."""
+    """Which arm answered."""
     watched: bool
     """Whether its user watched something of it."""
     ms: float
